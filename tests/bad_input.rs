@@ -1,4 +1,4 @@
-//! Bad input: one clear sentence, the right exit code, nothing half-written.
+//! Bad input: each error is one clear sentence with the right exit code, and leaves no partial files.
 
 mod support;
 
@@ -36,7 +36,7 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
         (&["--model", "resnet20"], &["3x32x32", "1x8x8"]),
         (&["--set", "train.lr"], &["key=value"]),
         (&["--set", "prune.a.b.c=1"], &["`prune.a.b.c`", "such as train.lr"]),
-        (&["--set", "prune.end=1.0"], &["short of its target 0.9"]),
+        (&["--set", "prune.end=1.0"], &["not reach its target 0.9"]),
         (&["--set", "train.lr=-1"], &["train.lr is -1"]),
         (&["--device", "cuda"], &["--features cuda"]),
         (&["--device", "tpu"], &["unknown device `tpu`"]),
@@ -50,7 +50,7 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
         (&["--set", "train.nesterow=true"], &["did you mean `train.nesterov`?"]),
         (&["--set", "prune.pins={ \"stem*\" = 0.0 }"], &["`stem*` matches none"]),
         (&["--model", "digits-cnn@0"], &["`digits-cnn@0`", "(0, 4]", "digits-cnn@0.5"]),
-        // Before the data are read.
+        // Errors that are found before the data is read.
         (&["--method", "sr-ste", "--dry-run"], &["2:4", "conv1.weight", "prune.pins"]),
         (
             &["--method", "rigl", "--set", "prune.threshold=feather", "--dry-run"],
@@ -74,9 +74,12 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
         ),
         (
             &["--method", "dense", "--set", "prune.end=0.25", "--dry-run"],
-            &["prune.end is for methods that prune", "prune.method is dense"],
+            &["prune.end applies only to methods that prune", "prune.method is dense"],
         ),
-        (&[&idle], &["train.momentum is for sgd", "train.optimizer is adamw", "leave it out"]),
+        (
+            &[&idle],
+            &["train.momentum applies only to sgd", "train.optimizer is adamw", "leave it out"],
+        ),
         (
             &["--data", "cifar10", "--set", "train.normalise=digits", "--dry-run"],
             &["train.normalise `digits` is for 1 channels", "cifar10 have 3"],
@@ -93,14 +96,14 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
         ),
         (
             &["--set", "prune.end=1.0", "--data", "cifar10", "--dry-run"],
-            &["short of its target 0.9"],
+            &["not reach its target 0.9"],
         ),
         (&["--set", "train.validation=64", "--dry-run"], &["train.validation"]),
     ];
     for (more, parts) in cases {
         refuse(&train(&out, more), 2, parts);
     }
-    // The parser's own errors have the same code.
+    // Errors of the argument parser have the same exit code.
     for args in
         [&["train", "--threads", "0"][..], &["train", "--no-such-flag"], &["no-such-command"], &[]]
     {
@@ -113,14 +116,14 @@ fn usage_errors_have_code_2_and_name_the_remedy() {
 fn a_target_that_keeps_no_weight_is_refused_with_the_largest_that_keeps_one() {
     let folder = Folder::new();
     let out = folder.text("run");
-    // digits-cnn has 23,824 prunable weights: round(23824·(1 − s)) is 1 up to s = 1 − 1/47648.
+    // digits-cnn has 23,824 prunable weights: round(23824·(1 − s)) is at least 1 up to s = 1 − 1/47648.
     for target in ["1.0", "0.99999", "0.99998"] {
         refuse(
             &train(&out, &["--sparsity", target]),
             2,
             &["none of 23824 weights", "[0, 0.999979"],
         );
-        assert!(!folder.path("run").exists(), "nothing is written for a run that cannot be");
+        assert!(!folder.path("run").exists(), "nothing is written for an invalid run");
     }
     let said = support::run(&mut support::taper(&train(&out, &["--sparsity", "1"])));
     let largest = said.err.split_once("[0, ").and_then(|(_, end)| end.split_once(']'));
@@ -137,7 +140,7 @@ fn a_folder_with_a_run_is_neither_overwritten_nor_resumed_with_another_recipe() 
     let out = folder.text("run");
     succeed(&train(&out, &[]));
     let before = bytes(&folder.path("run/pruned.safetensors"));
-    refuse(&train(&out, &[]), 2, &["holds a run already", "--resume"]);
+    refuse(&train(&out, &[]), 2, &["already contains a run", "--resume"]);
     refuse(
         &train(&out, &["--resume", "--seed", "5"]),
         2,
@@ -154,7 +157,7 @@ fn a_folder_with_a_run_is_neither_overwritten_nor_resumed_with_another_recipe() 
 }
 
 #[test]
-fn a_run_is_replaced_by_force_and_nothing_else_with_it() {
+fn force_replaces_a_run_and_no_other_files() {
     let folder = Folder::new();
     let out = folder.text("run");
     succeed(&train(&out, &["--mask-trace", "--tensorboard"]));
@@ -163,10 +166,10 @@ fn a_run_is_replaced_by_force_and_nothing_else_with_it() {
         folder.write(&format!("run/{name}"), "mine");
     }
     let before = bytes(&folder.path("run/pruned.safetensors"));
-    // The network that training starts from would be gone with a run that is killed.
+    // --force would delete the network that training starts from.
     let from = folder.text("run/pruned.safetensors");
     refuse(&train(&out, &["--from", &from, "--force"]), 2, &["--force would delete", &from]);
-    // What fails before its first step leaves the old run as it is.
+    // An error before the first step leaves the old run unchanged.
     let warm = ["--force", "--set", "train.warmup_epochs=9"];
     refuse(&train(&out, &warm), 2, &["train.warmup_epochs"]);
     assert!(bytes(&folder.path("run/pruned.safetensors")) == before);
@@ -216,17 +219,17 @@ fn a_checkpoint_is_not_replaced_by_its_own_export() {
     let before = bytes(checkpoint.as_ref());
     let beside = folder.text("run/../run/pruned.safetensors");
     let export = ["export", &checkpoint, "--format", "csr", "--force", "--out", &beside];
-    refuse(&export, 2, &["is the file that is read"]);
+    refuse(&export, 2, &["is the input file"]);
     assert!(bytes(checkpoint.as_ref()) == before);
 }
 
 #[test]
-fn a_folder_without_its_run_json_is_not_taken_for_a_new_one() {
+fn a_folder_without_its_run_json_is_not_treated_as_new() {
     let folder = Folder::new();
     let out = folder.text("run");
     succeed(&train(&out, &[]));
     std::fs::remove_file(folder.path("run/run.json")).expect("a file");
-    refuse(&train(&out, &["--seed", "5"]), 2, &["holds result.json, and no run.json"]);
+    refuse(&train(&out, &["--seed", "5"]), 2, &["contains result.json, but no run.json"]);
     refuse(&train(&out, &["--resume", "--seed", "5"]), 2, &["no run.json"]);
     std::fs::remove_file(folder.path("run/result.json")).expect("a file");
     refuse(&train(&out, &["--resume", "--seed", "5"]), 2, &["seed was 0 and is now 5"]);
@@ -235,7 +238,7 @@ fn a_folder_without_its_run_json_is_not_taken_for_a_new_one() {
 
 #[cfg(unix)]
 #[test]
-fn a_reader_that_goes_away_is_no_crash() {
+fn a_closed_output_pipe_does_not_crash_the_program() {
     let folder = Folder::new();
     let taper = env!("CARGO_BIN_EXE_taper");
     let shell = |line: &str| {
@@ -253,7 +256,10 @@ fn a_reader_that_goes_away_is_no_crash() {
         "{taper} train --epochs 3 --set train.limit=64 --out {out} 2>&1 >/dev/null | head -1"
     );
     assert_eq!(shell(&line), Some(0));
-    assert!(folder.path("run/result.json").exists(), "the run goes on without a listener");
+    assert!(
+        folder.path("run/result.json").exists(),
+        "the run continues after its output is closed"
+    );
 }
 
 #[test]
@@ -266,7 +272,11 @@ fn two_runs_in_one_folder_do_not_mix() {
         assert!(begun.elapsed().as_secs() < 60, "the first run does not start");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    refuse(&["train", "--quiet", "--resume", "--out", &out], 2, &["another taper is training in"]);
+    refuse(
+        &["train", "--quiet", "--resume", "--out", &out],
+        2,
+        &["another taper process is training in"],
+    );
     first.kill().expect("a child");
     first.wait().expect("a child");
 }
@@ -321,7 +331,7 @@ fn hostile_checkpoints_are_refused_by_name() {
         1,
         &["taper-training-2", "pruned.safetensors"],
     );
-    // What it says to do works.
+    // The remedy in the message works.
     let training = training.path().display().to_string();
     let (copy, imported) = (folder.text("copy"), folder.text("imported"));
     refuse(&["import", &training, "--out", &imported], 2, &["training checkpoint", "taper export"]);
@@ -329,7 +339,7 @@ fn hostile_checkpoints_are_refused_by_name() {
     succeed(&["import", &copy, "--out", &imported]);
     succeed(&["eval", &imported]);
 
-    // A damaged training checkpoint is passed over for the one before it; if there is none, that is said.
+    // Damaged training checkpoints are skipped; if no other one exists, that is an error.
     let checkpoints = folder.path("run/checkpoints");
     for entry in std::fs::read_dir(checkpoints).expect("a folder") {
         std::fs::write(entry.expect("an entry").path(), b"damaged").expect("a file");
@@ -361,7 +371,7 @@ fn hostile_data_is_refused_by_file_and_reason() {
 #[test]
 fn an_output_folder_that_cannot_be_written_is_refused() {
     let folder = Folder::new();
-    // A file where a folder should be: refused for every user, root included.
+    // A file in place of a folder is an error for every user, including root.
     let file = folder.write("file", "x");
     refuse(&train(&format!("{file}/run"), &[]), 1, &["cannot make the output folder", "--out"]);
     let read_only = folder.path("read-only");

@@ -1,4 +1,7 @@
-"""Answers each line of JSON, a network and images for it, by a line: what onnxruntime computes of them is in a file."""
+"""Runs networks in onnxruntime. Each line of standard input is JSON: a network, images, and the file for the results.
+
+Prints a line when the results are written.
+"""
 
 import json
 import sys

@@ -1,6 +1,6 @@
-//! Compiled networks of the zoo against onnxruntime: at every sparsity, with dead layers, on even and odd planes.
+//! Compares compiled networks of the zoo with onnxruntime: several sparsities, dead layers, even and odd image sizes.
 //!
-//! Skipped with a message where there is no Python with onnxruntime.
+//! Without a Python that has onnxruntime, the test is skipped with a message.
 
 mod support;
 
@@ -25,16 +25,16 @@ use taper::{
 /// Which weights are pruned.
 #[derive(Clone, Copy, Debug)]
 enum Pruned {
-    /// This share of each layer.
+    /// This fraction of each layer.
     Share(f64),
-    /// All weights of one layer in four, and nine of ten of the others.
+    /// All weights of every fourth layer on average, and 90 % of the weights of the others.
     Layers,
 }
 
 const SIZES_OF_CIFAR: &[[usize; 2]] = &[[32, 32], [33, 31], [17, 9]];
 const SIZES_OF_IMAGENET: &[[usize; 2]] = &[[64, 64], [65, 47]];
 
-/// Networks, with rows and columns of their images.
+/// Networks, with the rows and columns of their input images.
 const NETWORKS: [(&str, &[[usize; 2]]); 7] = [
     ("digits-cnn", &[[8, 8]]),
     ("resnet20", SIZES_OF_CIFAR),
@@ -55,7 +55,7 @@ const CASES: [Pruned; 7] = [
     Pruned::Layers,
 ];
 
-/// Images of a run: less than a batch, an odd number for the threads, and a whole batch.
+/// Images of a run: less than a batch, not divisible by the number of threads, and a whole batch.
 const BATCHES: [usize; 3] = [1, 3, 7];
 
 #[test]
@@ -68,7 +68,7 @@ fn compiled_networks_compute_what_onnxruntime_does() {
         let model = architecture.build(10, 1, &Device::Cpu).expect("a network");
         for (i, pruned) in CASES.into_iter().enumerate() {
             draw(&*model, pruned);
-            // Every case on the first size, some on the others.
+            // All cases run with the first image size, some with the others.
             for (size, [rows, columns]) in sizes.iter().enumerate() {
                 if size == 0 || (i + size).is_multiple_of(2) {
                     let image = [architecture.image[0], *rows, *columns];
@@ -115,13 +115,13 @@ fn compare(
         let found = engine.run(&pixels[..batch * each]).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert_eq!(found.len(), batch * n_classes, "{what}");
         let differences = found.iter().zip(&want).map(|(a, b)| (a - b).abs());
-        // NaN is larger than any number here.
+        // A NaN counts as the largest difference.
         let most = differences.fold(0f32, |most, d| if d <= most { most } else { d });
         assert!(most <= 1e-5 * largest, "{what}, batch {batch}: {most:e} of {largest}");
     }
 }
 
-/// Gives a network weights of which some are pruned, and normalisations that are not neutral.
+/// Sets random weights, some of them pruned, and random batch-norm parameters and statistics.
 fn draw(model: &dyn Model, pruned: Pruned) {
     for entry in model.params().entries() {
         let mut rng = Rng::for_name(1, &entry.name);
@@ -137,7 +137,7 @@ fn draw(model: &dyn Model, pruned: Pruned) {
                     Pruned::Share(1.0) => 0.0,
                     Pruned::Layers if is_dead => 0.0,
                     Pruned::Layers => 0.1,
-                    // A weight or so of each channel remains: images must matter.
+                    // About one weight of each channel stays: otherwise the output would not depend on the image.
                     Pruned::Share(share) => (1.0 - share).max(1.0 / fan_in),
                 };
                 let scale = libm::sqrt(2.0 / (fan_in * share).max(1.0));
@@ -156,7 +156,7 @@ fn draw(model: &dyn Model, pruned: Pruned) {
     }
 }
 
-/// A Python that runs one network after the other.
+/// A Python process that runs one network after another.
 struct Runtime {
     process: Child,
     answers: BufReader<ChildStdout>,
@@ -183,7 +183,7 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        // Without requests it ends.
+        // It ends when its standard input is closed.
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }

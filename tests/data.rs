@@ -1,4 +1,4 @@
-//! What a run was trained on is recorded, and found again by every command that comes later.
+//! Runs record their data set, and later commands find it again.
 
 mod support;
 
@@ -8,7 +8,7 @@ use std::process::Command;
 use support::{Folder, Said, bytes, cifar_of_noise, json, png, repository, run, taper};
 use taper::train::checkpoint::PrunedCheckpoint;
 
-/// The program in `folder`, with an empty cache of the hub there and no way to the hub.
+/// The program in `folder`, without network access to the hub, and with an empty hub cache in that folder.
 fn offline(folder: &Folder, args: &[&str]) -> Command {
     let mut command = taper(args);
     command.current_dir(folder.path("")).env("HF_HUB_OFFLINE", "1");
@@ -23,7 +23,7 @@ fn succeed(folder: &Folder, args: &[&str]) -> Said {
     said
 }
 
-/// Runs a command that must be refused, and returns its sentence.
+/// Runs a command that must fail with one usage error that contains all `parts`.
 #[track_caller]
 fn refuse(folder: &Folder, args: &[&str], parts: &[&str]) {
     let said = run(&mut offline(folder, args));
@@ -48,7 +48,7 @@ const SHORT: [&str; 10] = [
     "2",
 ];
 
-/// The recipe that a pruned checkpoint carries.
+/// The recipe in a pruned checkpoint.
 fn recipe(path: &Path) -> Value {
     PrunedCheckpoint::load(path).expect("a checkpoint").recipe
 }
@@ -57,7 +57,7 @@ fn recipe(path: &Path) -> Value {
 fn a_folder_is_found_again_without_the_hub() {
     let folder = Folder::new();
     let data = cifar_of_noise(&folder);
-    // The folder is given relative to where the program runs.
+    // The data folder is given relative to the working directory.
     let train = |more: &[&str]| succeed(&folder, &[&SHORT[..], more].concat());
     train(&["--data", "data", "--out", "run"]);
     train(&["--data", "data", "--out", "limited", "--set", "train.limit=8"]);
@@ -71,10 +71,10 @@ fn a_folder_is_found_again_without_the_hub() {
         let about = json(&folder.path(&format!("{run}/run.json")));
         assert_eq!(about["data"]["source"], data.as_str());
         assert_eq!(about["data"]["name"], "cifar100");
-        // The recipe that runs are compared by knows the images by their content alone.
+        // The recorded recipe identifies the images by content only.
         assert!(about["recipe"].get("data_source").is_none(), "{about}");
 
-        // From another folder.
+        // From another working directory.
         let elsewhere = Folder::new();
         let said = succeed(&elsewhere, &["eval", &checkpoint]);
         assert!(said.out.contains("32 test images of cifar100"), "{}", said.out);
@@ -90,17 +90,17 @@ fn a_folder_is_found_again_without_the_hub() {
         );
     }
 
-    // The folder has moved.
+    // The data folder has moved.
     std::fs::rename(&data, folder.path("moved")).expect("a move");
     let checkpoint = folder.text("run/pruned.safetensors");
     let from = [&SHORT[..], &["--from", &checkpoint, "--out", "late"]].concat();
     let calibrate = ["calibrate", &checkpoint, "--out", "late"];
     for args in [&["eval", &checkpoint][..], &calibrate, &from] {
-        refuse(&folder, args, &[&checkpoint, &data, "there is no such folder", "--data"]);
+        refuse(&folder, args, &[&checkpoint, &data, "that folder does not exist", "--data"]);
     }
     succeed(&folder, &["eval", &checkpoint, "--data", "moved"]);
 
-    // Other images have taken its place.
+    // The folder now holds other images.
     std::fs::rename(folder.path("moved"), &data).expect("a move");
     let test = folder.path("data/test.bin");
     let mut changed = bytes(&test);
@@ -110,7 +110,7 @@ fn a_folder_is_found_again_without_the_hub() {
     succeed(&folder, &["eval", &checkpoint, "--data", &data]);
 }
 
-/// Puts a snapshot into the cache of the hub, which `main` then is.
+/// Puts a snapshot into the hub cache and points `main` to it.
 fn snapshot(folder: &Folder, commit: &str, file: &str) {
     let repo = folder.path("hf/hub/datasets--uoft-cs--cifar100");
     let files = repo.join("snapshots").join(commit).join("cifar100");
@@ -147,14 +147,14 @@ fn a_commit_of_the_hub_is_recorded_and_held() {
         (&first.as_str().into(), &digest.into())
     );
 
-    // The branch has moved on, to the same images in other bytes.
+    // The branch now points to another commit: the same images, encoded differently.
     snapshot(&folder, &second, "train.snappy.parquet");
     let resume = [&train[..], &["--resume", "--data"]].concat();
     let parts = ["run on other files", name, &format!("--data {source}")];
     refuse(&folder, &[&resume[..], &["cifar100"]].concat(), &parts);
     succeed(&folder, &[&resume[..], &[&source]].concat());
     succeed(&folder, &["eval", &checkpoint]);
-    // Later commands read the commit's files, which are held to what they were.
+    // Later commands read the files of the recorded commit and verify them.
     let repo = folder.path("hf/hub/datasets--uoft-cs--cifar100");
     std::fs::write(repo.join("snapshots").join(&first).join(name), "half").expect("a file");
     let said = run(&mut offline(&folder, &["eval", &checkpoint]));

@@ -1,8 +1,8 @@
-"""Reads what `taper export` has written with the tools that it is for, and compares.
+"""Reads files of `taper export` with the tools that they are made for, and compares them with the checkpoint.
 
 Usage: export.py FOLDER
-FOLDER holds pruned.safetensors, the files that were exported from it, and logits.safetensors with `input` and the `logits`
-that taper computed. Prints one JSON object with what was found for each file; a failure is an exception.
+FOLDER holds pruned.safetensors, the files that were exported from it, and logits.safetensors with `input` and the
+`logits` that taper computed. Prints one JSON object with the results for each file; a failure is an exception.
 """
 
 import json
@@ -24,7 +24,7 @@ def error(found, expected):
 
 
 def same(found, expected):
-    """Whether two arrays are equal to the bit, but for the sign of zero, which no sparse format keeps."""
+    """Whether two arrays are bit-identical except for the sign of zero, which no sparse format stores."""
     assert found.shape == expected.shape, (found.shape, expected.shape)
     return bool(((found == expected) & ((expected == 0) | (np.signbit(found) == np.signbit(expected)))).all())
 
@@ -37,12 +37,12 @@ def bitmask(path, state, weights):
 
 
 def csr(path, state, weights):
-    """By the lines that the book tells its readers."""
+    """Runs the code from the book."""
     page = (Path(__file__).parent.parent / "docs/src/formats.md").read_text()
     (lines,) = [block for block in page.split("```python\n")[1:] if "csr_matrix(" in block]
     lines = lines.split("```")[0].replace('"pruned.csr.safetensors"', repr(str(path)))
     found = {}
-    # The last of them are the body of a loop.
+    # The code in the book ends in the body of a loop.
     exec(lines + "        found[name] = matrix\n", {"found": found})
     assert set(found) == set(weights)
     for matrix in found.values():
@@ -57,7 +57,7 @@ def npz(path, state, weights):
 
 def logits(path, images, expected):
     is_sparse = "sparse" in path.name
-    # Shape inference does not know sparse initializers.
+    # ONNX's shape inference does not support sparse initializers.
     onnx.checker.check_model(onnx.load(path), full_check=not is_sparse)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -1,6 +1,6 @@
-//! Exported files, read by the tools that they are for, and files of theirs imported.
+//! Export and import: other tools read Taper's files, and Taper imports theirs.
 //!
-//! Each test that needs a Python with some modules is skipped with a message where there is none.
+//! Tests that need Python modules are skipped with a message where these are missing.
 
 #[path = "golden/fill.rs"]
 #[allow(dead_code, reason = "the golden tests use all of it")]
@@ -22,7 +22,7 @@ use taper::{
     zoo::Architecture,
 };
 
-/// A pruned checkpoint of a few steps over noise.
+/// Trains a few steps on random images (`digits-cnn`: on the digits). Returns the path of the pruned checkpoint.
 fn train(folder: &Folder, model: &str, sparsity: &str) -> String {
     let data =
         if folder.path("data").exists() { folder.text("data") } else { cifar_of_noise(folder) };
@@ -45,7 +45,7 @@ fn load(path: &Path) -> (Box<dyn Model>, Architecture) {
     (model, architecture)
 }
 
-/// Images of noise and what a network says of them.
+/// Writes random images and the logits of a network for them.
 fn save_logits(model: &dyn Model, architecture: &Architecture, path: &Path) {
     let [channels, height, width] = architecture.image;
     let mut rng = Rng::for_key([1]);
@@ -99,7 +99,7 @@ fn other_tools_read_what_is_exported() {
             ("half.onnx", &["onnxruntime", "openvino"]),
             ("sparse.onnx", &["onnxruntime"]),
         ] {
-            // Weights of eleven bits round by 2⁻¹¹ each, which layers add up.
+            // f16 has a significand of eleven bits. Rounding errors of 2⁻¹¹ add up over the layers.
             let tolerance = if name == "half.onnx" { 1e-2 } else { 3e-5 } * largest;
             for runtime in runtimes {
                 let error = seen[name][runtime].as_f64().expect("a number");
@@ -172,7 +172,7 @@ fn a_state_dict_of_pytorch_is_imported_with_equal_logits() {
     let tensors = entries.map(|e| (e.name.clone(), e.var.as_tensor().clone())).collect();
     let file = TensorFile { tensors, ..TensorFile::default() };
     file.save(&folder.path("state.safetensors")).expect("a file");
-    // As it comes, as DataParallel names it, under a key, and with a weight that is a part of another, with strides.
+    // A plain state dict; with the names of DataParallel; under a key; with a weight that is a strided view.
     let script = "
 import sys, torch
 from safetensors.torch import load_file
@@ -213,12 +213,12 @@ torch.save({**state, 'conv1.weight': whole[1]}, sys.argv[1] + '/part.pt')
             &folder.text("x"),
         ],
         1,
-        &["plain.pth", "none of the network's"],
+        &["plain.pth", "not in the network"],
     );
 }
 
 #[test]
-fn what_is_exported_is_imported_to_the_bit_and_as_small_as_promised() {
+fn export_and_import_are_bit_identical_and_files_are_small_enough() {
     let folder = Folder::new();
     for (sparsity, most) in [("0.95", 0.12), ("0.99", 0.04)] {
         let checkpoint = train(&folder, "resnet20", sparsity);
@@ -232,7 +232,7 @@ fn what_is_exported_is_imported_to_the_bit_and_as_small_as_promised() {
             smallest = smallest.min(seen["share"].as_f64().expect("a share"));
             let out = folder.text(&format!("{sparsity}-{format}.safetensors"));
             succeed(&["import", &file, "--out", &out]);
-            // ONNX has no counters of batches.
+            // ONNX does not store `num_batches_tracked`.
             if format != "onnx" {
                 assert!(bytes(out.as_ref()) == before, "{format} at {sparsity}");
             }
@@ -244,7 +244,7 @@ fn what_is_exported_is_imported_to_the_bit_and_as_small_as_promised() {
 }
 
 #[test]
-fn what_is_exported_is_exported_again_folded_or_not() {
+fn exported_files_can_be_exported_again_folded_or_not() {
     let folder = Folder::new();
     let checkpoint = train(&folder, "digits-cnn", "0.9");
     for fold in [&[][..], &["--fold-bn"]] {
@@ -257,7 +257,7 @@ fn what_is_exported_is_exported_again_folded_or_not() {
         let of_checkpoint = |format: &str| export(&checkpoint, format, "expected", fold);
         for format in ["dense", "bitmask", "csr", "npz", "onnx"] {
             let exported = export(&checkpoint, format, format, fold);
-            // ONNX has no counters of batches, and no other format needs them.
+            // ONNX does not store `num_batches_tracked`, so it cannot become a dense file with equal bytes.
             for again in ["dense", "onnx"].into_iter().skip(usize::from(format == "onnx")) {
                 let found = export(&exported, again, "again", &[]);
                 let expected = of_checkpoint(again);
@@ -268,7 +268,7 @@ fn what_is_exported_is_exported_again_folded_or_not() {
     let foreign = repository().join("testdata/import/torch/plain.pt").display().to_string();
     let out = folder.text("out");
     let args = ["export", &foreign, "--format", "csr", "--out", &out];
-    refuse(&args, 2, &["plain.pt", "does not say its architecture", "taper import --model"]);
+    refuse(&args, 2, &["plain.pt", "does not record its architecture", "taper import --model"]);
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn wrong_exports_and_imports_are_refused_in_a_sentence() {
     refuse(
         &["import", &out, "--out", &back],
         1,
-        &["conv1.bias, conv2.bias, conv3.bias are none of the network's", "bn1.bias"],
+        &["conv1.bias, conv2.bias, conv3.bias are not in the network", "bn1.bias"],
     );
     export_again(&checkpoint, &out);
     refuse(&["import", &checkpoint, "--out", &checkpoint], 2, &["exists already", "--force"]);
@@ -397,16 +397,16 @@ fn a_state_dict_that_does_not_fit_lists_its_names() {
         assert!(!Path::new(&out).exists());
     };
     let missing = "tensors bn1.bias, bn1.running_mean, bn1.running_var, bn1.weight, bn2.bias, bn2.running_mean and";
-    import("twice", &["tensors bn.bias, bn.num_batches_tracked", "none of the network's", missing]);
+    import("twice", &["tensors bn.bias, bn.num_batches_tracked", "not in the network", missing]);
     import("imagenet.pth.tar", &["conv.weight", missing]);
     import("legacy.th", &["conv.weight", missing]);
     let plain = files.join("plain.pt").display().to_string();
-    refuse(&["eval", &plain], 1, &["plain.pt", "a file of PyTorch; import it first"]);
+    refuse(&["eval", &plain], 1, &["plain.pt", "a PyTorch file; import it first"]);
     let whole = files.join("whole.pt").display().to_string();
     refuse(&["import", &whole, "--model", "digits-cnn", "--out", &out], 1, &["an object of class"]);
 }
 
-/// What is there is not written over without being told to.
+/// An existing file is overwritten only with `--force`.
 fn export_again(checkpoint: &str, out: &str) {
     let before = bytes(out.as_ref());
     refuse(

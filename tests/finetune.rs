@@ -1,4 +1,4 @@
-//! Going on from a pruned checkpoint: with its mask, to a higher sparsity, with fresh statistics.
+//! Training from a pruned checkpoint: with its mask, to a higher sparsity, dense; and estimating statistics again.
 
 mod support;
 
@@ -18,7 +18,7 @@ fn is_layer(name: &str) -> bool {
     (name.starts_with("conv") || name.starts_with("linear")) && name.ends_with("weight")
 }
 
-/// A network at 90 % on the digits, after two epochs.
+/// Trains two epochs on the digits to a sparsity of 90 %. Returns the path of the pruned checkpoint.
 fn pruned(folder: &Folder) -> String {
     let out = folder.text("first");
     succeed(&["train", "--quiet", "--epochs", "2", "--sparsity", "0.9", "--out", &out]);
@@ -26,7 +26,7 @@ fn pruned(folder: &Folder) -> String {
 }
 
 #[test]
-fn fine_tuning_keeps_the_mask_and_resumes_to_the_bit() {
+fn fine_tuning_keeps_the_mask_and_resumes_bit_identically() {
     let folder = Folder::new();
     let first = pruned(&folder);
     let out = folder.text("tuned");
@@ -51,7 +51,7 @@ fn fine_tuning_keeps_the_mask_and_resumes_to_the_bit() {
     assert_eq!(was["n_kept"], is["n_kept"]);
     assert!(is["test_accuracy"].as_f64() > was["test_accuracy"].as_f64(), "{was} {is}");
 
-    // The same from the middle.
+    // Resumed from the middle.
     let again = folder.path("again");
     std::fs::create_dir_all(again.join("checkpoints")).expect("a folder");
     let of_epoch = |epoch: usize| {
@@ -95,7 +95,7 @@ fn an_already_sparse_network_is_pruned_further() {
         .collect();
     assert!((targets[0] - 0.9).abs() < 1e-3, "{}", targets[0]);
     assert_eq!(targets.last(), Some(&0.97));
-    // What it started from is known by its content.
+    // The recipe identifies the initial checkpoint by a hash of its content.
     let recipe = &json(&folder.path("further/run.json"))["recipe"];
     assert_eq!(recipe["from"].as_str().map(str::len), Some(16), "{recipe}");
     assert!(json(&folder.path("first/run.json"))["recipe"].get("from").is_none());
@@ -105,7 +105,7 @@ fn an_already_sparse_network_is_pruned_further() {
 fn training_goes_on_at_the_sparsity_of_a_checkpoint_and_dense() {
     let folder = Folder::new();
     let first = pruned(&folder);
-    // 2,382 of 23,824 weights are a little less than a tenth.
+    // 2,382 of 23,824 weights are slightly less than 10 %.
     let kept = json(&folder.path("first/result.json"));
     assert_eq!((&kept["n_kept"], kept["sparsity"].as_f64() > Some(0.9)), (&2382.into(), true));
     let train = |name: &str, more: &[&str]| {
@@ -125,7 +125,7 @@ fn training_goes_on_at_the_sparsity_of_a_checkpoint_and_dense() {
     assert!(train("dense", &["--method", "dense"])["n_kept"].as_u64() > Some(2382));
     let recipe = &json(&folder.path("dense/run.json"))["recipe"];
     assert_eq!(recipe["prune"]["initial"], 0.0);
-    // Fewer zeros than it has: a schedule never falls, so it has to begin below.
+    // A target below the sparsity of the checkpoint: schedules never fall, so prune.initial must be lower, too.
     let fewer = ["train", "--from", &first, "--sparsity", "0.5"];
     refuse(
         &fewer,
@@ -134,7 +134,7 @@ fn training_goes_on_at_the_sparsity_of_a_checkpoint_and_dense() {
     );
     let begun = train("fewer", &["--sparsity", "0.5", "--set", "prune.initial=0.2"]);
     assert_eq!(begun["n_kept"], 11_912);
-    // Thresholds that are learned find a sparsity of their own, from the weights that are there.
+    // Learned thresholds determine the sparsity; pruning starts from the weights of the checkpoint.
     let learned = train("learned", &["--method", "str"]);
     let n_kept = learned["n_kept"].as_u64().expect("a count");
     assert!((1..=2382).contains(&n_kept), "{n_kept}");
@@ -152,7 +152,7 @@ fn a_checkpoint_is_found_beside_the_experiment_that_names_it() {
         support::taper(&["train", "--quiet", "--out", "tuned", "experiments/tune.toml"]);
     let said = support::run(train.current_dir(folder.path("")));
     assert_eq!(said.code, Some(0), "{}", said.err);
-    // The flag is relative to where the program runs.
+    // A path in a flag is relative to the working directory.
     let flags = ["train", "--quiet", "--out", "again", "--from", "first/pruned.safetensors"];
     let mut train = support::taper(&[&flags[..], &["experiments/tune.toml"]].concat());
     let said = support::run(train.current_dir(folder.path("")));
@@ -162,7 +162,7 @@ fn a_checkpoint_is_found_beside_the_experiment_that_names_it() {
 }
 
 #[test]
-fn statistics_are_estimated_again_and_nothing_else() {
+fn calibrate_changes_only_the_running_statistics() {
     let folder = Folder::new();
     let first = pruned(&folder);
     let out = folder.text("calibrated.safetensors");
@@ -196,7 +196,7 @@ fn a_start_that_does_not_fit_is_refused() {
         &["finetune", "prune.sparsity"],
     );
     train(&["--from", &first, "--model", "resnet20"], &["digits-cnn", "resnet20"]);
-    // What is missing or damaged has failed, as everywhere.
+    // A missing or damaged file gives exit code 1, as for other commands.
     let damaged = folder.write("damaged", &bytes(Path::new(&first))[..100]);
     for from in [folder.text("nowhere"), damaged] {
         refuse(&["train", "--quiet", "--out", &out, "--from", &from], 1, &["checkpoint", &from]);

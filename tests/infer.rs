@@ -1,4 +1,4 @@
-//! Compiled inference as a user runs it: `taper bench`, `taper predict` and `taper eval`.
+//! Compiled inference from the command line: `taper bench`, `taper predict` and `taper eval`.
 
 mod support;
 
@@ -10,14 +10,14 @@ use taper::onnx::proto::{
     Dimension, INT64, Message, ModelProto, NodeProto, TensorProto, ValueInfo,
 };
 
-/// A small network, trained on the digits to know most of them; its checkpoint.
+/// Trains a small network on the digits; it classifies most of them. Returns the path of its checkpoint.
 fn digits(folder: &Folder) -> String {
     let out = folder.text("run");
     succeed(&["train", "--quiet", "--epochs", "6", "--sparsity", "0.8", "--out", &out]);
     folder.text("run/pruned.safetensors")
 }
 
-/// The classes of the first picture.
+/// The classes of the first image.
 fn classes(found: &Value) -> &Vec<Value> {
     found[0]["classes"].as_array().expect("classes")
 }
@@ -27,7 +27,7 @@ fn parse(text: &str) -> Value {
 }
 
 #[test]
-fn bench_measures_a_checkpoint_and_what_is_exported_of_it() {
+fn bench_measures_a_checkpoint_and_its_exports() {
     let folder = Folder::new();
     let checkpoint = digits(&folder);
     let exported = ["dense", "bitmask", "csr", "npz", "onnx"].map(|format| {
@@ -52,7 +52,7 @@ fn bench_measures_a_checkpoint_and_what_is_exported_of_it() {
         let layers = found["layers"].as_array().expect("layers");
         let shares = layers.iter().filter_map(|layer| layer["share"].as_f64());
         assert!((shares.sum::<f64>() - 1.0).abs() < 1e-9, "{layers:?}");
-        // Whatever it is read from, it is the same network.
+        // Every file holds the same network.
         let nonzeros: u64 = layers.iter().filter_map(|layer| layer["nonzeros"].as_u64()).sum();
         assert_eq!(*seen.get_or_insert(nonzeros), nonzeros, "{file}");
     }
@@ -63,17 +63,18 @@ fn bench_measures_a_checkpoint_and_what_is_exported_of_it() {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     assert!(!succeed(&["bench", &checkpoint, "--rounds", "2"]).out.contains("non-zeros"));
-    // What is used, not what is asked for: an image is computed on one thread.
+    // Reports the threads that are used: one image is computed on one thread.
     let many = ["bench", &checkpoint, "--rounds", "2", "--threads", "64"];
     assert!(succeed(&many).out.contains("batch 1, 1 thread,"));
     assert_eq!(parse(&succeed(&[&many[..], &["--json"]].concat()).out)["threads"], 1);
-    // A checkpoint leaves nothing open.
+    // A checkpoint determines its size and output.
     for (flag, value) in [("--size", "1x8x8"), ("--output", "y")] {
         refuse(&["bench", &checkpoint, flag, value], 2, &[flag, "pruned.safetensors", "leave it"]);
     }
 }
 
-/// The network of the repository, with sizes left open and the output of its first node as one more; names of both outputs.
+/// An ONNX network with an open image size, and with the output of its first node as a second output. Returns the file
+/// and the names of both outputs.
 fn left_open(bytes: &[u8]) -> (Vec<u8>, [String; 2]) {
     let mut model = ModelProto::decode(bytes).expect("a file");
     let graph = model.graph.as_mut().expect("a graph");
@@ -86,7 +87,7 @@ fn left_open(bytes: &[u8]) -> (Vec<u8>, [String; 2]) {
 }
 
 #[test]
-fn what_an_onnx_file_leaves_open_is_given_by_flags() {
+fn flags_give_the_image_size_and_output_that_an_onnx_file_leaves_open() {
     let folder = Folder::new();
     let file = support::repository().join("testdata/infer/network.onnx");
     let bytes = support::bytes(&file);
@@ -115,26 +116,30 @@ fn what_an_onnx_file_leaves_open_is_given_by_flags() {
 }
 
 #[test]
-fn bench_runs_what_other_tools_export_and_names_what_it_cannot() {
+fn bench_runs_files_of_other_tools_and_names_unsupported_nodes() {
     let folder = Folder::new();
     let file = support::repository().join("testdata/infer/network.onnx").display().to_string();
     let args = ["bench", &file, "--batch", "3", "--threads", "2", "--rounds", "2", "--json"];
     let found = parse(&succeed(&args).out);
     assert_eq!((&found["batch"], &found["threads"]), (&json!(3), &json!(2)));
-    // No name is needed, as the content says what it is.
+    // The format is detected from the content, not from the name.
     let bytes = support::bytes(Path::new(&file));
     succeed(&["bench", &folder.write("renamed", &bytes), "--rounds", "1"]);
     refuse(&["bench", &folder.write("cut.onnx", &bytes[..300])], 1, &["cut.onnx"]);
     refuse(&["bench", "nowhere.onnx"], 1, &["nowhere.onnx"]);
-    refuse(&["bench", &folder.write("notes.txt", "hello")], 1, &["notes.txt", "no format"]);
+    refuse(
+        &["bench", &folder.write("notes.txt", "hello")],
+        1,
+        &["notes.txt", "its format is not supported"],
+    );
     refuse(&["bench", &file, "--batch", "0"], 2, &["0"]);
-    // What the file may have and the engine lacks.
+    // A valid ONNX graph with a shape that the engine does not support.
     let deep = with_nodes(&bytes, &[("Unsqueeze", &[1, 2, 3, 4])]);
     let named = ["deep.onnx", "node `more0` (reshape): its value has shape"];
     refuse(&["bench", &folder.write("deep.onnx", deep), "--rounds", "1"], 1, &named);
 }
 
-/// An ONNX file with more operators behind its output, each with axes.
+/// An ONNX file with additional operators after its output, each with axes.
 fn with_nodes(file: &[u8], operators: &[(&str, &[i64])]) -> Vec<u8> {
     let mut model = ModelProto::decode(file).expect("a file");
     let graph = model.graph.as_mut().expect("a graph");
@@ -164,12 +169,12 @@ fn predict_names_the_digit_at_any_size_and_in_colour() {
     let data = Dataset::open("digits", &OpenOptions::default()).expect("embedded");
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     for i in 0..40 {
-        // The digits' pixels reach 16.
+        // Pixels of the digits range from 0 to 16.
         let image = data.test.image(i).expect("an image");
         let grey = |&p: &u8| (f32::from(p) * 255.0 / 16.0).round() as u8;
         let pixels: Vec<u8> = image.iter().map(grey).collect();
         images.push(png(&folder, &format!("grey{i}.png"), [1, 8, 8], &pixels));
-        // The same in the middle of a wider picture, in colours that are all grey.
+        // The same digit in the middle of a wider RGB image, in grey.
         let mut wide = vec![99; 8 * 12 * 3];
         for (row, pixels) in wide.chunks_exact_mut(36).zip(pixels.chunks_exact(8)) {
             for (colours, &value) in row[6..30].chunks_exact_mut(3).zip(pixels) {
@@ -201,7 +206,7 @@ fn predict_names_the_digit_at_any_size_and_in_colour() {
     let onnx = folder.text("digits.onnx");
     succeed(&["export", &checkpoint, "--format", "onnx", "--out", &onnx]);
     let plain = parse(&succeed(&["predict", &onnx, &images[0], "--json"]).out);
-    // A softmax in the network is the only one, whatever shape it has.
+    // If the network ends with a softmax, in any shape, `predict` applies no second one.
     let bytes = support::bytes(Path::new(&onnx));
     for (i, more) in [&[("Softmax", &[][..])][..], &[("Softmax", &[]), ("Unsqueeze", &[2, 3])]]
         .into_iter()
@@ -224,7 +229,7 @@ fn predict_names_the_digit_at_any_size_and_in_colour() {
 }
 
 #[test]
-fn predict_says_what_is_wrong_with_a_picture_or_a_flag() {
+fn predict_reports_bad_images_and_flags() {
     let folder = Folder::new();
     let checkpoint = digits(&folder);
     let whole = png(&folder, "whole.png", [1, 8, 8], &[7; 64]);
@@ -240,16 +245,20 @@ fn predict_says_what_is_wrong_with_a_picture_or_a_flag() {
         (&["nowhere.png"], 1, &["cannot read image nowhere.png"]),
         (&[&*whole, "--classes", &few], 2, &["few.txt has 2 lines", "10 classes"]),
         (&[&*whole, "--classes", "nowhere.txt"], 1, &["cannot read classes nowhere.txt"]),
-        (&[&*whole, "--mean", "0.1,0.2", "--std", "1,1"], 2, &["2 channels", "images of 1"]),
+        (
+            &[&*whole, "--mean", "0.1,0.2", "--std", "1,1"],
+            2,
+            &["has 2 channels", "pruned.safetensors have 1"],
+        ),
         (&[&*whole, "--mean", "0.1", "--std", "0"], 2, &["must be above 0"]),
         (&[&*whole, "--mean", "0.1", "--std", "1e-40"], 1, &["gives NaN for", "whole.png"]),
     ] {
         refuse(&[&["predict", &checkpoint], more].concat(), code, parts);
     }
-    // One bad picture leaves nothing half-done.
+    // With one bad image, nothing is printed for the others.
     let said = run(&mut taper(&["predict", &checkpoint, &whole, &cut]));
     assert_eq!((said.code, &*said.out), (Some(1), ""));
-    // A file of another tool does not say how its images are normalised.
+    // A file without the normalization of its images.
     let raw = folder.text("raw.safetensors");
     let mut file = taper::train::checkpoint::RawFile::load(Path::new(&checkpoint)).expect("a file");
     file.metadata.insert("recipe".into(), "{}".into());
@@ -266,7 +275,7 @@ fn eval_finds_the_same_with_either_engine() {
     let eval =
         |more: &[&str]| parse(&succeed(&[&["eval", &checkpoint, "--json"], more].concat()).out);
     let candle = eval(&["--engine", "candle"]);
-    // A last batch that is not full, a batch of one, and more than there are.
+    // A last batch that is not full, batches of one image, and a batch larger than the test set.
     for batch in ["100", "1", "1000"] {
         let compiled = eval(&["--batch-size", batch]);
         assert_eq!(compiled["engine"], "compiled");

@@ -1,7 +1,7 @@
 """Loads a pruned checkpoint into PyTorch modules of the same structure and compares logits.
 
 Usage: interop.py MODEL CLASSES CHECKPOINT LOGITS
-LOGITS is a safetensors file with `input` and the `logits` that taper computed for it.
+LOGITS is a safetensors file with `input` and the `logits` that taper computed.
 Prints one JSON object; a failure is an exception.
 """
 

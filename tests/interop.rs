@@ -1,6 +1,6 @@
-//! Pruned checkpoints in other tools.
+//! Loads pruned checkpoints into PyTorch.
 //!
-//! Needs a Python with torch and safetensors; where there is none, the test is skipped with a message.
+//! Needs a Python with torch and safetensors; without one, the test is skipped with a message.
 
 mod support;
 

@@ -1,8 +1,8 @@
-"""Runs ONNX files of random graphs in onnxruntime and compares with what their operations mean.
+"""Runs ONNX files of random graphs in onnxruntime and compares the outputs with those of Taper's interpreter.
 
 Usage: operations.py FOLDER
-Beside each N.onnx of FOLDER lies an N.safetensors with `input` and the `output` that is expected. Prints one JSON object
-with the largest difference of each, as a share of the largest value; a failure is an exception.
+Beside each N.onnx of FOLDER lies an N.safetensors with `input` and the expected `output`. Prints one JSON object: for
+each file, the largest difference relative to the largest value. A failure is an exception.
 """
 
 import json
@@ -19,7 +19,7 @@ def difference(path):
     onnx.checker.check_model(onnx.load(path), full_check=True)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # As the file says it.
+    # Without optimization: the graph runs exactly as written in the file.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     ours = load_file(path.with_suffix(".safetensors"))

@@ -1,5 +1,5 @@
-//! Each crate by itself: built from its own archive, without what lies around it here. The example of its README runs in a
-//! new project whose only dependency it is.
+//! Builds each crate from its own archive, outside the repository. Runs the example of its README in a new project with
+//! this crate as the only dependency.
 
 mod support;
 
@@ -10,12 +10,12 @@ use std::{
 };
 use support::{Folder, Said, code, repository, run};
 
-/// The program, and the crate of C libraries.
+/// Crates without a Rust library: the program, and the C API.
 const NO_RUST_LIBRARY: [&str; 2] = ["taper-cli", "taper-capi"];
 
 fn cargo(folder: &Path, args: &[&str]) -> Said {
     let mut command = taper_host::cargo();
-    // Whatever this test was built with is no choice of a user's.
+    // The settings that this test was built with must not reach the user's build.
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "RUSTC_WRAPPER"] {
         command.env_remove(name);
     }
@@ -35,7 +35,7 @@ fn crates() -> Vec<(String, String)> {
     published.map(|package| (text(&package["name"]), text(&package["version"]))).collect()
 }
 
-/// Packs all crates and unpacks their archives into a folder; gives where each of them is.
+/// Packs all crates and unpacks their archives into a folder. Returns the path of each crate.
 fn archives(crates: &[(String, String)], target: &Path, folder: &Path) -> Vec<PathBuf> {
     let pack = ["package", "--workspace", "--exclude", "xtask", "--no-verify", "--allow-dirty"];
     let to = target.display().to_string();
@@ -44,7 +44,7 @@ fn archives(crates: &[(String, String)], target: &Path, folder: &Path) -> Vec<Pa
         let name = format!("{name}-{version}");
         let archive = target.join("package").join(format!("{name}.crate"));
         let mut tar = Command::new("tar");
-        // With the time of now, as cargo compiles what is newer than its last result.
+        // `m` sets the time of the files to now: cargo recompiles files that are newer than its last result.
         let said = run(tar.current_dir(folder).args(["-xzmf"]).arg(&archive));
         assert_eq!(said.code, Some(0), "{}: {}", archive.display(), said.err);
         folder.join(name)
@@ -52,7 +52,7 @@ fn archives(crates: &[(String, String)], target: &Path, folder: &Path) -> Vec<Pa
     unpacked.collect()
 }
 
-/// The first block of Rust on a page as a program, as rustdoc makes one of it.
+/// The first Rust block on a page as a program, built like a doc-test.
 fn program(page: &str) -> String {
     let block = code(page, "rust").into_iter().next().expect("an example");
     let lines = block.lines().map(|line| match line {
@@ -72,7 +72,7 @@ fn program(page: &str) -> String {
     }
 }
 
-/// Compiles the example in C of an archive against the library that was built of it, and runs a network.
+/// Compiles the C example of an archive, links the static library, and runs a network.
 fn run_in_c(archive: &Path, target: &Path) {
     if !cfg!(unix) || !run_ok(Command::new("cc").arg("--version")) {
         return support::skip("there is no C compiler `cc`");
@@ -102,15 +102,15 @@ fn run_ok(command: &mut Command) -> bool {
 }
 
 #[test]
-#[ignore = "compiles every crate anew, which takes minutes; .ci/packages runs it"]
+#[ignore = "compiles every crate again and takes minutes; .ci/packages runs it"]
 fn each_crate_builds_from_its_archive_and_the_example_of_its_readme_runs() {
     let crates = crates();
     assert!(crates.len() >= 17, "{crates:?}");
     let folder = Folder::new();
-    // Outside of the folder, as what is not ours needs no second compilation.
+    // In the repository's target folder: other people's crates are then compiled only once.
     let target = repository().join("target/packages");
     let places = archives(&crates, &target, &folder.path(""));
-    // What a registry would say: where each version of ours is.
+    // Replaces the registry: the path of each of our crates.
     let mut config =
         format!("[build]\ntarget-dir = '{}'\n[profile.dev]\ndebug = false\n", target.display());
     config += "[patch.crates-io]\n";
@@ -131,7 +131,7 @@ fn each_crate_builds_from_its_archive_and_the_example_of_its_readme_runs() {
         let manifest = String::from_utf8(manifest).expect("text");
         let manifest = format!("{}\n{name} = \"{version}\"\n", manifest.trim_end());
         std::fs::write(project.join("Cargo.toml"), manifest).expect("a manifest");
-        // Versions that are there, as a test fetches none.
+        // Only versions that exist on this machine: a test downloads nothing.
         std::fs::copy(repository().join("Cargo.lock"), project.join("Cargo.lock"))
             .expect("a lock file");
         let readme = String::from_utf8(support::bytes(&place.join("README.md"))).expect("text");

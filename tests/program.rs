@@ -1,5 +1,5 @@
-//! The program as a user runs it: what it prints, what it leaves, what others can read.
-#![allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits")]
+//! The program from the command line: its output, the files of a run, and their use by other commands.
+#![allow(clippy::disallowed_methods, reason = "only makes test inputs")]
 
 mod support;
 
@@ -8,7 +8,7 @@ use taper::record::Lock;
 use taper_host::Exit;
 
 #[test]
-fn a_run_leaves_what_it_promises_and_eval_agrees_with_it() {
+fn a_run_writes_its_files_and_eval_gives_the_same_accuracy() {
     let folder = Folder::new();
     let out = folder.text("run");
     let said = succeed(&["train", "--epochs", "4", "--sparsity", "0.9", "--out", &out, "--json"]);
@@ -47,7 +47,7 @@ fn a_run_leaves_what_it_promises_and_eval_agrees_with_it() {
         .args(["rev-parse", "HEAD"])
         .current_dir(repository())
         .output();
-    // A work tree beside another has a file `.git`; the program knows its commit there as well.
+    // In a secondary git worktree, `.git` is a file; the commit must be recorded there, too.
     if let Some(git) = git.ok().filter(|git| git.status.success()) {
         let head = String::from_utf8_lossy(&git.stdout).trim().to_owned();
         assert_eq!(segment["commit"], head.as_str());
@@ -93,12 +93,12 @@ fn a_dry_run_prints_the_experiment_with_its_defaults_and_does_nothing() {
     assert_eq!(recipe["prune"]["sparsity"], 0.95);
     assert_eq!((&recipe["model"], &recipe["data"]), (&"digits-cnn".into(), &"digits".into()));
     assert!(!folder.path("run").exists());
-    // What a run records is the same, with the data that it has read.
+    // The run records the same recipe, plus the fingerprint of the data.
     succeed(&["train", "--quiet", "--max-steps", "2", "--set", "train.limit=64", "--out", &out]);
     let mut recorded = json(&folder.path("run/run.json"))["recipe"].clone();
     assert!(recorded.as_object_mut().expect("keys").remove("data_fingerprint").is_some());
     assert_eq!(recorded, dry_run(&["--max-steps", "2", "--set", "train.limit=64"]));
-    // A checkpoint goes by its content, wherever it lies.
+    // A checkpoint is identified by its content, not by its path.
     let of =
         |name: &str| dry_run(&["--from", &folder.text(name), "--sparsity", "0.95"])["from"].clone();
     std::fs::copy(folder.path("run/pruned.safetensors"), folder.path("copy")).expect("a copy");
@@ -106,7 +106,7 @@ fn a_dry_run_prints_the_experiment_with_its_defaults_and_does_nothing() {
     support::refuse(
         &["study", "significance", "--dry-run"],
         2,
-        &["--dry-run is for `taper train`"],
+        &["--dry-run applies only to `taper train`"],
     );
 }
 
@@ -158,7 +158,7 @@ fn every_method_of_the_list_trains_to_its_count() {
         }
         succeed(&args);
         let n_kept = json(&folder.path("run/result.json"))["n_kept"].as_u64().expect("a count");
-        // At 0.9, or half of two layers.
+        // At sparsity 0.9; with N:M patterns, half of two layers.
         match structure {
             None if threshold.starts_with("learned") => assert!(n_kept > 0, "{name}"),
             None => assert_eq!(n_kept, 2_382, "{name}"),
@@ -169,7 +169,7 @@ fn every_method_of_the_list_trains_to_its_count() {
 }
 
 #[test]
-fn a_run_says_where_it_does_less_than_was_asked_for() {
+fn a_run_warns_where_it_cannot_do_what_the_experiment_requires() {
     let folder = Folder::new();
     let out = folder.text("run");
     let warned = |more: &[&str]| {
@@ -191,7 +191,10 @@ fn a_run_says_where_it_does_less_than_was_asked_for() {
     assert!(said.contains("not every class has 10 training images"), "{said}");
     assert!(said.contains("prune.criterion is grasp:10"), "{said}");
     let (said, _) = warned(&["--max-steps", "2", "--batch-size", "65"]);
-    assert!(said.contains("train.batch_size is 65, and there are 64 training images"), "{said}");
+    assert!(
+        said.contains("train.batch_size is 65, but there are only 64 training images"),
+        "{said}"
+    );
     let (said, _) = warned(&["--max-steps", "2", "--set", "prune.sparsity=0.9"]);
     assert!(!said.contains("prune.") && !said.contains("train."), "{said}");
     let rigl = ["--epochs", "6", "--method", "rigl", "--set", "prune.refresh_every=5"];
@@ -201,15 +204,19 @@ fn a_run_says_where_it_does_less_than_was_asked_for() {
         (["prune.swap_begin=0.5", "prune.swap_end=0.8"], false),
     ] {
         let (said, _) = warned(&[&rigl[..], &["--set", sets[0], "--set", sets[1]]].concat());
-        assert_eq!(!said.contains("so no weight is swapped"), is_swapped, "{sets:?}: {said}");
+        assert_eq!(
+            !said.contains("so no weight is pruned and regrown"),
+            is_swapped,
+            "{sets:?}: {said}"
+        );
     }
 }
 
 #[test]
-fn weights_that_enter_have_a_step_to_move_in() {
+fn new_weights_are_trained_for_at_least_one_step() {
     let folder = Folder::new();
     let out = folder.text("run");
-    // A swap is due in the last step of 21, and not in that of 22.
+    // Prune-and-regrow would run in the last of 21 steps, but not in the last of 22.
     for method in ["set", "rigl"] {
         for steps in ["21", "22"] {
             let args = ["train", "--quiet", "--force", "--method", method, "--max-steps", steps];
@@ -223,7 +230,7 @@ fn weights_that_enter_have_a_step_to_move_in() {
 }
 
 #[test]
-fn a_small_dense_network_goes_by_its_width_everywhere() {
+fn a_small_dense_network_has_its_width_in_its_name_everywhere() {
     let folder = Folder::new();
     let out = folder.text("run");
     let args = ["train", "--quiet", "--method", "dense-small", "--sparsity", "0.9"];
@@ -232,7 +239,7 @@ fn a_small_dense_network_goes_by_its_width_everywhere() {
     let result = json(&folder.path("run/result.json"));
     let model = result["model"].as_str().expect("a name");
     assert!(model.starts_with("digits-cnn@0."), "{model}");
-    // A network of that sparsity has 234 parameters that are not pruned, and 2,382 weights.
+    // A network at sparsity 0.9 has 234 parameters that are never pruned, and 2,382 kept weights.
     let n_params = result["n_params"].as_u64().expect("a count");
     assert!((2_300..=2_616).contains(&n_params), "{n_params}");
     assert_eq!((&result["sparsity"], &result["sparsity_target"]), (&0.0.into(), &().into()));
@@ -245,7 +252,7 @@ fn a_small_dense_network_goes_by_its_width_everywhere() {
     let last = checkpoints.last().expect("a checkpoint").expect("an entry").path();
     let onnx = folder.text("network.onnx");
     succeed(&["export", &last.display().to_string(), "--out", &onnx, "--format", "onnx"]);
-    // A network of a width of one's own is pruned like any other.
+    // A network with a custom width can be pruned like any other.
     let half = folder.text("half");
     succeed(&["train", "--quiet", "--model", "digits-cnn@0.5", "--max-steps", "2", "--out", &half]);
     let result = json(&folder.path("half/result.json"));
@@ -299,7 +306,7 @@ pins = { "conv1.*" = 0.0, "linear.*" = 0.1, "linear.weight" = 0.5 }
 }
 
 #[test]
-fn the_best_epoch_is_a_network_that_every_command_takes() {
+fn every_command_accepts_the_network_of_the_best_epoch() {
     let folder = Folder::new();
     let out = folder.text("run");
     let best_of = |seed: &str| {
@@ -308,7 +315,7 @@ fn the_best_epoch_is_a_network_that_every_command_takes() {
         let said =
             succeed(&[&train[..], &["--set", "train.keep_best=true", "--out", &out]].concat());
         let csv = std::fs::read_to_string(folder.path("run/metrics.csv")).expect("a file");
-        // The first of the best, of those at the final sparsity.
+        // The first epoch with the best accuracy among those at the final sparsity.
         let mut best: Option<(u64, f64)> = None;
         for row in csv.lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>()) {
             let accuracy = row[9].parse().expect("a number");
@@ -352,7 +359,8 @@ fn lists_help_and_completions() {
     let models: serde_json::Value =
         serde_json::from_str(&succeed(&["models", "--json"]).out).expect("JSON");
     assert_eq!(models[0]["name"], "resnet20");
-    // For ten classes; with the 990 others of ImageNet, 11,689,512, 25,557,032 and 4,231,976 parameters.
+    // For ten classes. With all 1000 classes of ImageNet, the networks have 11,689,512, 25,557,032 and 4,231,976
+    // parameters.
     for (name, n_params, macs) in [
         ("resnet18", 11_689_512u64 - 990 * 513, 1_814_073_344u64 - 990 * 512),
         ("resnet50", 25_557_032 - 990 * 2049, 4_089_184_256 - 990 * 2048),
@@ -425,7 +433,7 @@ fn resnet20_trains_on_real_cifar100_with_exact_counts() {
 }
 
 #[test]
-fn watching_says_how_far_runs_are_and_ends_with_them() {
+fn watch_shows_the_progress_of_runs_and_ends_with_them() {
     let folder = Folder::new();
     for seed in ["0", "1"] {
         let out = folder.text(&format!("runs/{seed}"));
@@ -436,7 +444,7 @@ fn watching_says_how_far_runs_are_and_ends_with_them() {
     assert!(first.starts_with("1: epoch 3/3, ") && first.ends_with(", finished"), "{one}");
     assert!(first.contains("sparsity 90.00 %, loss ") && first.contains("test accuracy "), "{one}");
     assert!(one.contains("\nLoss\n") && one.contains("\nSparsity, %\n"), "{one}");
-    // A limit of steps ends a run in its second epoch, whatever its number of epochs.
+    // The limit of steps ends the run in its second epoch.
     let limited = folder.text("limited");
     succeed(&["train", "--quiet", "--max-steps", "50", "--out", &limited]);
     let line = succeed(&["watch", "--once", &limited]).out;
@@ -448,13 +456,13 @@ fn watching_says_how_far_runs_are_and_ends_with_them() {
     ] {
         folder.write(&format!("limited/{name}"), text);
     }
-    // 4 of the 46 steps of an epoch are left.
+    // Four steps are left; an epoch has 46.
     let lock = Lock::take(&folder.path("limited/.lock")).expect("locks").expect("it is free");
     let line = succeed(&["watch", "--once", &limited]).out;
     drop(lock);
     let line = line.lines().next().expect("a line");
     assert!(line.contains("epoch 1/2") && line.ends_with("about 13 min 03 s left"), "{line}");
-    // One of them in the middle of its second epoch, with a line that is not whole.
+    // One run in the middle of its second epoch, with an incomplete last line.
     std::fs::remove_file(folder.path("runs/0/result.json")).expect("a result");
     for (name, lines) in [("metrics.csv", 2), ("timing.csv", 2), ("steps.jsonl", 60)] {
         let path = folder.path("runs/0").join(name);
@@ -462,7 +470,7 @@ fn watching_says_how_far_runs_are_and_ends_with_them() {
         let kept: Vec<&str> = text.lines().take(lines).collect();
         std::fs::write(&path, format!("{}\n{{\"st", kept.join("\n"))).expect("a file");
     }
-    // It is at work for as long as somebody has its lock.
+    // A run is active while its lock is held.
     let lock = Lock::take(&folder.path("runs/0/.lock")).expect("locks").expect("it is free");
     let here = support::run(support::taper(&["watch", "."]).current_dir(folder.path("runs/1"))).out;
     assert_eq!(here, one);
@@ -471,7 +479,7 @@ fn watching_says_how_far_runs_are_and_ends_with_them() {
     assert!(lines[0].contains("epoch 1/3, 60 steps") && lines[0].contains(" left"), "{both}");
     assert!(lines[1].ends_with(", finished"), "{both}");
     assert_eq!(lines[2], "1 of 2 finished");
-    // A run that is killed gives it back, and nothing is left to wait for.
+    // A killed run releases its lock: `watch` then ends.
     drop(lock);
     let both = succeed(&["watch", &folder.text("runs")]).out;
     let lines: Vec<&str> = both.lines().collect();
@@ -482,7 +490,7 @@ fn watching_says_how_far_runs_are_and_ends_with_them() {
     let said = support::run(&mut support::taper(&["watch", "--once", "--every", "3", "."]));
     assert!(said.code == Some(2) && said.err.contains("--every"), "{}", said.err);
 
-    // A suite between two runs: the watcher waits for as long as somebody has the lock.
+    // A suite between two runs: `watch` continues while the suite's lock is held.
     std::fs::write(folder.path("runs/0/result.json"), "{}").expect("a result");
     let lock = std::fs::File::create(folder.path("runs/lock")).expect("a file");
     lock.lock().expect("locks");

@@ -1,5 +1,5 @@
-//! One run in several processes: the same bytes for any number of them, whatever happens to one. `.ci/mpi` builds the program with
-//! MPI and runs what is ignored here.
+//! Training in several processes (ranks) over MPI: the same bytes for any number of ranks, also after one is killed.
+//! `.ci/mpi` builds the program with MPI and runs the ignored tests.
 
 mod support;
 
@@ -11,7 +11,7 @@ use std::{
 };
 use support::{Folder, bytes, cifar_of_noise, json, run, taper};
 
-/// Four groups of sixteen images a batch, and a last batch of the epoch that has fewer than eight images.
+/// A batch has four groups of sixteen images; the last batch of an epoch has fewer than eight images.
 const DIGITS: &[&str] = &[
     "--epochs=3",
     "--batch-size=64",
@@ -24,7 +24,7 @@ const DIGITS: &[&str] = &[
     "--set=train.keep_best=true",
 ];
 
-/// An adaptive schedule that drops weights for good, and gradients of pruned weights from a sample.
+/// An adaptive schedule, permanently pruned weights, and sampled gradients of pruned weights.
 const THESIS: &[&str] = &[
     "--set=prune.adapt=reciprocal",
     "--set=prune.adapt_window=3",
@@ -32,7 +32,7 @@ const THESIS: &[&str] = &[
     "--set=prune.pruned_gradient=sampled:0.5",
 ];
 
-/// Everything that must not differ: all but clocks and machines.
+/// Files that must be bit-identical: all except those with times and machines.
 const RECORDS: &[&str] = &[
     "pruned.safetensors",
     "pruned-best.safetensors",
@@ -42,11 +42,11 @@ const RECORDS: &[&str] = &[
     "checkpoints/best.safetensors",
 ];
 
-/// `taper train` on so many ranks.
+/// `taper train` on `size` ranks.
 fn on_ranks(size: usize, args: &[&str]) -> Command {
     let alone = taper(&[&["train"], args].concat());
     let mut command = Command::new("mpirun");
-    // As root, and on fewer processors than ranks.
+    // Allows root, and more ranks than processors.
     command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
     command.args(["--oversubscribe", "-n", &size.to_string()]);
     command.arg(alone.get_program()).args(alone.get_args());
@@ -59,7 +59,7 @@ fn on_ranks(size: usize, args: &[&str]) -> Command {
     command
 }
 
-/// `taper train` in this process or on ranks.
+/// `taper train` without MPI if `size` is 0, else on `size` ranks.
 fn train(size: usize, args: &[&str]) -> Command {
     if size == 0 { taper(&[&["train"], args].concat()) } else { on_ranks(size, args) }
 }
@@ -115,7 +115,7 @@ fn any_number_of_ranks_and_threads_ends_in_the_same_bytes() {
     }
 }
 
-/// Long enough to be killed in the middle.
+/// The arguments of a run that is long enough to be killed in the middle.
 fn long(out: &str) -> Vec<&str> {
     let args = DIGITS.iter().filter(|arg| !arg.starts_with("--epochs")).copied();
     args.chain(THESIS.iter().copied())
@@ -123,7 +123,7 @@ fn long(out: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The ranks of a run that is underway, by their process ids, once it has written a checkpoint after `step`.
+/// Waits until the run has written a checkpoint after `step`. Returns the process ids of its ranks.
 fn ranks_after(mpirun: &mut Child, out: &Path, step: u64) -> Vec<u32> {
     let begun = Instant::now();
     let name = |step: u64| format!("step-{step:08}.safetensors");
@@ -144,7 +144,7 @@ fn ranks_after(mpirun: &mut Child, out: &Path, step: u64) -> Vec<u32> {
     children.lines().map(|pid| pid.parse().expect("a number")).collect()
 }
 
-/// Whether a process computes; one that has ended may wait for somebody to ask how.
+/// Whether a process is running. A zombie, which has ended and waits for its parent, does not count.
 fn is_running(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
@@ -152,7 +152,7 @@ fn is_running(pid: u32) -> bool {
 
 #[test]
 #[ignore = "needs an MPI; .ci/mpi runs it"]
-fn a_killed_rank_ends_the_others_and_the_run_goes_on_with_another_number() {
+fn a_killed_rank_ends_the_others_and_the_run_resumes_with_another_number_of_ranks() {
     let folder = Folder::new();
     let (whole, killed) = (folder.text("whole"), folder.text("killed"));
     succeed(&mut train(0, &long(&whole)));
@@ -172,13 +172,13 @@ fn a_killed_rank_ends_the_others_and_the_run_goes_on_with_another_number() {
         assert!(kill.expect("kill").success());
         let begun = Instant::now();
         let Output { status, stderr, .. } = mpirun.wait_with_output().expect("an end");
-        assert!(begun.elapsed() < Duration::from_secs(10), "the others have gone on");
+        assert!(begun.elapsed() < Duration::from_secs(10), "the other ranks did not end");
         let said = String::from_utf8_lossy(&stderr);
         assert!(!status.success(), "{said}");
-        assert!(said.contains(&format!("rank {victim}")), "it names the rank: {said}");
+        assert!(said.contains(&format!("rank {victim}")), "the rank is not named: {said}");
         for rank in ranks {
             while is_running(rank) {
-                assert!(begun.elapsed() < Duration::from_secs(10), "rank {rank} is left over");
+                assert!(begun.elapsed() < Duration::from_secs(10), "process {rank} still runs");
                 sleep(Duration::from_millis(20));
             }
         }
@@ -189,7 +189,7 @@ fn a_killed_rank_ends_the_others_and_the_run_goes_on_with_another_number() {
 
 #[test]
 #[ignore = "needs an MPI; .ci/mpi runs it"]
-fn a_run_that_is_asked_to_stop_goes_on_alone() {
+fn a_signal_to_one_rank_stops_all_and_the_run_resumes() {
     let folder = Folder::new();
     let (whole, stopped) = (folder.text("whole"), folder.text("stopped"));
     succeed(&mut train(0, &long(&whole)));
@@ -198,7 +198,7 @@ fn a_run_that_is_asked_to_stop_goes_on_alone() {
     mpirun.env("OMPI_MCA_odls_base_sigkill_timeout", "20");
     let mut mpirun = mpirun.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("mpirun");
     let ranks = ranks_after(&mut mpirun, Path::new(&stopped), 50);
-    // All end with the one that is asked.
+    // A signal to one rank stops all ranks.
     let asked = Command::new("kill").args(["-TERM", &ranks[1].to_string()]).status();
     assert!(asked.expect("kill").success());
     let Output { stderr, .. } = mpirun.wait_with_output().expect("an end");
@@ -210,7 +210,7 @@ fn a_run_that_is_asked_to_stop_goes_on_alone() {
 
 #[test]
 #[ignore = "needs an MPI; .ci/mpi runs it"]
-fn a_suite_stops_its_ranks_with_a_checkpoint_and_goes_on_with_others() {
+fn a_suite_stops_its_ranks_with_a_checkpoint_and_resumes_with_another_number() {
     let folder = Folder::new();
     for name in ["one", "many"] {
         std::fs::create_dir_all(folder.path(&format!("{name}/experiments/tiny")))
@@ -305,6 +305,6 @@ fn a_program_without_mpi_does_not_train_the_same_run_twice() {
     command.env("OMPI_COMM_WORLD_SIZE", "2").env("OMPI_COMM_WORLD_RANK", "1");
     let said = run(&mut command);
     assert_eq!(said.code, Some(2), "{}", said.err);
-    assert!(said.err.contains("built without it"), "{}", said.err);
+    assert!(said.err.contains("built without MPI"), "{}", said.err);
     assert!(!Path::new(&out).exists());
 }

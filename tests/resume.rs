@@ -1,5 +1,5 @@
-//! The same bytes, whatever happens: threads, resuming, and kills at any moment.
-#![allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits")]
+//! Reproducibility: a run ends in the same bytes with any number of threads, after resuming, and after kills.
+#![allow(clippy::disallowed_methods, reason = "only makes test inputs")]
 
 mod support;
 
@@ -11,7 +11,7 @@ use std::{
 };
 use support::{Folder, bytes, json, refuse, run, succeed, taper};
 
-/// A run that is over in seconds, but not at once; checkpoints often enough to be killed while writing one.
+/// A run of some seconds. It writes checkpoints so often that a kill can hit it while it writes one.
 const SHORT: &[&str] = &[
     "train",
     "--epochs",
@@ -30,7 +30,7 @@ const SHORT: &[&str] = &[
     "--quiet",
 ];
 
-/// Everything that must not differ: all but the clock of `timing.csv` and `result.json`, and the machine in `run.json`.
+/// Files that must be bit-identical. `timing.csv` and `result.json` contain times, and `run.json` the machine.
 const RECORDS: &[&str] = &[
     "pruned.safetensors",
     "metrics.csv",
@@ -65,7 +65,7 @@ fn assert_same(one: &Path, two: &Path, why: &str) {
     for name in RECORDS.iter().copied().chain([newest.as_str()]) {
         let read = |folder: &Path| std::fs::read(folder.join(name)).ok();
         assert!(read(one) == read(two), "{why}: {name} differs");
-        // Learned thresholds have no best epoch.
+        // Runs with learned thresholds have no best epoch.
         assert!(read(one).is_some() || name.contains("best"), "{why}: no {name}");
     }
     let without_clock = |folder: &Path| {
@@ -120,11 +120,11 @@ fn resnet20_gives_the_same_bytes_with_any_number_of_threads() {
 }
 
 #[test]
-fn a_run_killed_at_twenty_moments_ends_in_the_bytes_of_one_that_was_not() {
+fn a_run_killed_twenty_times_ends_in_the_same_bytes_as_an_uninterrupted_one() {
     kill_and_resume(20, &[]);
 }
 
-/// A clock that answers to the masks, over a window that checkpoints fall into.
+/// An adaptive schedule; some checkpoints fall inside a window of it.
 const ADAPTIVE: &[&str] = &[
     "--set",
     "prune.adapt=\"reciprocal\"",
@@ -136,7 +136,7 @@ const ADAPTIVE: &[&str] = &[
     "prune.gradient=\"per-layer/cosine:0.5\"",
 ];
 
-/// Weights that leave for good, by an order that depends on all steps before, and others that are followed.
+/// Permanent pruning in an order that depends on all earlier steps, and probes of pruned weights.
 const DROPS: &[&str] = &[
     "--set",
     "prune.drop=\"longest:0.7\"",
@@ -162,7 +162,7 @@ fn an_adaptive_run_with_drops_ends_in_the_same_bytes_after_kills() {
     assert_eq!(count("n_dropped"), (0.7 * n_pruned as f64).floor() as u64);
 }
 
-/// Gradients of pruned weights in every fourth step alone, and choices by held-out images.
+/// Gradients of pruned weights in every fourth step only, and early stopping on held-out images.
 const HELD_OUT: &[&str] = &[
     "--set",
     "prune.pruned_gradient=\"every:4\"",
@@ -183,7 +183,7 @@ fn a_run_with_held_out_images_and_rare_gradients_ends_in_the_same_bytes_after_ki
     assert_eq!((&result["n_validation"], &result["chosen_on"]), (&96.into(), &"validation".into()));
 }
 
-/// Moments of AdamW that weights leave, behind a warm-up.
+/// AdamW with a learning-rate warm-up, and with permanent pruning, which removes weights from its moments.
 const ADAMW: &[&str] = &[
     "--set",
     "train.optimizer=\"adamw\"",
@@ -210,20 +210,20 @@ fn a_run_of_another_optimizer_and_schedule_ends_in_the_same_bytes_after_kills() 
         step["lr"].as_f64().expect("a rate")
     };
     let rates: Vec<f64> = steps.lines().map(rate).collect();
-    // Six epochs of fifteen steps; the warm-up takes 22.5, rounded.
+    // Six epochs of fifteen steps. The warm-up of 1.5 epochs takes 22.5 steps, rounded.
     assert_eq!((rates.len(), rates[22], rates[44]), (90, 1e-3, 1e-3));
     assert_eq!((rates[45], rates[67]), (1e-3 * 0.1, 1e-3 * 0.1 * 0.1));
     assert!(rates[..22].windows(2).all(|pair| pair[0] < pair[1]), "{rates:?}");
 }
 
 #[test]
-fn a_run_that_swaps_weights_by_gradient_ends_in_the_same_bytes_after_kills() {
+fn a_run_that_prunes_and_regrows_by_gradient_ends_in_the_same_bytes_after_kills() {
     let folder = kill_and_resume(4, RIGL);
     let result = json(&folder.path("whole/result.json"));
     assert!(result["sparsity"].as_f64() >= Some(0.89), "{result}");
 }
 
-/// Weights enter on top of the sparsity, with values and a momentum to begin with.
+/// New weights exceed the target density for a while, and start with non-zero values and momentum.
 const SOFT: &[&str] = &[
     "--set",
     "prune.swap_bound=soft",
@@ -248,7 +248,7 @@ fn a_run_with_a_soft_bound_ends_in_the_same_bytes_after_kills() {
     assert!(least < last - 0.01 && found[0] == last, "{found:?}");
 }
 
-/// Kills and resumes a run of a method, and gives the sparsity of each step.
+/// Kills and resumes a run of a method. Returns the target sparsity of each step.
 fn sparsities(method: &str, n_kills: u32) -> Vec<f64> {
     let method = format!("prune.method=\"{method}\"");
     let folder = kill_and_resume(n_kills, &["--set", &method]);
@@ -263,7 +263,7 @@ fn sparsities(method: &str, n_kills: u32) -> Vec<f64> {
 }
 
 #[test]
-fn runs_whose_masks_are_chosen_before_them_end_in_the_same_bytes_after_kills() {
+fn runs_with_masks_from_initialisation_end_in_the_same_bytes_after_kills() {
     for method in ["grasp", "synflow"] {
         let found = sparsities(method, 3);
         assert!(found.len() == 90 && found.iter().all(|&s| s == 0.95), "{found:?}");
@@ -274,7 +274,7 @@ fn runs_whose_masks_are_chosen_before_them_end_in_the_same_bytes_after_kills() {
 fn a_run_of_phases_ends_in_the_same_bytes_after_kills() {
     let found = sparsities("ac-dc", 4);
     let phases: String = found.iter().map(|&s| if s == 0.0 { '.' } else { 'x' }).collect();
-    // Of ninety steps: nine a phase, behind a warm-up of four; the last dense one before step 76.
+    // Ninety steps: four dense steps of warm-up, then phases of nine steps; the last dense phase ends before step 76.
     let wanted = [
         "....",
         "xxxxxxxxx.........",
@@ -287,17 +287,17 @@ fn a_run_of_phases_ends_in_the_same_bytes_after_kills() {
     assert!(found.iter().all(|&s| s == 0.0 || s == 0.95), "{found:?}");
 }
 
-/// A soft choice of weights, which is frozen after the third of six epochs.
+/// A soft mask, which is frozen after the third of six epochs.
 const SPARTAN: &[&str] = &["--set", "prune.method=\"spartan\"", "--set", "prune.freeze=0.5"];
 
 #[test]
-fn a_run_with_a_frozen_choice_of_weights_ends_in_the_same_bytes_after_kills() {
+fn a_run_with_a_frozen_soft_mask_ends_in_the_same_bytes_after_kills() {
     let folder = kill_and_resume(5, SPARTAN);
     let result = json(&folder.path("whole/result.json"));
     assert_eq!(result["sparsity"].as_f64().map(|s| (s * 100.0).round()), Some(95.0), "{result}");
 }
 
-/// Thresholds that are learned, and find a sparsity of their own.
+/// Learned thresholds, which determine the sparsity.
 const STR: &[&str] = &[
     "--sparsity",
     "0",
@@ -305,7 +305,7 @@ const STR: &[&str] = &[
     "prune.method=\"str\"",
     "--set",
     "prune.threshold=\"learned:-5:0.05\"",
-    // Its epochs have no sparsity in common.
+    // keep_best needs epochs of the same sparsity.
     "--set",
     "train.keep_best=false",
 ];
@@ -320,7 +320,7 @@ fn a_run_with_learned_thresholds_ends_in_the_same_bytes_after_kills() {
 }
 
 #[test]
-fn dropping_none_and_following_some_is_plain_feather_to_the_bit() {
+fn dropping_no_weights_and_probing_change_no_bit() {
     let folder = Folder::new();
     succeed(&args(&folder.text("plain"), &[]));
     for (name, set) in [("none", "prune.drop=\"smallest:0\""), ("followed", "prune.probes=3")] {
@@ -339,7 +339,7 @@ fn dead_filters_are_counted_and_each_remedy_changes_the_run() {
     for choice in ["reference", "silent", "unclipped"] {
         let set = format!("prune.dead_filters=\"{choice}\"");
         let out = folder.text(choice);
-        // Ranked all together, whole layers die in so short a run, and nothing behind them has a gradient.
+        // With a global threshold, whole layers die in such a short run, and layers before them get no gradient.
         let more = ["--set", &set, "--set", "prune.allocation=\"uniform\""];
         let mut args = args(&out, &more);
         args[5..7].clone_from_slice(&["--sparsity", "0.98"]);
@@ -368,8 +368,8 @@ fn kill_and_resume(n_kills: u32, more: &[&str]) -> Folder {
     let length = started.elapsed();
     let (mut n_killed, out) = (0, folder.text("killed"));
     let resume = [more, &["--resume"]].concat();
-    // Moments spread over the run by the golden ratio, so that no two are alike. A kill that comes too late finds
-    // a finished run, which is then begun again, in the same folder name.
+    // Times of the kills are spread over the run by the golden ratio. If a kill comes too late, the run has finished;
+    // its folder is then deleted and the run starts again.
     for i in 1..=3 * n_kills {
         if n_killed == n_kills {
             break;
@@ -394,7 +394,7 @@ fn kill_and_resume(n_kills: u32, more: &[&str]) -> Folder {
     folder
 }
 
-/// The tensors of a file, without its header, which holds the recipe.
+/// The bytes of the tensors in a file, without its header, which holds the recipe.
 fn weights(path: &Path) -> Vec<u8> {
     let file = bytes(path);
     let header = u64::from_le_bytes(file[..8].try_into().expect("8 bytes")) as usize;
@@ -402,7 +402,7 @@ fn weights(path: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn a_clock_that_never_answers_and_a_scale_that_never_falls_are_plain_feather_to_the_bit() {
+fn an_adaptive_schedule_that_never_slows_and_a_constant_gradient_scale_change_no_bit() {
     let folder = Folder::new();
     succeed(&args(&folder.text("plain"), &[]));
     let neutral = ["--set", "prune.adapt=\"gate:1e9\"", "--set", "prune.adapt_window=1"];
@@ -419,9 +419,9 @@ fn a_clock_that_never_answers_and_a_scale_that_never_falls_are_plain_feather_to_
 }
 
 #[test]
-fn an_adaptive_clock_slows_and_is_at_the_target_at_its_deadline() {
+fn an_adaptive_schedule_slows_and_reaches_its_target_at_the_deadline() {
     let folder = Folder::new();
-    // Over so few steps no weight enters, so shrinking has to count.
+    // In so few steps no pruned weight becomes kept again; the signal `jaccard` also counts newly pruned weights.
     let more = ["adapt_deadline=0.8", "adapt_reference=0.1"].map(|set| format!("prune.{set}"));
     let more = more.iter().flat_map(|set| ["--set", set]).collect::<Vec<_>>();
     succeed(&args(&folder.text("run"), &[ADAPTIVE, &more].concat()));
@@ -430,11 +430,11 @@ fn an_adaptive_clock_slows_and_is_at_the_target_at_its_deadline() {
         lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let clock = |t: usize| steps[t]["clock"].as_f64().expect("a clock");
     let slowest = (1..60).map(|t| clock(t) - clock(t - 1)).fold(f64::INFINITY, f64::min);
-    assert!(slowest < 0.5, "the clock slows: {slowest}");
-    // It goes by what is above its reference of 0.1 then, and by nothing at first.
-    let heard: Vec<f64> = steps.iter().filter_map(|step| step["instability"].as_f64()).collect();
-    assert!(heard.len() < steps.len() && heard.iter().any(|&z| z > 0.1), "{heard:?}");
-    // 90 steps: the ramp ends at 45 on its clock, and the deadline is step 72.
+    assert!(slowest < 0.5, "the schedule does not slow down: {slowest}");
+    // The first steps have no instability; some later values exceed the reference of 0.1.
+    let found: Vec<f64> = steps.iter().filter_map(|step| step["instability"].as_f64()).collect();
+    assert!(found.len() < steps.len() && found.iter().any(|&z| z > 0.1), "{found:?}");
+    // 90 steps: the ramp ends at clock 45, and the deadline is step 72.
     for (t, step) in steps.iter().enumerate() {
         let sparsity = step["sparsity_target"].as_f64().expect("a sparsity");
         assert!((sparsity == 0.95) == (clock(t) >= 45.0), "step {t}: {sparsity}");
@@ -463,7 +463,7 @@ fn a_run_that_stops_early_ends_in_the_same_epoch_after_a_kill_before_its_result(
     let names = ["pruned.safetensors", "metrics.csv", "steps.jsonl"];
     let whole = names.map(|name| bytes(&folder.path("run").join(name)));
     let n_epochs = json(&folder.path("run/result.json"))["epochs"].as_u64().expect("a count");
-    assert!(n_epochs < 30, "it was to stop early");
+    assert!(n_epochs < 30, "the run did not stop early");
     for name in ["result.json", "pruned.safetensors"] {
         std::fs::remove_file(folder.path("run").join(name)).expect("a file");
     }
@@ -473,11 +473,11 @@ fn a_run_that_stops_early_ends_in_the_same_epoch_after_a_kill_before_its_result(
 
 #[cfg(unix)]
 #[test]
-fn signals_end_after_the_step_and_say_how_to_resume() {
+fn signals_end_a_run_after_the_step_and_print_how_to_resume() {
     let folder = Folder::new();
     succeed(&args(&folder.text("whole"), &[]));
     let experiment = folder.write("an experiment.toml", "");
-    // A cluster signals every process of a job, and the parent of a run passes its own signal on.
+    // Several signals: a cluster signals every process of a job, and the parent of a run forwards its own signal.
     for signals in [&["-INT"][..], &["-TERM"], &["-TERM", "-TERM", "-INT"]] {
         stop_and_resume(&folder, &experiment, signals);
     }
@@ -497,7 +497,7 @@ fn stop_and_resume(folder: &Folder, experiment: &str, signals: &[&str]) {
     }
     let pid = child.id().to_string();
     for signal in signals {
-        // The run may have ended by the first.
+        // The run may have ended after the first signal.
         let _ = std::process::Command::new("kill")
             .args([*signal, pid.as_str()])
             .status()
@@ -519,7 +519,7 @@ fn stop_and_resume(folder: &Folder, experiment: &str, signals: &[&str]) {
 }
 
 #[test]
-fn what_is_kept_of_a_run_may_change_on_resuming() {
+fn settings_of_checkpoints_may_change_on_resuming() {
     let folder = Folder::new();
     succeed(&args(&folder.text("whole"), &["--set", "train.keep_last=99"]));
     let again = folder.path("again");
@@ -540,12 +540,12 @@ fn what_is_kept_of_a_run_may_change_on_resuming() {
 
 #[cfg(unix)]
 #[test]
-fn a_run_under_nohup_survives_the_end_of_its_terminal() {
+fn a_run_under_nohup_continues_after_the_terminal_closes() {
     let folder = Folder::new();
     let out = folder.text("run");
     let taper = taper(&args(&out, &[]));
     let mut nohup = std::process::Command::new("sh");
-    // What nohup does, without its file of output.
+    // Like nohup, but without its output file.
     nohup.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(taper.get_program());
     let mut child = nohup.args(taper.get_args()).stderr(Stdio::null()).spawn().expect("a child");
     let begun = Instant::now();
@@ -560,7 +560,7 @@ fn a_run_under_nohup_survives_the_end_of_its_terminal() {
 }
 
 #[test]
-fn what_only_watches_changes_no_number() {
+fn observers_change_no_number() {
     let folder = Folder::new();
     succeed(&args(
         &folder.text("watched"),
@@ -612,12 +612,12 @@ fn kept_counts_follow_the_schedule_in_every_step() {
     assert_eq!(n_steps, 90);
 }
 
-/// Files may grow to this many bytes and no further, as on a disk that is full.
+/// Runs the program with a file size limit, which acts like a full disk.
 #[cfg(unix)]
 fn on_a_full_disk(args: &[&str], bytes: u64) -> std::process::Command {
     let taper = taper(args);
     let mut command = std::process::Command::new("sh");
-    // Without the trap the kernel would end the program by a signal.
+    // Without the trap, the kernel would kill the program by a signal.
     command.args(["-c", &format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", bytes / 512), "sh"]);
     command.arg(taper.get_program()).args(taper.get_args());
     command
@@ -625,7 +625,7 @@ fn on_a_full_disk(args: &[&str], bytes: u64) -> std::process::Command {
 
 #[test]
 #[cfg(unix)]
-fn a_run_whose_disk_was_full_says_so_and_goes_on_to_the_same_bytes() {
+fn a_full_disk_is_an_error_and_the_resumed_run_ends_in_the_same_bytes() {
     let folder = Folder::new();
     succeed(&args(&folder.text("whole"), &[]));
     let out = folder.text("full");
@@ -639,10 +639,10 @@ fn a_run_whose_disk_was_full_says_so_and_goes_on_to_the_same_bytes() {
         assert_eq!(said.code, Some(4), "{}", said.err);
         let errors: Vec<&str> = said.err.lines().filter(|l| l.starts_with("error: ")).collect();
         assert!(errors.len() == 1 && errors[0].contains("cannot write"), "{}", said.err);
-        assert!(errors[0].contains(&out), "it names the file: {}", errors[0]);
+        assert!(errors[0].contains(&out), "the file is not named: {}", errors[0]);
         assert!(!folder.path("full/result.json").exists());
     };
-    // Full from the beginning, and then in the middle of the run, with too little left for another checkpoint.
+    // Full from the start; then full in the middle of the run, with too little space for another checkpoint.
     refused(1024);
     let mut child =
         taper(&args(&out, &["--resume"])).stderr(Stdio::null()).spawn().expect("starts");
@@ -652,9 +652,12 @@ fn a_run_whose_disk_was_full_says_so_and_goes_on_to_the_same_bytes() {
     child.kill().expect("SIGKILL");
     child.wait().expect("a child");
     let before = checkpoints();
-    assert!(!before.is_empty() && !folder.path("full/result.json").exists(), "it was too quick");
+    assert!(
+        !before.is_empty() && !folder.path("full/result.json").exists(),
+        "the run was too fast"
+    );
     refused(bytes(&before[0]).len() as u64 / 2);
-    assert_eq!(checkpoints(), before, "what is there stays");
+    assert_eq!(checkpoints(), before, "existing checkpoints must stay");
     succeed(&args(&out, &["--resume"]));
     assert_same(&folder.path("whole"), &folder.path("full"), "after a full disk");
 }

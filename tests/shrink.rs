@@ -1,4 +1,4 @@
-//! Networks without their dead channels: equal results, smaller files, and what every command makes of them.
+//! `taper shrink` removes dead channels: equal results, smaller files, and files that other commands can read.
 
 mod support;
 
@@ -21,7 +21,7 @@ fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
-/// A network that is trained on the digits while half of its filters leave; its checkpoint.
+/// Trains on the digits and prunes half of the filters. Returns the path of the checkpoint.
 fn filter_pruned(folder: &Folder) -> String {
     let out = folder.text("run");
     let pins = r#"prune.pins={ "linear.weight" = 0 }"#;
@@ -30,7 +30,8 @@ fn filter_pruned(folder: &Folder) -> String {
     folder.text("run/pruned.safetensors")
 }
 
-/// The digits' network with weights of its own, as a checkpoint.
+/// A checkpoint of `digits-cnn` with random weights. `keeps` receives the name of a layer and the index of a filter;
+/// filters that it rejects have weights of 0.
 fn drawn(folder: &Folder, name: &str, keeps: impl Fn(&str, usize) -> bool) -> String {
     let model = taper::zoo::build("digits-cnn", 10, 0, &Device::Cpu).expect("a network");
     for (info, var) in model.params().prunable() {
@@ -62,7 +63,7 @@ fn a_network_without_half_of_its_filters_is_shrunk_and_works_everywhere() {
         (size(0), layers[i]["n_kept"].as_u64().expect("a number") / (9 * size(1)))
     };
     let mut reads = (1, 1);
-    // Of planes of 8 × 8 and 4 × 4 pixels.
+    // The outputs of the convolutions have 8 × 8, 4 × 4 and 4 × 4 pixels.
     for (i, pixels) in [64, 16, 16].into_iter().enumerate() {
         let (all, kept) = filters(i);
         assert!(kept < all && kept > all / 3, "{kept} of {all}");
@@ -84,7 +85,7 @@ fn a_network_without_half_of_its_filters_is_shrunk_and_works_everywhere() {
     let [before, after] = pair("bytes");
     assert!(after < before / 2 && after == std::fs::metadata(&small).expect("a file").len());
 
-    // The same accuracy, in the file of the network's own and in those that are made of it.
+    // The shrunk file and the file exported from it have the accuracy of the checkpoint.
     let eval = |file: &str| parse(&succeed(&["eval", file, "--json"]).out);
     let seen = eval(&checkpoint);
     let again = folder.text("again.onnx");
@@ -123,7 +124,7 @@ fn a_network_without_half_of_its_filters_is_shrunk_and_works_everywhere() {
         predict(&checkpoint)[0]["classes"][0]["name"]
     );
 
-    // Formats without a graph hold the tensors, and say so where they are read.
+    // Formats without a graph hold only the tensors; reading one is an error that says so.
     for format in ["dense", "csr", "npz"] {
         let out = folder.text(&format!("tensors.{format}"));
         succeed(&["export", &small, "--format", format, "--out", &out]);
@@ -132,14 +133,18 @@ fn a_network_without_half_of_its_filters_is_shrunk_and_works_everywhere() {
         refuse(&["import", &out, "--out", &folder.text("x")], 2, &said);
     }
     let out = folder.text("x");
-    refuse(&["import", &small, "--out", &out], 2, &["pruned.shrunk.onnx", "go on from"]);
+    refuse(
+        &["import", &small, "--out", &out],
+        2,
+        &["pruned.shrunk.onnx", "the original checkpoint"],
+    );
     let args = ["train", "--from", &small, "--out", &out];
     refuse(&args, 1, &["pruned.shrunk.onnx", "ONNX"]);
     assert!(!Path::new(&out).exists());
 }
 
 #[test]
-fn what_is_shrunk_is_told_and_nothing_is_replaced() {
+fn shrink_prints_a_table_and_replaces_no_file() {
     let folder = Folder::new();
     let half = drawn(&folder, "half.safetensors", |name, filter| {
         name == "linear.weight" || filter.is_multiple_of(2)
@@ -156,9 +161,9 @@ fn what_is_shrunk_is_told_and_nothing_is_replaced() {
     assert!(!text.contains("No channel is dead"), "{text}");
     refuse(&["shrink", &half], 2, &["half.shrunk.onnx exists already", "--out", "--force"]);
     succeed(&["shrink", &half, "--force"]);
-    refuse(&["shrink", &half, "--force", "-o", &half], 2, &["half.safetensors", "that is read"]);
+    refuse(&["shrink", &half, "--force", "-o", &half], 2, &["half.safetensors", "input file"]);
 
-    // A network of which nothing is dead, and what was shrunk before.
+    // A network without dead channels, and one that is shrunk already.
     let dense = drawn(&folder, "dense.safetensors", |_, _| true);
     for file in [&dense, &folder.text("half.shrunk.onnx")] {
         let out = folder.text("same.onnx");
@@ -166,7 +171,7 @@ fn what_is_shrunk_is_told_and_nothing_is_replaced() {
         assert!(text.contains("No channel is dead: "), "{file}\n{text}");
     }
 
-    // A layer without a weight: each image has the same result, that of the bias.
+    // A layer with no kept weight: the output is the same for each image.
     let dead = drawn(&folder, "dead.safetensors", |name, _| name != "conv2.weight");
     let text = succeed(&["shrink", &dead]).out;
     assert!(text.contains("is the same for each image"), "{text}");
@@ -185,19 +190,19 @@ fn what_is_shrunk_is_told_and_nothing_is_replaced() {
     refuse(&["shrink", &half, "--size", "1x8x8", "--force"], 2, &["--size", "leave it out"]);
     let engine = ["eval", &small, "--engine", "candle"];
     refuse(&engine, 2, &["dead.shrunk.onnx", "ONNX", "--engine"]);
-    // A file of another tool, which says nothing of images.
+    // A file of another tool, without metadata about its images.
     let foreign = repository().join("testdata/infer/network.onnx").display().to_string();
     let out = folder.text("foreign.onnx");
     succeed(&["shrink", &foreign, "--out", &out]);
     refuse(&["eval", &out], 1, &["foreign.onnx", "--data"]);
 }
 
-/// Which weights of a network stay.
+/// The weights of a network that are kept.
 #[derive(Clone, Copy, Debug)]
 enum Kept {
-    /// Half of the filters of each layer but the last, those of the largest mean magnitude.
+    /// Half of the filters of each layer except the last: those with the largest mean magnitude.
     Filters,
-    /// This share of the weights of each filter, those of the largest magnitude; and none of a quarter of the filters.
+    /// This fraction of the weights of each filter: those with the largest magnitude. A quarter of the filters is dead.
     Weights(f64),
 }
 
@@ -212,7 +217,7 @@ fn networks_of_the_zoo_give_equal_results_when_they_are_shrunk() {
             draw(&*model);
             prune(&*model, kept);
             take_statistics(&*model, &images);
-            // The kernels of training know nothing of dead channels.
+            // The training kernels compute dead channels, too.
             let want = model.forward(&images, &Pass::eval()).expect("logits");
             let want = want.flatten_all().and_then(|v| v.to_vec1::<f32>()).expect("values");
             let what = format!("{name}, {kept:?}");
@@ -236,17 +241,17 @@ fn networks_of_the_zoo_give_equal_results_when_they_are_shrunk() {
             let largest = want.iter().fold(0f32, |most, v| most.max(v.abs()));
             let differences = found.iter().zip(&want).map(|(a, b)| (a - b).abs());
             let most = differences.fold(0f32, f32::max);
-            // Sums of f32 in another order.
+            // The order of f32 additions differs.
             assert!(found.len() == want.len() && most <= 1e-5 * largest, "{what}: {most:e}");
             let n = want.len() / batch;
             n_different += usize::from(want[..n] != want[n..2 * n]);
         }
     }
-    // Images matter, but where 27 layers with 0.5 % of their weights are behind one another.
+    // The output depends on the image, except for one network: 27 consecutive layers with 0.5 % of their weights.
     assert!(n_different >= 11, "{n_different} of 12");
 }
 
-/// Test images of the digits in this shape: each pixel and channel repeated.
+/// Test images of the digits in this shape: pixels and channels are repeated.
 fn digits([channels, height, width]: [usize; 3]) -> Tensor {
     let data = Dataset::open("digits", &OpenOptions::default()).expect("embedded");
     let config = LoaderConfig::evaluation(6, data.normalisation.clone());
@@ -258,10 +263,11 @@ fn digits([channels, height, width]: [usize; 3]) -> Tensor {
     images.expect("images")
 }
 
-/// Weights of a filter that are kept at least: with fewer, no path is left through many layers.
+/// Minimum number of kept weights in a filter: with fewer, a deep network has no path from input to output.
 const LEAST: usize = 3;
 
-/// Gives the normalisations of a network the statistics of these images: behind many layers, images matter with them alone.
+/// Sets the running statistics of batch norm from these images. Without them, the output of a deep network does not
+/// depend on the image.
 fn take_statistics(model: &dyn Model, images: &Tensor) {
     let change = |factor: f64, least: f64| {
         for entry in model.params().entries() {
@@ -272,14 +278,14 @@ fn take_statistics(model: &dyn Model, images: &Tensor) {
             }
         }
     };
-    // A step takes a tenth of the new statistics.
+    // With momentum 0.1 and old statistics of 0, one step gives a tenth of the batch statistics.
     change(0.0, 0.0);
     model.forward(images, &Pass::train(&Gates::NONE)).expect("logits");
-    // Without a variance of their own, constant channels would enlarge what is rounded.
+    // The summand 0.05 keeps the variance of constant channels above 0: else they would amplify rounding errors.
     change(10.0, 0.05);
 }
 
-/// Gives a network normalisations that are not neutral.
+/// Sets random weights and biases of batch norm.
 fn draw(model: &dyn Model) {
     for entry in model.params().entries() {
         let mut rng = Rng::for_name(1, &entry.name);
@@ -291,7 +297,7 @@ fn draw(model: &dyn Model) {
         };
         match entry.kind {
             Some(ParamKind::NormWeight) => draw(|u| 0.5 + u),
-            // Half of the dead filters behind a rectifier give more than 0.
+            // About half of the dead filters are positive, that is not 0 after ReLU.
             Some(ParamKind::Bias | ParamKind::NormBias) => draw(|u| u - 0.5),
             _ => {}
         }

@@ -1,5 +1,5 @@
-//! Suites on a Slurm cluster: nodes are drained and fail, jobs are killed and run out of time, and the bytes are those of
-//! a local run. `.ci/slurm` starts a cluster of two nodes and runs what is ignored here.
+//! Suites on a Slurm cluster: nodes are drained or fail, jobs are killed or reach their time limit, and the files are
+//! bit-identical to a local run. `.ci/slurm` starts a cluster of two nodes and runs the ignored tests.
 
 mod support;
 
@@ -12,7 +12,7 @@ use std::{
 };
 use support::{Folder, bytes, run, taper};
 
-/// Four runs of some seconds each, with checkpoints often enough to be killed between two.
+/// Four runs of some seconds each, with checkpoints so often that jobs can be killed between two.
 const SUITE: &str = "title = 'Tiny'
 sparsities = [0.9]
 seeds = 2
@@ -30,7 +30,7 @@ lr = 0.05
 checkpoint_every = 50
 ";
 
-/// The folder of a suite `tiny`.
+/// A folder with the suite `tiny`.
 struct Place(Folder);
 
 impl Place {
@@ -53,7 +53,7 @@ impl Place {
         command
     }
 
-    /// What `taper suite …` prints, which must succeed.
+    /// Runs `taper suite …`, which must succeed. Returns its output.
     #[track_caller]
     fn succeed(&self, args: &[&str]) -> String {
         let said = run(&mut self.suite(args));
@@ -61,7 +61,7 @@ impl Place {
         said.out
     }
 
-    /// Submits the suite; gives the numbers of the array and of the job behind it.
+    /// Submits the suite. Returns the ids of the job array and of the job that gathers the results.
     fn submit(&self, args: &[&str]) -> (String, String) {
         self.succeed(&[&["submit", "tiny", "--slurm"], args].concat());
         let newest = |name: &str| {
@@ -71,7 +71,7 @@ impl Place {
         (newest("taper-tiny"), newest("taper-tiny-results"))
     }
 
-    /// Folders of the runs, by their names.
+    /// Folders of the runs, sorted by name.
     fn runs(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.0.path("runs/tiny")).into_iter().flatten().flatten();
         let folders = entries.map(|entry| entry.path());
@@ -81,7 +81,7 @@ impl Place {
         runs
     }
 
-    /// Runs in the middle of their steps.
+    /// Runs with a checkpoint that have not finished.
     fn in_the_middle(&self) -> Vec<PathBuf> {
         let has_checkpoint = |run: &PathBuf| {
             fs::read_dir(run.join("checkpoints")).is_ok_and(|mut files| files.next().is_some())
@@ -90,7 +90,7 @@ impl Place {
         runs.filter(|run| has_checkpoint(run) && !run.join("result.json").exists()).collect()
     }
 
-    /// Waits until a number of runs more than those in `but` are in the middle, and gives them.
+    /// Waits until `n` runs, not counting those in `but`, have a checkpoint and have not finished. Returns these runs.
     fn wait_for_runs(&self, n: usize, but: &[PathBuf]) -> Vec<PathBuf> {
         let mut found = Vec::new();
         wait(&format!("{n} runs in the middle"), || {
@@ -101,7 +101,7 @@ impl Place {
         found
     }
 
-    /// What the jobs have printed, for failures.
+    /// The output of the jobs, for messages of failures.
     fn logs(&self) -> String {
         let files = fs::read_dir(self.0.path("runs/tiny/slurm")).into_iter().flatten().flatten();
         let texts = files.map(|file| fs::read_to_string(file.path()).unwrap_or_default());
@@ -127,7 +127,7 @@ impl Place {
     }
 }
 
-/// Compares all files of two run folders but those with the clock or the machine in them.
+/// Compares all files of two run folders except those that contain times or the machine.
 #[track_caller]
 fn assert_same(one: &Path, two: &Path) {
     let (names, others) = (files(one, ""), files(two, ""));
@@ -143,7 +143,7 @@ fn assert_same(one: &Path, two: &Path) {
     }
 }
 
-/// Files of a folder and those below it, sorted.
+/// Files of a folder and its subfolders, sorted.
 fn files(folder: &Path, before: &str) -> Vec<String> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder").flatten() {
@@ -157,7 +157,7 @@ fn files(folder: &Path, before: &str) -> Vec<String> {
     names
 }
 
-/// What a program of Slurm prints, which must succeed.
+/// Runs a program, which must succeed. Returns its output.
 #[track_caller]
 fn client(program: &str, args: &[&str]) -> String {
     let said = run(Command::new(program).args(args));
@@ -165,7 +165,7 @@ fn client(program: &str, args: &[&str]) -> String {
     said.out
 }
 
-/// What `scontrol` says of a job.
+/// The description of a job by `scontrol`.
 #[track_caller]
 fn job(id: &str) -> String {
     client("scontrol", &["show", "job", id])
@@ -176,7 +176,7 @@ fn is_in(id: &str, state: &str) -> bool {
     job(id).contains(&format!("JobState={state}"))
 }
 
-/// Waits until something is so, for as long as no cluster should take.
+/// Waits until `is_so` returns true; fails after five minutes.
 #[track_caller]
 fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -193,7 +193,7 @@ fn set_node(node: &str, state: &str) {
     client("scontrol", &["update", &node, &state, "Reason=test"]);
 }
 
-/// Kills all processes of a job at once, as no signal of Slurm does: it asks them to stop first, or kills the shell alone.
+/// Kills all processes of a job at once. Slurm itself cannot: it sends SIGTERM first, or kills only the shell.
 #[track_caller]
 fn kill(id: &str) {
     let said = job(id);
@@ -212,29 +212,29 @@ fn kill(id: &str) {
     client("kill", &[&["-KILL"], &ids.collect::<Vec<_>>()[..]].concat());
 }
 
-/// Waits until a job was requeued, and has it begin again without the 2 minutes that Slurm lets pass before.
+/// Waits until a job is requeued, and starts it without Slurm's delay of two minutes.
 #[track_caller]
 fn begin_again(id: &str) {
     wait(&format!("{id} in the queue again"), || {
         let job = job(id);
         job.contains("JobState=PENDING") && !job.contains("Restarts=0")
     });
-    // Within the second in which it ended, the node refuses it.
+    // Not at once: in the second in which a job ended, its node rejects it.
     client("scontrol", &["update", &format!("JobId={id}"), "StartTime=now+3"]);
 }
 
 #[test]
-#[ignore = "needs a Slurm cluster of two nodes of its own, which .ci/slurm starts"]
-fn a_suite_ends_in_the_bytes_of_a_local_run_whatever_happens_to_nodes_and_jobs() {
+#[ignore = "needs a Slurm cluster of two nodes; .ci/slurm starts one"]
+fn a_suite_ends_in_the_bytes_of_a_local_run_after_failures_of_nodes_and_jobs() {
     let local = Place::new();
     local.succeed(&["run", "tiny"]);
 
-    // One run for each job; each node has room for one job.
+    // One job for each run; a node runs one job at a time.
     let place = Place::new();
     let (array, results) = place.submit(&["--array-size", "4"]);
     let task = |i: usize| format!("{array}_{i}");
     let first = place.wait_for_runs(2, &[]);
-    // The job on a drained node goes on, and no other begins there.
+    // On a drained node, the running job continues, and no other job starts.
     set_node("node2", "DRAIN");
     let on_first = usize::from(!job(&task(0)).contains("BatchHost=node1"));
     let is_left = |run: &PathBuf| !run.join("result.json").exists();
@@ -243,7 +243,7 @@ fn a_suite_ends_in_the_bytes_of_a_local_run_whatever_happens_to_nodes_and_jobs()
     let killed = job(&task(on_first));
     assert!(killed.contains("Restarts=0") && killed.contains("ExitCode=0:9"), "{killed}");
     assert!(first.iter().any(is_left), "killed too late");
-    // A job on a node that fails is requeued by Slurm.
+    // Slurm requeues a job whose node fails.
     let second = place.wait_for_runs(1, &first);
     let third = if is_in(&task(2), "RUNNING") { task(2) } else { task(3) };
     assert!(job(&third).contains("BatchHost=node1"), "{}", job(&third));
@@ -254,7 +254,7 @@ fn a_suite_ends_in_the_bytes_of_a_local_run_whatever_happens_to_nodes_and_jobs()
     set_node("node1", "RESUME");
     place.finish(&results, &local);
 
-    // One job for all runs, which its time limit stops: Slurm sends the signal at once, as 120 s are more than the limit.
+    // One job for all runs, stopped by its time limit: Slurm sends the signal at once, because 120 s exceed the limit.
     let place = Place::new();
     let limit = ["--array-size", "1", "--time", "1", "--", "--signal=B:TERM@120"];
     let (array, results) = place.submit(&limit);
@@ -265,7 +265,7 @@ fn a_suite_ends_in_the_bytes_of_a_local_run_whatever_happens_to_nodes_and_jobs()
     let mut restarts = 1;
     wait("the results", || {
         let now = job(&task);
-        // The rest may take longer than the limit, too.
+        // The remaining runs may reach the limit, too.
         if now.contains("Reason=BeginTime") && !now.contains(&format!("Restarts={restarts} ")) {
             restarts += 1;
             begin_again(&task);
@@ -276,10 +276,10 @@ fn a_suite_ends_in_the_bytes_of_a_local_run_whatever_happens_to_nodes_and_jobs()
     place.finish(&results, &local);
 }
 
-/// A run of the suite, over two nodes that have one processor each; `.ci/mpi` runs it.
+/// One run of the suite on two nodes with one processor each. `.ci/mpi` runs this test.
 #[test]
 #[cfg(feature = "mpi")]
-#[ignore = "needs a Slurm cluster of two nodes of its own, which .ci/slurm starts"]
+#[ignore = "needs a Slurm cluster of two nodes; .ci/slurm starts one"]
 fn ranks_of_a_job_train_one_run_on_both_nodes() {
     let chosen = ["--only", "gmp*seed0", "--set", "train.epochs=60", "--seeds", "1"];
     let local = Place::new();
@@ -288,7 +288,7 @@ fn ranks_of_a_job_train_one_run_on_both_nodes() {
     let ranks = [&chosen[..], &["--array-size", "1", "--ranks", "2"]].concat();
     let (array, results) = place.submit(&ranks);
     let task = format!("{array}_0");
-    // As near the time limit: all ranks write a checkpoint and end, and the job begins again.
+    // SIGTERM, as near the time limit: all ranks write a checkpoint and end, and the job is requeued.
     place.wait_for_runs(1, &[]);
     let of_job = job(&task);
     assert!(of_job.contains("NumNodes=2"), "{of_job}");
@@ -308,7 +308,7 @@ fn ranks_of_a_job_train_one_run_on_both_nodes() {
 }
 
 #[test]
-#[ignore = "needs a Slurm cluster of two nodes of its own, which .ci/slurm starts"]
+#[ignore = "needs a Slurm cluster of two nodes; .ci/slurm starts one"]
 fn a_job_that_somebody_cancels_stays_cancelled() {
     let place = Place::new();
     let (array, results) = place.submit(&["--array-size", "1"]);
@@ -321,11 +321,11 @@ fn a_job_that_somebody_cancels_stays_cancelled() {
 }
 
 #[test]
-#[ignore = "needs a Slurm cluster of two nodes of its own, which .ci/slurm starts"]
-fn a_folder_that_nodes_do_not_share_is_said() {
+#[ignore = "needs a Slurm cluster of two nodes; .ci/slurm starts one"]
+fn a_folder_that_nodes_do_not_share_is_an_error() {
     let place = Place::new();
     let (array, results) = place.submit(&["--array-size", "1", "--", "--hold"]);
-    // As a node sees it that has no such folder.
+    // The folder is renamed: for the job, it does not exist.
     let (folder, away) = (place.0.path(""), Folder::new());
     fs::rename(&folder, away.path("away")).expect("renames");
     client("scontrol", &["release", &array]);
@@ -341,13 +341,13 @@ fn a_folder_that_nodes_do_not_share_is_said() {
 }
 
 #[test]
-#[ignore = "needs a Slurm cluster of two nodes of its own, which .ci/slurm starts"]
-fn what_slurm_refuses_is_said_in_its_words() {
+#[ignore = "needs a Slurm cluster of two nodes; .ci/slurm starts one"]
+fn an_error_of_slurm_is_printed_as_it_is() {
     let place = Place::new();
     let args = ["submit", "tiny", "--slurm", "--partition", "no such"];
     let said = run(&mut place.suite(&args));
     assert_eq!(said.code, Some(2), "{}\n{}", said.out, said.err);
-    assert!(said.err.contains("error: `sbatch` refuses the job: "), "{}", said.err);
+    assert!(said.err.contains("error: `sbatch` rejects the job: "), "{}", said.err);
     assert!(said.err.contains("Invalid partition name specified"), "{}", said.err);
 }
 

@@ -1,4 +1,4 @@
-//! Schedules drawn, and the study of significance from one command.
+//! `taper schedule plot` and `taper study significance`.
 
 mod support;
 
@@ -21,7 +21,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 #[test]
-fn a_recorded_run_is_drawn_as_it_went() {
+fn the_plot_of_a_recorded_run_equals_its_sparsities() {
     let folder = Folder::new();
     let out = folder.text("run");
     let train =
@@ -40,14 +40,14 @@ fn a_recorded_run_is_drawn_as_it_went() {
         let said = succeed(&[&plot[..], &ADAPTIVE, more].concat());
         numbers(&serde_json::from_str::<Value>(&said.out).expect("JSON")["sparsity"])
     };
-    // The last window ends before the run does.
+    // The run does not end with a complete window.
     assert_eq!(went.len() % 7, 6);
     assert_eq!(drawn(&["--trace", &trace]), went);
-    assert_ne!(drawn(&["--steps", "90"]), went, "the clock of that run has answered");
+    assert_ne!(drawn(&["--steps", "90"]), went, "the schedule of that run was not adapted");
 }
 
 #[test]
-fn a_schedule_is_drawn_as_text_and_svg() {
+fn a_schedule_is_plotted_as_text_and_svg() {
     let folder = Folder::new();
     let svg = folder.text("schedule.svg");
     let said = succeed(&[
@@ -69,13 +69,14 @@ fn a_schedule_is_drawn_as_text_and_svg() {
         "--svg",
         &svg,
     ]);
-    assert!(said.out.contains("on a clock that never answers"), "{}", said.out);
+    assert!(said.out.contains("without adaptation"), "{}", said.out);
     assert!(said.out.lines().filter(|line| line.contains('\u{2800}')).count() > 10, "{}", said.out);
     let drawn = std::fs::read_to_string(&svg).expect("a file");
-    for words in ["<svg", "Sparsity rises to 98.0000 %", "the scale goes from 1 to 0.5", "Step"] {
+    for words in ["<svg", "Sparsity rises to 98.0000 %", "the scale changes from 1 to 0.5", "Step"]
+    {
         assert!(drawn.contains(words), "{words}");
     }
-    // A share that stays the same is its own reference, and one that rises slows the clock.
+    // A constant fraction of new weights equals its own reference and changes nothing. A rising one slows the schedule.
     let values = |entered: &[&str]| {
         let plot = ["schedule", "plot", "--json", "--set", "prune.adapt=\"gate:1.5\"", "--set"];
         let window = ["prune.adapt_window=20", "--set", "prune.adapt_deadline=0.9", "--set"];
@@ -89,7 +90,7 @@ fn a_schedule_is_drawn_as_text_and_svg() {
 }
 
 #[test]
-fn what_cannot_be_drawn_is_refused() {
+fn invalid_plots_and_studies_are_rejected() {
     let folder = Folder::new();
     refuse(&["schedule", "plot", "--set", "prune.method=dense"], 2, &["has no schedule"]);
     refuse(&["schedule", "plot", "--entered", "2"], 2, &["--entered is 2", "[0, 1]"]);
@@ -108,15 +109,15 @@ fn what_cannot_be_drawn_is_refused() {
          0,9,9,9,0,0,0,,,,\n",
     );
     let plot = ["schedule", "plot", "--trace", &plain, "--set", "prune.adapt=\"reciprocal\""];
-    refuse(&plot, 2, &["plain.csv", "masks 1 steps apart", "100 steps apart", "--entered"]);
-    // From one step to the next is what it has.
+    refuse(&plot, 2, &["plain.csv", "changes over 1 steps", "100 steps apart", "--entered"]);
+    // The trace has changes from one step to the next.
     succeed(&[&plot[..], &["--set", "prune.adapt_window=1"]].concat());
     refuse(&["study", "significance", "--method", "dense"], 2, &["`dense` prunes nothing"]);
     refuse(&["study", "significance", "--rules", "oldest"], 2, &["`oldest`", "smallest, longest"]);
 }
 
 #[test]
-fn what_is_said_of_drops_is_for_the_shares_of_a_study_that_drop() {
+fn settings_of_drops_apply_to_the_runs_of_a_study_that_drop_weights() {
     let folder = Folder::new();
     let own = folder.write("own.toml", "[prune]\ndrop_begin = 0.25\n");
     let out = folder.text("study");
@@ -133,7 +134,7 @@ fn what_is_said_of_drops_is_for_the_shares_of_a_study_that_drop() {
 }
 
 #[test]
-fn the_study_of_significance_follows_weights_and_drops_shares() {
+fn the_study_of_significance_follows_weights_and_drops_fractions_of_them() {
     let folder = Folder::new();
     let out = folder.text("study");
     let study = [
@@ -168,7 +169,7 @@ fn the_study_of_significance_follows_weights_and_drops_shares() {
     );
     let shares = std::fs::read_to_string(folder.path("study/shares.csv")).expect("a file");
     let rows: Vec<Vec<&str>> = shares.lines().skip(1).map(|l| l.split(',').collect()).collect();
-    // Dropping none once, two shares by two rules; each with two seeds.
+    // Five settings with two seeds each: no drops, and two fractions by two rules.
     assert_eq!(rows.len(), 10);
     for row in &rows {
         let number = |i: usize| row[i].parse::<f64>().expect("a number");
@@ -178,10 +179,10 @@ fn the_study_of_significance_follows_weights_and_drops_shares() {
         assert_eq!(Some(number(3)), result["test_accuracy"].as_f64());
         let (n, kept) = (result["n_prunable"].as_f64(), result["n_kept"].as_f64());
         let (n, kept) = (n.expect("a count"), kept.expect("a count"));
-        // Over the last epoch everything is at its end: kept ones and what is not dropped.
+        // In the last epoch the counts are final: kept weights, and pruned ones that are not dropped.
         let live = 1.0 - number(1) * (1.0 - kept / n);
         assert!((number(4) - live).abs() < 1e-4, "{row:?}: {live}");
-        // Steps of the first seed are timed; those of the other would take as long, and nothing is made up for it.
+        // Only steps of the first seed are timed: the time does not depend on the seed.
         assert_eq!(
             row[5].parse::<f64>().is_ok_and(|seconds| seconds > 0.0),
             row[2] == "0",
@@ -193,7 +194,7 @@ fn the_study_of_significance_follows_weights_and_drops_shares() {
         let rows = fates.lines().skip(1).map(|l| l.split(',').collect::<Vec<_>>());
         rows.filter(|row| row[0] == step).map(|row| row[3].parse::<u64>().expect("a count")).sum()
     };
-    // 60 steps: followed from step 20 on, and from 40 on, when 95 % of 23,824 weights are pruned, in both seeds.
+    // 60 steps: probes start at steps 20 and 40. From step 30 on, 95 % of 23,824 weights are pruned, in both seeds.
     assert!(of("20") > 0 && of("20") < of("40"));
     assert_eq!(of("40"), 2 * (23_824 - 1_191));
     assert!(
@@ -205,7 +206,7 @@ fn the_study_of_significance_follows_weights_and_drops_shares() {
     for key in ["date", "command", "commit", "machine", "versions", "run", "study"] {
         assert!(!manifest[key].is_null(), "{key} in {manifest}");
     }
-    // Nothing is trained or counted twice.
+    // Repeated fractions are neither trained nor counted twice.
     let records = || bytes(&folder.path("study/runs/random-1-seed1/result.json"));
     let before = records();
     let mut again = study;
@@ -215,10 +216,10 @@ fn the_study_of_significance_follows_weights_and_drops_shares() {
     let counted = std::fs::read_to_string(folder.path("study/shares.csv")).expect("a file");
     assert_eq!(counted.lines().count(), 11);
 
-    // Another study replaces its results if that is asked for, and goes on with the runs.
+    // Another study replaces the results only with --force, and reuses runs with the same recipe.
     let mut other = study;
     other[9] = "0,1";
-    let refused = ["holds another study", "study.shares was [0.0,0.5,1.0] and is now [0.0,1.0]"];
+    let refused = ["contains another study", "study.shares was [0.0,0.5,1.0] and is now [0.0,1.0]"];
     refuse(&other, 2, &refused);
     refuse(&[&study[..], &["--seed", "1"]].concat(), 2, &["seed was 0 and is now 1", "--force"]);
     assert_eq!(bytes(&folder.path("study/shares.csv")), counted.as_bytes());
@@ -229,15 +230,15 @@ fn the_study_of_significance_follows_weights_and_drops_shares() {
 }
 
 #[test]
-fn a_study_replaces_no_file_that_is_no_studys() {
+fn a_study_replaces_only_files_of_studies() {
     let folder = Folder::new();
     let out = folder.text("mine");
     std::fs::create_dir(&out).expect("a folder");
     let file = folder.write("mine/summary.md", "mine");
     for more in [&[][..], &["--force"]] {
         let study = ["study", "significance", "--out", &out];
-        refuse(&[&study[..], more].concat(), 2, &["summary.md is there", "no manifest.json"]);
+        refuse(&[&study[..], more].concat(), 2, &["summary.md exists", "no manifest.json"]);
     }
     assert_eq!(bytes(file.as_ref()), b"mine");
-    assert_eq!(std::fs::read_dir(&out).expect("a folder").count(), 1, "no run is begun");
+    assert_eq!(std::fs::read_dir(&out).expect("a folder").count(), 1, "a run was started");
 }

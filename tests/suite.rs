@@ -1,4 +1,4 @@
-//! `taper suite` as a user runs it, with a script in the place of the program that makes the runs.
+//! `taper suite` from the command line. A script replaces the program that trains.
 #![cfg(unix)]
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const SUITE: &str = "title = 'Test'\nsparsities = [0.9, 0.95]\nseeds = 2\n\
     [[row]]\nname = 'dense'\nsparsities = []\n[[row]]\nname = 'feather'\n";
 
-/// A folder with one suite of its own, named quick.
+/// A folder with one suite, named quick.
 struct Project(tempfile::TempDir);
 
 impl Project {
@@ -46,7 +46,7 @@ impl Project {
         self.command(&args).envs(env.iter().copied()).output().expect("runs")
     }
 
-    /// Number of calls of `taper` so far.
+    /// Number of calls of the fake `taper` so far.
     fn calls(&self) -> usize {
         fs::read_to_string(self.path("calls")).unwrap_or_default().lines().count()
     }
@@ -61,7 +61,7 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn makes_the_runs_once_and_writes_everything() {
+fn runs_are_made_once_and_all_files_are_written() {
     let repository = Project::new();
     let output = repository.reproduce(&[], &[]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
@@ -97,14 +97,14 @@ fn makes_the_runs_once_and_writes_everything() {
 }
 
 #[test]
-fn steps_of_all_seeds_are_kept_where_the_clock_answers_to_the_masks() {
+fn results_hold_steps_of_all_seeds_for_adaptive_schedules_only() {
     let repository = Project::new();
     let steps = |env: &[(&str, &str)]| {
         assert!(repository.reproduce(&[], env).status.success());
         fs::remove_dir_all(repository.path("runs")).expect("removes");
         fs::read_to_string(repository.path("out/steps.csv")).expect("reads")
     };
-    assert!(!steps(&[]).contains("feather,0.9,1,"), "a plain schedule is the same for each seed");
+    assert!(!steps(&[]).contains("feather,0.9,1,"), "a fixed schedule is the same for each seed");
     let steps = steps(&[("FAKE_CLOCK", "*feather*")]);
     assert!(steps.contains("feather,0.9,1,2,0.9,0.9,0.05,1.0\n"), "{steps}");
     assert!(!steps.contains("dense,,1,"), "{steps}");
@@ -124,7 +124,7 @@ fn the_report_is_made_again_from_the_results_alone() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let new = || ["report.html", "summary.md"].map(|name| fs::read(out.join(name)).expect("reads"));
     assert!(new() == old);
-    // Without the runs, it has no links to them.
+    // After the runs are deleted, the report has no links to them.
     fs::remove_dir_all(repository.path("runs")).expect("removes");
     assert!(repository.command(&["report", "out"]).output().expect("runs").status.success());
     let page = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -174,7 +174,7 @@ fn on_a_full_disk_old_results_stay_whole() {
         entries.map(|path| (path.clone(), fs::read(path).expect("reads"))).collect()
     };
     let before = files();
-    // With a second seed there would be more in every file.
+    // With a second seed, every file would be longer.
     let elsewhere = repository.command(&["run", "--out", "elsewhere"]).output();
     assert!(elsewhere.expect("runs").status.success());
     let length = |name: &str| {
@@ -184,8 +184,8 @@ fn on_a_full_disk_old_results_stay_whole() {
     let longest =
         ["runs.csv", "curves.csv", "steps.csv", "layers.csv", "manifest.json"].map(length);
     let longest = longest.into_iter().max().expect("files");
-    // Files may not grow beyond so many half kilobytes, and writing is an error rather than the end of the program: too
-    // little for the first file, and for the longest alone.
+    // Limits of the file size in blocks of 512 bytes: one is too small for every file, one only for the longest. With
+    // the trap, a write beyond the limit is an error and does not kill the program.
     let limits = [1, (longest - 1) / 512];
     for limit in limits {
         let command = repository.command(&["run", "--out", "out"]);
@@ -203,7 +203,7 @@ fn on_a_full_disk_old_results_stay_whole() {
 }
 
 #[test]
-fn an_interrupted_run_ends_it_and_is_resumed() {
+fn an_interrupted_run_ends_the_suite_and_is_resumed_later() {
     let repository = Project::new();
     let output = repository.reproduce(&[], &[("FAKE_STOP", "*dense-seed1-*")]);
     assert_eq!(output.status.code(), Some(130), "{}", text(&output));
@@ -217,7 +217,7 @@ fn an_interrupted_run_ends_it_and_is_resumed() {
 }
 
 #[test]
-fn several_at_a_time_give_the_same_results_in_the_same_order() {
+fn parallel_runs_give_the_same_results_in_the_same_order() {
     let (one, many) = (Project::new(), Project::new());
     let fails = [("FAKE_FAIL", "*-seed1-*")];
     assert_eq!(one.reproduce(&[], &fails).status.code(), Some(3));
@@ -239,11 +239,11 @@ fn several_at_a_time_give_the_same_results_in_the_same_order() {
     assert!(runs(&one) == runs(&many));
     let list = text(&many.reproduce(&["--dry-run", "--seeds", "3"], &[]));
     assert!(list.contains("3 of 9 runs to make; about "), "{list}");
-    assert!(list.contains("by the 6 that are finished"), "{list}");
+    assert!(list.contains("estimated from 6 finished runs"), "{list}");
 }
 
 #[test]
-fn runs_of_other_results_are_taken_over() {
+fn runs_of_other_results_are_reused() {
     let there = Project::new();
     assert!(there.reproduce(&["--only", "seed0"], &[]).status.success());
     let here = Project::new();
@@ -258,14 +258,14 @@ fn runs_of_other_results_are_taken_over() {
     assert_eq!((output.status.code(), here.calls()), (Some(0), 3), "{}", text(&output));
     let line = "3 of 6 runs, with their times, are from the results that “taper suite run --out";
     assert!(text(&output).contains(line), "{}", text(&output));
-    // What both hold is what one would have made.
+    // The combined results equal those of a suite that makes all runs.
     let whole = Project::new();
     assert!(whole.reproduce(&[], &[]).status.success());
     for name in ["curves.csv", "steps.csv", "layers.csv"] {
         let [a, b] = [&here, &whole].map(|r| fs::read(r.path("out").join(name)).expect("reads"));
         assert!(a == b, "{name}");
     }
-    // Where all are taken, no run makes a folder.
+    // If all runs are reused, no run folder is created.
     let taken = Project::new();
     let with_all = whole.path("out").display().to_string();
     let output = taken.reproduce(&["--with", &with_all], &[]);
@@ -333,26 +333,26 @@ fn a_damaged_run_folder_is_a_failed_run_and_shortens_no_results() {
         lengths.sort();
         lengths
     };
-    // Trained by another recipe than the one that its folder stands for.
+    // The run was trained with another recipe than its folder name says.
     damage("run.json", r#"{"schema":2,"recipe":{"train":{"epochs":9}},"segments":[]}"#);
     let (code, said) = run(&[]);
     assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("by another recipe: train.epochs is 9, not 2"), "{said}");
+    assert!(said.contains("with another recipe: train.epochs is 9, not 2"), "{said}");
     damage("result.json", "{");
     let (code, said) = run(&[]);
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("delete the run folder to repeat the run"), "{said}");
-    assert_eq!(lengths(), [2, 3], "the results of before are whole");
+    assert_eq!(lengths(), [2, 3], "earlier results are complete");
     assert_eq!(run(&["--out", "out"]).0, Some(3));
 }
 
 #[test]
-fn processes_that_end_at_the_same_time_have_results_each() {
+fn processes_that_end_at_the_same_time_write_separate_results() {
     let repository = Project::new();
     let only = |name: &'static str| {
         repository.command(&["run", "--set", &format!("train.lr={name}")]).spawn().expect("runs")
     };
-    // Their runs are there; so all write results at once.
+    // All runs exist, so the three processes write their results at the same time.
     for name in ["1", "2", "3"] {
         assert!(only(name).wait().expect("ends").success());
     }
@@ -368,7 +368,7 @@ fn processes_that_end_at_the_same_time_have_results_each() {
 }
 
 #[test]
-fn a_grid_is_not_replaced_and_sparsities_are_named_once() {
+fn grids_are_not_overwritten_and_sparsities_are_unique() {
     let repository = Project::new();
     let suite = |toml: &str, args: &[&str]| {
         fs::write(repository.path("experiments/quick/suite.toml"), toml).expect("writes");
@@ -396,7 +396,7 @@ fn a_grid_is_not_replaced_and_sparsities_are_named_once() {
 }
 
 #[test]
-fn two_at_once_share_the_runs_and_each_waits_for_those_of_the_other() {
+fn two_processes_share_the_runs_and_wait_for_each_other() {
     let repository = Project::new();
     let wait = repository.path("wait");
     fs::write(&wait, "").expect("writes");
@@ -416,7 +416,7 @@ fn two_at_once_share_the_runs_and_each_waits_for_those_of_the_other() {
     await_calls(1);
     let second = start("two");
     await_calls(2);
-    // Killed outright, the first leaves its run behind, which still holds its lock.
+    // The first process is killed. Its run continues and still holds its lock.
     first.kill().expect("kills");
     first.wait().expect("ends");
     let status = text(&repository.command(&["status", "--seeds", "1"]).output().expect("runs"));
@@ -431,16 +431,16 @@ fn two_at_once_share_the_runs_and_each_waits_for_those_of_the_other() {
 }
 
 #[test]
-fn shards_make_each_run_once_and_results_are_written_when_all_are_there() {
+fn shards_make_each_run_once_and_results_are_written_when_all_runs_exist() {
     let repository = Project::new();
     let shard = |text: &str| repository.command(&["run", "--shard", text]).output().expect("runs");
     let first = shard("0/2");
     assert_eq!(first.status.code(), Some(0), "{}", text(&first));
-    assert!(text(&first).contains("3 runs of other shards are left"), "{}", text(&first));
+    assert!(text(&first).contains("3 runs of other shards are not finished"), "{}", text(&first));
     assert_eq!(repository.calls(), 3);
     let other = shard("0/3");
     assert_eq!(other.status.code(), Some(2));
-    assert!(text(&other).contains("says 2 shards by commit"), "{}", text(&other));
+    assert!(text(&other).contains("records 2 shards of commit"), "{}", text(&other));
     let second = shard("1/2");
     assert!(text(&second).contains("all runs are finished"), "{}", text(&second));
     assert!(!repository.path("results").exists());
@@ -451,7 +451,7 @@ fn shards_make_each_run_once_and_results_are_written_when_all_are_there() {
 }
 
 #[test]
-fn status_says_how_far_the_runs_are_and_what_ended_them() {
+fn status_shows_the_progress_and_errors_of_runs() {
     let repository = Project::new();
     repository.reproduce(&["--seeds", "1"], &[("FAKE_FAIL", "*feather-s0.9-seed0-*")]);
     let status = |args: &[&str]| {
@@ -467,11 +467,11 @@ fn status_says_how_far_the_runs_are_and_what_ended_them() {
     let runs: serde_json::Value = serde_json::from_str(&status(&["--json"])).expect("JSON");
     assert_eq!(runs.as_array().map(Vec::len), Some(6));
     assert!(repository.reproduce(&[], &[]).status.success());
-    assert!(status(&[]).contains("all runs are there"));
+    assert!(status(&[]).contains("all runs are finished"));
 }
 
 #[test]
-fn runs_at_a_time_take_the_devices_in_turn_and_their_kind_makes_the_key() {
+fn parallel_runs_use_the_devices_in_turn_and_the_key_has_the_kind_of_device() {
     let repository = Project::new();
     let args = ["--seeds", "1", "--jobs", "2", "--device", "cuda:0,cuda:1"];
     let output = repository.reproduce(&args, &[]);
@@ -495,7 +495,7 @@ fn shipped_suites_are_listed_beside_those_of_the_folder() {
 }
 
 #[test]
-fn suites_that_are_made_at_the_same_time_have_results_each() {
+fn suites_that_run_at_the_same_time_write_separate_results() {
     let repository = Project::new();
     let [quick, other] = ["quick", "other"].map(|name| format!("experiments/{name}"));
     fs::create_dir(repository.path(&other)).expect("creates");
@@ -527,7 +527,7 @@ fn suites_that_are_made_at_the_same_time_have_results_each() {
 }
 
 #[test]
-fn signals_are_passed_on_to_the_runs_at_work_which_go_on_later() {
+fn signals_are_forwarded_to_running_runs_which_resume_later() {
     ["-INT", "-TERM"].into_iter().for_each(stop_by);
 }
 
@@ -547,13 +547,13 @@ fn stop_by(signal: &str) {
     }
     let kill = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("runs");
     assert!(kill.success());
-    // The runs wait for ever, unless the signal, which reaches xtask alone, gets to them.
+    // The signal is sent only to the suite. Without forwarding, its runs would wait forever.
     assert_eq!(child.wait().expect("ends").code(), Some(130), "{signal}");
-    assert_eq!(repository.calls(), 2, "and began no other");
+    assert_eq!(repository.calls(), 2, "no other run was started");
     assert!(!repository.path("out").exists());
     fs::remove_file(&wait).expect("removes");
     assert_eq!(repository.reproduce(&[], &[]).status.code(), Some(0), "{signal}");
-    assert_eq!(repository.calls(), 2 + 6, "the two that had begun go on");
+    assert_eq!(repository.calls(), 2 + 6, "the two interrupted runs resume");
 }
 
 #[test]
@@ -578,7 +578,7 @@ fn the_manifest_names_the_baseline_of_the_suite() {
     assert_eq!(manifest()["baseline"], serde_json::Value::Null);
     fs::write(suite, SUITE.replacen("seeds", "baseline = 'dense'\nseeds", 1)).expect("writes");
     assert_eq!(manifest()["baseline"], "dense");
-    assert_eq!(repository.calls(), 6, "it changes no run");
+    assert_eq!(repository.calls(), 6, "a baseline changes no run");
     let summary = fs::read_to_string(repository.path("out/summary.md")).expect("reads");
     assert!(summary.contains("by their gain over dense"), "{summary}");
 }
@@ -597,7 +597,7 @@ fn the_manifest_names_the_machine_of_each_run() {
 }
 
 #[test]
-fn results_are_never_replaced_by_a_part_of_them() {
+fn results_are_never_replaced_by_fewer_runs() {
     let repository = Project::new();
     let folders = || {
         let entries = fs::read_dir(repository.path("results")).expect("lists").flatten();
@@ -620,9 +620,9 @@ fn results_are_never_replaced_by_a_part_of_them() {
     assert_eq!(reproduce(&[]), [6], "more runs replace fewer");
     assert_eq!(reproduce(&["--seeds", "1"]), [6, 3]);
     assert_eq!(reproduce(&["--set", "train.lr=0.5"]), [6, 3, 6], "other runs");
-    assert_eq!(reproduce(&["--only", "dense"]), [6, 3, 6], "those that are there are gathered");
+    assert_eq!(reproduce(&["--only", "dense"]), [6, 3, 6], "all existing runs are gathered");
     fs::remove_dir_all(repository.path("runs")).expect("removes");
-    assert_eq!(reproduce(&["--only", "dense"]), [6, 3, 6, 2], "now they are not");
+    assert_eq!(reproduce(&["--only", "dense"]), [6, 3, 6, 2], "the other runs are deleted");
     let out = |args: &[&str]| repository.reproduce(args, &[]);
     assert!(out(&[]).status.success());
     let output = out(&["--seeds", "1"]);
@@ -631,21 +631,21 @@ fn results_are_never_replaced_by_a_part_of_them() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused() {
+fn invalid_arguments_and_files_are_rejected() {
     let repository = Project::new();
     for (args, reason) in [
         (&["run", "--set", "seed=1"][..], "pass --seeds N"),
         (&["run", "--set", "prune.sparsity=0.5"], "--only"),
-        (&["run", "nothing"], "no suite 'nothing'; there are cifar100, "),
+        (&["run", "nothing"], "no suite 'nothing'; choose one of cifar100, "),
         (&["run", "quik"], "no suite 'quik'"),
-        (&["run", "--folder", "nowhere"], "nowhere is no folder"),
+        (&["run", "--folder", "nowhere"], "nowhere is not a folder"),
         (&["report"], "run `taper suite run` first"),
     ] {
         let output = repository.command(args).output().expect("runs");
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output));
         assert!(text(&output).contains(reason), "{args:?}: {}", text(&output));
     }
-    // A file that results would replace, and one that they would delete.
+    // Existing files that the results would overwrite or delete.
     for name in ["manifest.json", "summary.md", "significance.svg"] {
         let out = repository.path(&format!("there-{name}"));
         fs::create_dir(&out).expect("creates");
@@ -665,7 +665,7 @@ fn what_cannot_be_meant_is_refused() {
     }
 }
 
-/// The program as `cargo install` leaves it.
+/// The program, installed by `cargo install` into a temporary folder.
 fn installed() -> (tempfile::TempDir, PathBuf) {
     let root = tempfile::tempdir().expect("a temporary folder");
     let output = taper_host::cargo()
@@ -689,7 +689,7 @@ fn an_installed_program_runs_the_quick_suite_in_an_empty_folder() {
     };
     let run = ["run", "quick", "--seeds", "1", "--jobs", "2", "--set", "train.max_steps=4"];
     let output = suite(&run);
-    // So short a training misses its bands.
+    // Such short runs miss their bands.
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
     let results = fs::read_dir(folder.path().join("results")).expect("results").flatten().next();
     let results = results.expect("a folder").path();
@@ -699,7 +699,7 @@ fn an_installed_program_runs_the_quick_suite_in_an_empty_folder() {
     assert!(!manifest.contains(&*folder.path().to_string_lossy()), "no path of the machine");
     assert!(manifest.contains("\"command\": \"taper suite run quick --seeds 1"), "{manifest}");
     let status = suite(&["status", "quick", "--seeds", "1", "--set", "train.max_steps=4"]);
-    assert!(text(&status).contains("all runs are there"), "{}", text(&status));
+    assert!(text(&status).contains("all runs are finished"), "{}", text(&status));
     let wrong = suite(&["run", "quick", "--set", "train.epocs=4"]);
     assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong));
     assert!(text(&wrong).contains("did you mean `train.epochs`?"), "{}", text(&wrong));

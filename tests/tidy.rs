@@ -1,4 +1,4 @@
-//! The invariants of ARCHITECTURE.md, checked.
+//! Checks the invariants of ARCHITECTURE.md.
 
 mod imports;
 mod support;
@@ -11,8 +11,7 @@ use std::{
 };
 use support::{Folder, code, repository, run, taper};
 
-/// Which crates of the workspace each may depend on. The test compares both ways: an edge that is not here must
-/// not exist, and one that is here must.
+/// For each crate, its dependencies within the workspace. The test requires exactly these edges.
 const EDGES: &[(&str, &[&str])] = &[
     ("taper-core", &[]),
     ("taper-kernels", &[]),
@@ -78,7 +77,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("xtask", &["taper-compose", "taper-host", "taper-record", "taper-report", "taper-suite"]),
 ];
 
-/// Crates that know no tensors.
+/// Crates that do not depend on candle.
 const WITHOUT_CANDLE: &[&str] = &[
     "taper-core",
     "taper-kernels",
@@ -98,26 +97,26 @@ const WITHOUT_CANDLE: &[&str] = &[
     "xtask",
 ];
 
-/// Crates with unsafe code: that of the kernels, and of C's pointers.
+/// Crates with unsafe code: the kernels, and the C API with its pointers.
 const UNSAFE: &[&str] = &["taper-kernels", "taper-capi"];
 
-/// Crates that talk to people: arguments and printing belong there.
+/// Crates that parse arguments and print.
 const OUTERMOST: &[&str] = &["taper-cli", "xtask"];
 
-/// Crates whose types are the contents of text files.
+/// Crates with types that describe text files.
 const OF_FILES: &[&str] = &["taper-record", "taper-compose", "taper-experiment", "taper-suite"];
 
-/// Crates that read configuration, and join the errors of all others to sentences for people.
+/// Crates that read configuration and combine the errors of other crates into one sentence.
 const OF_CONFIGURATION: &[&str] = &["taper-compose", "taper-experiment", "taper-suite"];
 
-/// Features that every crate above candle forwards.
+/// Features that every crate above candle forwards to its dependencies.
 const FEATURES: &[&str] = &["accelerate", "cuda", "cudnn", "metal", "mkl"];
 
 struct Package {
     folder: PathBuf,
     /// The root file of each target: library, program, test, example, benchmark.
     roots: Vec<PathBuf>,
-    /// Names of the dependencies, without the ones for tests and build scripts.
+    /// Names of the dependencies, except those of tests and build scripts.
     dependencies: BTreeSet<String>,
     features: BTreeMap<String, Vec<String>>,
 }
@@ -155,7 +154,7 @@ fn packages() -> BTreeMap<String, Package> {
         .collect()
 }
 
-/// Every file below `folder` whose name ends in `ending`.
+/// All files below `folder` with a name that ends in `ending`.
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let Ok(entries) = std::fs::read_dir(folder) else { return found };
@@ -193,13 +192,13 @@ fn crates_depend_on_each_other_as_the_table_says() {
 }
 
 #[test]
-fn what_a_crate_must_not_know_is_not_among_its_dependencies() {
+fn no_crate_has_a_forbidden_dependency() {
     for (name, package) in packages() {
         let depends_on = |other: &str| package.dependencies.contains(other);
         if WITHOUT_CANDLE.contains(&name.as_str()) {
             assert!(
                 !package.dependencies.iter().any(|d| d.starts_with("candle")),
-                "{name} knows tensors"
+                "{name} depends on candle"
             );
         }
         if !OUTERMOST.contains(&name.as_str()) {
@@ -216,7 +215,7 @@ fn what_a_crate_must_not_know_is_not_among_its_dependencies() {
     }
 }
 
-/// The crates that a package is built from on some targets, with the features that are on by default.
+/// The crates that a package is built from, with its default features and the given `--target` arguments.
 fn crates_of(package: &str, targets: &[&str]) -> BTreeSet<String> {
     let output = taper_host::cargo()
         .args(["tree", "--package", package, "--edges", "normal,build"])
@@ -239,7 +238,7 @@ fn compiled_inference_needs_few_crates() {
 }
 
 #[test]
-fn the_program_has_no_mpi_unless_it_is_asked_for() {
+fn the_program_contains_no_mpi_by_default() {
     for package in ["taper-cli", "taper-mpi", "taper-train"] {
         let crates = crates_of(package, &[]);
         assert!(crates.contains("taper-distributed"), "{crates:?}");
@@ -296,14 +295,14 @@ fn sources_keep_the_rules_of_their_crate() {
         assert!(!sources.is_empty(), "{name} has no sources");
         for path in &sources {
             let (text, shown) = (read(path), path.display());
-            assert!(text.starts_with("//!"), "{shown} does not open with what it is");
+            assert!(text.starts_with("//!"), "{shown} does not start with a `//!` header");
             let device_folder = package.folder.ends_with("taper-nn")
                 && path.starts_with(package.folder.join("src/ops"));
             if !device_folder {
                 for feature in ["cuda", "metal"] {
                     assert!(
                         !text.contains(&format!("feature = \"{feature}\"")),
-                        "{shown} asks for a device"
+                        "{shown} has code for a device"
                     );
                 }
             }
@@ -329,14 +328,14 @@ fn sources_keep_the_rules_of_their_crate() {
         if UNSAFE.contains(&name.as_str()) {
             assert!(!root.contains("forbid(unsafe_code)"));
         } else {
-            assert!(root.contains("#![forbid(unsafe_code)]"), "{name} may write unsafe code");
+            assert!(root.contains("#![forbid(unsafe_code)]"), "{name} does not forbid unsafe code");
         }
         if name != "xtask" {
             let readme = read(&package.folder.join("README.md"));
-            assert!(readme.len() > 300, "the README of {name} says nothing");
-            let library = name != "taper-cli" && name != "taper-capi";
+            assert!(readme.len() > 300, "the README of {name} is too short");
+            let is_library = name != "taper-cli" && name != "taper-capi";
             assert!(
-                !library || !code(&readme, "rust").is_empty(),
+                !is_library || !code(&readme, "rust").is_empty(),
                 "the README of {name} has no example that compiles"
             );
             let language = if name == "taper-capi" { ".c" } else { ".rs" };
@@ -345,7 +344,7 @@ fn sources_keep_the_rules_of_their_crate() {
         }
     }
     for path in files(&repository().join("tests"), ".rs") {
-        assert!(read(&path).starts_with("//!"), "{} does not open with what it is", path.display());
+        assert!(read(&path).starts_with("//!"), "{} has no `//!` header", path.display());
     }
 }
 
@@ -419,19 +418,19 @@ fn no_file_imports_in_a_circle() {
 
 /// Names that types of one crate share, and why.
 const SHARED_NAMES: &[(&str, &str, &str)] = &[
-    ("taper-zoo", "Block", "each architecture has its own, and names it so"),
-    ("taper-zoo", "Unit", "each architecture has its own, and names it so"),
+    ("taper-zoo", "Block", "each architecture has its own"),
+    ("taper-zoo", "Unit", "each architecture has its own"),
     ("xtask", "Args", "the arguments of each command"),
 ];
 
 /// Names that public types of several crates share, and why.
 const SHARED_PUBLIC_NAMES: &[(&str, &str)] = &[
-    ("Options", "settings of what a crate does, which its name in front says: `onnx::Options`"),
-    ("Result", "that of a crate's own error"),
+    ("Options", "the settings of a crate, used with its name: `onnx::Options`"),
+    ("Result", "the result type with a crate's own error"),
 ];
 
 #[test]
-fn a_type_has_a_name_of_its_own() {
+fn type_names_are_unique() {
     let read = |path: &Path| std::fs::read_to_string(path).ok();
     let (mut n_types, mut public) = (0, BTreeMap::<String, BTreeSet<PathBuf>>::new());
     let mut shared = BTreeSet::new();
@@ -462,7 +461,7 @@ fn a_type_has_a_name_of_its_own() {
     assert_eq!(public.len(), SHARED_PUBLIC_NAMES.len(), "{public:?}");
 }
 
-/// Modules of a crate whose files use each other's, though no two files do.
+/// Modules with circular imports, by crate. Their single files have none.
 const MODULE_CIRCLES: &[(&str, &[&str])] = &[
     ("taper-export", &["network", "onnx"]),
     ("taper-infer", &["conv", "draft"]),
@@ -471,7 +470,7 @@ const MODULE_CIRCLES: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn modules_import_in_no_circle_but_those_of_the_table() {
+fn modules_have_only_the_circular_imports_of_the_table() {
     let read = |path: &Path| std::fs::read_to_string(path).ok();
     let mut found = BTreeSet::new();
     for (package, Package { roots, .. }) in packages() {
@@ -488,7 +487,7 @@ fn modules_import_in_no_circle_but_those_of_the_table() {
 }
 
 #[test]
-fn what_a_source_includes_lies_in_its_crate() {
+fn sources_include_only_files_of_their_own_crate() {
     let mut n_includes = 0;
     for package in packages().into_values() {
         for path in files(&package.folder.join("src"), ".rs") {
@@ -497,7 +496,7 @@ fn what_a_source_includes_lies_in_its_crate() {
                 let included = ["include_str!(\"", "include_bytes!(\"", "include!(\""]
                     .iter()
                     .find_map(|call| line.split(call).nth(1)?.split('"').next());
-                // Pages of the book are documentation that a package's own build does not read.
+                // Pages of the book are included as documentation; a build of the package alone does not read them.
                 let Some(included) = included.filter(|_| !line.starts_with("#[doc = ")) else {
                     continue;
                 };
@@ -563,7 +562,7 @@ fn every_link_of_a_document_leads_somewhere_and_every_page_is_in_the_book() {
             let target = folder.join(path);
             let place = document.display();
             assert!(target.exists(), "{place} links to {to}, which is not there");
-            // A page of the book is built without what lies around it.
+            // The book is built from its own folder only.
             let stays = !document.starts_with(&book)
                 || target.canonicalize().is_ok_and(|t| t.starts_with(&book));
             assert!(stays, "{place} links to {to}, which is not in the book");
@@ -599,7 +598,7 @@ fn the_experiment_of_the_book_trains_and_has_every_key() {
     ]));
     assert_eq!(said.code, Some(0), "{}", said.err);
     let run = support::json(&folder.path("out/run.json"));
-    // Keys that nothing would read are shown as comments, with the value that they have.
+    // The book shows keys without effect as comments, with their values.
     let lines = block.lines().filter(|line| !line.starts_with("# ") || line.contains(" = "));
     let shown: Vec<&str> = lines.map(|line| line.trim_start_matches("# ")).collect();
     let shown: toml::Table = shown.join("\n").parse().expect("TOML");
@@ -612,7 +611,7 @@ fn the_experiment_of_the_book_trains_and_has_every_key() {
 }
 
 #[test]
-fn the_loop_of_the_readme_is_that_of_the_example() {
+fn the_training_loop_of_the_readme_is_part_of_the_example() {
     let root = repository();
     let example = read(&root.join("crates/taper/examples/own_loop.rs"));
     let example: BTreeSet<&str> = example.lines().map(str::trim).collect();
@@ -637,7 +636,7 @@ fn every_experiment_trains() {
         }
         let file = path.display().to_string();
         let out = folder.text(&format!("{n_trained}"));
-        // The experiments of a data set that has to be fetched train on noise of its form.
+        // Experiments on a data set that must be downloaded train on random images of the same shape.
         let text = read(&path) + &read(&path.with_file_name("base.toml"));
         let data = if text.contains("\"cifar100\"") { noise.as_str() } else { "digits" };
         let said = run(&mut taper(&[
@@ -659,7 +658,7 @@ fn every_experiment_trains() {
     assert!(n_trained >= 4);
 }
 
-/// What a suite, row or variant sets, behind a flag each.
+/// The settings of a suite, row or variant, as arguments: `flag` before each.
 fn settings(entry: &toml::Table, flag: &str) -> Vec<String> {
     let mut set = Vec::new();
     let sections = entry.get("set").and_then(toml::Value::as_table).cloned().unwrap_or_default();
@@ -675,13 +674,13 @@ fn settings(entry: &toml::Table, flag: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_suites_set_is_legal() {
+fn settings_of_suites_are_valid() {
     let suites = files(&repository().join("experiments"), "suite.toml");
     let mut n_checked = 0;
     for path in suites {
         let table = |path: &Path| -> toml::Table { read(path).parse().expect("TOML") };
         let (mut suite, mut folder) = (table(&path), path.clone());
-        // Rows and variants of the suite that is extended, under what the extending one sets.
+        // Rows and variants come from the base suite; the settings of the extending suite are applied on top.
         let own = settings(&suite, "--set-shared");
         let mut inherited = Vec::new();
         if let Some(base) = suite.get("extends").and_then(toml::Value::as_str) {
@@ -703,7 +702,7 @@ fn what_suites_set_is_legal() {
             let text = |key: &str| row.get(key).and_then(toml::Value::as_str);
             let name = text("name").expect("a name");
             if ["dense", "dense-small"].contains(&name) {
-                continue; // They have no schedule.
+                continue; // These methods have no schedule.
             }
             let experiment =
                 folder.with_file_name(format!("{}.toml", text("experiment").unwrap_or(name)));
@@ -716,7 +715,7 @@ fn what_suites_set_is_legal() {
                     .chain([&row, variant].into_iter().flat_map(|entry| settings(entry, "--set")))
                     .collect();
                 let mut args = vec!["schedule", "plot", &file, "--json", "--steps", "20"];
-                // Patterns and learned thresholds have a sparsity of their own.
+                // N:M patterns and learned thresholds determine the sparsity themselves.
                 let sparsities = row.get("sparsities").and_then(toml::Value::as_array);
                 let last = match sparsities {
                     Some(own) => own.last().map(toml::Value::to_string),
@@ -732,7 +731,7 @@ fn what_suites_set_is_legal() {
             }
         }
     }
-    // Twenty rows with two variants for each of the four on CIFAR-100 alone.
+    // The four suites on CIFAR-100 alone have twenty rows each, with two variants.
     assert!(n_checked > 200, "{n_checked}");
 }
 

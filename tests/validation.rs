@@ -1,10 +1,10 @@
-//! Choices between epochs: on held-out training images, or on test images, and then said.
+//! Choosing an epoch (`early_stop`, `keep_best`): on held-out training images, or on test images with a warning.
 
 mod support;
 
 use support::{Folder, json, succeed};
 
-/// Columns of `metrics.csv`, by name.
+/// A column of `metrics.csv`.
 fn column(folder: &Folder, name: &str) -> Vec<Option<f64>> {
     let csv = std::fs::read_to_string(folder.path("run/metrics.csv")).expect("a file");
     let mut rows = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
@@ -20,7 +20,7 @@ fn train(folder: &Folder, more: &[&str]) -> support::Said {
 }
 
 #[test]
-fn with_held_out_images_choices_are_made_on_them_and_test_images_are_seen_once() {
+fn with_held_out_images_choices_use_them_and_test_images_are_evaluated_once() {
     for (validation, n) in [("0.2", 60), ("45", 45)] {
         let folder = Folder::new();
         let validation = format!("train.validation={validation}");
@@ -36,7 +36,7 @@ fn with_held_out_images_choices_are_made_on_them_and_test_images_are_seen_once()
         );
         let run = json(&folder.path("run/run.json"));
         assert_eq!(run["data"]["n_train"], 300 - n);
-        // The last batch of 32 is kept, so the epochs are as long as what is left.
+        // An epoch includes the last, smaller batch.
         assert_eq!(result["steps"], 4 * (300u64 - n).div_ceil(32));
 
         assert_eq!(column(&folder, "test_accuracy"), [None; 4]);
@@ -47,14 +47,14 @@ fn with_held_out_images_choices_are_made_on_them_and_test_images_are_seen_once()
         let counts = accuracies.iter().map(|a| a.expect("an accuracy") * n as f64);
         assert!(counts.clone().all(|hits| (hits - hits.round()).abs() < 1e-9), "{accuracies:?}");
 
-        // The final figure is that of the test images.
+        // The final accuracy is measured on the test images.
         let eval = succeed(&["eval", &folder.text("run/pruned.safetensors"), "--json"]).out;
         let eval: serde_json::Value = serde_json::from_str(&eval).expect("JSON");
         let limited = json(&folder.path("run/run.json"))["data"]["n_test"].as_f64();
         assert_eq!(limited, Some(300.0));
         let hits = result["test_accuracy"].as_f64().expect("an accuracy") * 300.0;
         assert!((hits - hits.round()).abs() < 1e-9, "{hits} of 300");
-        // `eval` has all 355 test images, the run the first 300.
+        // `eval` uses all 355 test images, the run only the first 300.
         let all = eval["test_accuracy"].as_f64().expect("an accuracy") * 355.0;
         assert!((hits..=hits + 55.0).contains(&(all + 1e-6)), "{hits} {all}");
 
@@ -64,13 +64,17 @@ fn with_held_out_images_choices_are_made_on_them_and_test_images_are_seen_once()
 }
 
 #[test]
-fn without_held_out_images_choices_say_that_they_are_made_on_test_data() {
+fn choices_on_test_data_give_a_warning() {
     for (setting, name) in
         [("train.early_stop=9", "early_stop"), ("train.keep_best=true", "keep_best")]
     {
         let folder = Folder::new();
         let said = train(&folder, &["--quiet", "--set", setting]);
-        assert!(said.err.contains("made on test data") && said.err.contains(name), "{}", said.err);
+        assert!(
+            said.err.contains("chosen on test data") && said.err.contains(name),
+            "{}",
+            said.err
+        );
         let result = json(&folder.path("run/result.json"));
         assert_eq!((&result["n_validation"], &result["chosen_on"]), (&0.into(), &"test".into()));
         assert!(result["validation_accuracy"].is_null());
@@ -84,7 +88,7 @@ fn without_held_out_images_choices_say_that_they_are_made_on_test_data() {
 }
 
 #[test]
-fn a_part_that_leaves_nothing_is_refused_before_there_is_a_folder() {
+fn an_empty_split_is_rejected_before_the_folder_is_created() {
     let folder = Folder::new();
     let out = folder.text("run");
     for (value, said) in [("300", "300 of 300"), ("0.001", "0 of 300"), ("1.5", "outside 0 (none)")]

@@ -1,6 +1,7 @@
 """The peers of `cargo xtask bench infer`: onnxruntime and OpenVINO on the same ONNX file.
 
-The first argument says which. Speaks lines of JSON: reads requests from standard input, answers each on standard output.
+The first argument is the peer. Reads requests from standard input and writes a response to each to standard output; each
+is one line of JSON.
 """
 import importlib
 import json
@@ -32,7 +33,7 @@ class Openvino:
         core = module.Core()
         model = core.read_model(path)
         model.reshape(shape)
-        # Without the hint it computes in bfloat16 where the processor has that.
+        # Without the precision hint, OpenVINO computes in bfloat16 on processors that support it.
         settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         self.request = core.compile_model(model, "CPU", settings).create_infer_request()
 
@@ -62,7 +63,7 @@ class Session:
 
 
 def peak_memory():
-    """The most memory that this process has had, in bytes; None where the system does not say."""
+    """Peak memory of this process in bytes; None where the system does not report it."""
     if resource is None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -70,9 +71,9 @@ def peak_memory():
 
 
 def main():
-    # OpenVINO would fork a process that reports its use over the network, and remains where that does not answer.
+    # OpenVINO would fork a telemetry process, which keeps running where the network does not respond.
     sys.modules["openvino_telemetry"] = None
-    # Neither the time nor the memory of this is that of a network.
+    # Before any measurement: the import must not count as time or memory of a network.
     module = importlib.import_module(sys.argv[1])
     session = None
     for line in sys.stdin:

@@ -1,15 +1,16 @@
-"""The peer of `cargo xtask bench`: whole training steps, evaluation and products in PyTorch, with Feather's semantics.
+"""The peer of `cargo xtask bench`: training steps, evaluation and matrix products in PyTorch, with Feather's semantics.
 
-Feather's reference prunes in the forward pass: the cut is the quantile of all weights by sorting, each weight goes
-through an autograd function with p = 3, and its backward pass scales the gradient of pruned weights. Here the model
-and the operator are written anew, in the memory format `channels_last`, PyTorch's faster one on a CPU.
+Feather's reference implementation prunes in the forward pass. The threshold is a quantile of all magnitudes, found by
+sorting. Each weight goes through an autograd function with p = 3. The backward pass scales the gradient of pruned
+weights. This file implements the models and the operator again, in the memory format `channels_last`, which is
+PyTorch's faster one on a CPU.
 
 There are three variants:
-- `published` finds the cut by sorting, as the reference does;
-- `tuned` finds it by `torch.kthvalue`, and its optimizer is the fused one;
-- `compiled` is the tuned one with the model through `torch.compile`, which needs a C++ compiler.
+- `published` finds the threshold by sorting, as the reference does;
+- `tuned` finds it by `torch.kthvalue`, and uses the fused optimizer;
+- `compiled` is `tuned` with the model compiled by `torch.compile`, which needs a C++ compiler.
 
-Speaks lines of JSON: reads requests from standard input, answers each on standard output.
+Reads requests from standard input and writes a response to each to standard output; each is one line of JSON.
 """
 import json
 import re
@@ -41,7 +42,7 @@ class Feather(torch.autograd.Function):
 
 
 class Gated:
-    """A layer whose weight goes through the operator while `cut` is set."""
+    """A layer that applies the operator to its weight while `cut` is set."""
 
     cut, theta = None, 1.0
 
@@ -158,7 +159,7 @@ def magnitudes(model):
 
 
 def cut_by_sorting(model, sparsity):
-    """The quantile of all magnitudes, linear between neighbours, by sorting, as the reference does."""
+    """The quantile of all magnitudes by sorting, linear between neighbours, as in the reference."""
     everything = magnitudes(model).sort().values
     position = (len(everything) - 1) * sparsity
     low = int(position)
@@ -167,7 +168,7 @@ def cut_by_sorting(model, sparsity):
 
 
 def cut_by_selection(model, sparsity):
-    """The lower of the two magnitudes that the quantile lies between, without sorting."""
+    """The lower of the two magnitudes around the quantile, without sorting."""
     everything = magnitudes(model)
     return torch.kthvalue(everything, int((len(everything) - 1) * sparsity) + 1).values
 
@@ -226,9 +227,9 @@ class Session:
 
 
 def names_in_order(found):
-    """Weights of convolutions and the linear layer in the order of the forward pass as modules are registered."""
+    """Names of the convolution and linear weights, in the order in which the modules of the peer are registered."""
     names = [name for name in found if name.endswith("weight") and found[name].dim() in (2, 4)]
-    # What comes where a path has a word; behind each other, where it has numbers.
+    # Position of a layer within its block, by the word in its path. Numbers in a path sort by value.
     words = {"conv1": 0, "conv2": 1, "depthwise": 0, "pointwise": 1, "downsample": 2}
 
     def key(name):
@@ -245,7 +246,7 @@ def names_in_order(found):
 
 
 def missing(session, request):
-    """Why this variant cannot run here, if it cannot: `torch.compile` compiles at the first call."""
+    """The error if this variant cannot run here: `torch.compile` compiles at the first call."""
     if request.get("variant") != "compiled":
         return {}
     try:
@@ -267,7 +268,7 @@ def sgemm(request):
 
 
 def peak_memory():
-    """The most memory that this process has had, in bytes; None where the system does not say."""
+    """Peak memory of this process in bytes; None where the system does not report it."""
     if resource is None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

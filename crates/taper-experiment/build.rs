@@ -1,4 +1,4 @@
-//! Embeds what the program is built from: the commit, whether the sources differ from it, and candle's version, the compiler.
+//! Embeds build information: the commit, whether the sources differ from it, the version of candle, and the compiler.
 
 use std::{
     ffi::OsStr,
@@ -16,20 +16,20 @@ fn main() {
         println!("cargo::rustc-env=TAPER_RUSTC={rustc}");
     }
     let root = crates.join("../..");
-    // A package that lies in the work tree of another project is none of its commit's.
+    // A package inside the work tree of another project does not come from that project's commit.
     if git(crates, &["ls-files", "build.rs"]).is_none() {
         return;
     }
     let Some(commit) = git(&root, &["rev-parse", "HEAD"]) else { return };
     println!("cargo::rustc-env=TAPER_COMMIT={commit}");
-    // What the program is made of. Files that git does not know are no part of it until a source names them.
+    // The sources of the program. Untracked files do not count: they have no effect until a tracked source names them.
     let sources = ["crates", "Cargo.toml", "Cargo.lock"];
     let status = ["status", "--porcelain", "--untracked-files=no", "--"];
     let is_dirty = git(&root, &[&status[..], &sources].concat()).is_some();
     println!("cargo::rustc-env=TAPER_DIRTY={is_dirty}");
     sources.iter().for_each(|name| rerun_if_changed(&root.join(name)));
-    // The log of HEAD changes with every commit and checkout. Git says where it is, as `.git` is a file in a work tree
-    // beside another.
+    // The log of HEAD changes with every commit and checkout. Git reports its path, because `.git` is a file in a
+    // linked work tree.
     for name in ["logs/HEAD", "HEAD"] {
         if let Some(path) = git(&root, &["rev-parse", "--git-path", name]) {
             rerun_if_changed(&root.join(path));
@@ -38,26 +38,26 @@ fn main() {
 }
 
 fn rerun_if_changed(path: &Path) {
-    // One that is not there would rerun this at every build.
+    // A missing path would rerun this script at every build.
     if path.exists() {
         println!("cargo::rerun-if-changed={}", path.display());
     }
 }
 
-/// What git prints in a folder.
+/// Runs git in a folder and returns its output.
 fn git(folder: &Path, args: &[&str]) -> Option<String> {
     let folder = folder.to_str()?;
     said(OsStr::new("git"), &[&["-C", folder], args].concat())
 }
 
-/// What a program prints, trimmed; `None` if it fails or prints nothing.
+/// Returns the trimmed output of a program; `None` if it fails or prints nothing.
 fn said(program: &OsStr, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)
 }
 
-/// The lock file of the workspace, or that of the package itself.
+/// Finds the lock file of the workspace or of the package itself.
 fn lock(folder: &Path) -> Option<String> {
     let path: PathBuf = folder.ancestors().map(|f| f.join("Cargo.lock")).find(|f| f.is_file())?;
     rerun_if_changed(&path);

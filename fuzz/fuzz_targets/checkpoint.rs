@@ -1,4 +1,4 @@
-//! Checkpoints of our own: the pruned network, and what a run goes on from.
+//! Fuzz target: Taper's own checkpoints, pruned and training ones.
 #![no_main]
 
 use taper::train::checkpoint::{PrunedCheckpoint, TrainingCheckpoint};

@@ -1,4 +1,4 @@
-//! Data sets: a PNG, a parquet file, CIFAR's binary files.
+//! Fuzz target: readers of images, that is PNG, parquet and CIFAR's binary format.
 #![no_main]
 
 use taper::data::{Cifar, decode_png, read_binary, read_parquet};

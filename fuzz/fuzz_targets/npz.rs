@@ -1,4 +1,4 @@
-//! A matrix of SciPy's.
+//! Fuzz target: a sparse matrix in SciPy's `.npz` format.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,11 +1,11 @@
-//! An ONNX file: its initializers, dense and sparse, and its graph, which is compiled and run.
+//! Fuzz target: an ONNX file. Reads its dense and sparse initializers, and compiles and runs its graph.
 #![no_main]
 
 use taper::infer::{Engine, Options};
 
-/// Elements of all values up to which a graph is quick to compile.
+/// Up to this total number of elements of all values, a graph compiles quickly.
 const SMALL: usize = 1 << 20;
-/// Elements of a value that no engine takes.
+/// With a value of more elements, compiling must fail.
 const LARGE: usize = 1 << 27;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -13,7 +13,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = taper::export::check_onnx(bytes, &shapes.into());
     let Ok(graph) = taper_onnx::read(bytes, None) else { return };
     assert_eq!(graph.check(), Ok(()));
-    // Values without elements have rows and columns, too.
+    // A size of 0 counts as 1: values without elements still have rows and columns.
     let size = |dims: &[usize]| dims.iter().fold(1usize, |n, &size| n.saturating_mul(size.max(1)));
     let sizes = || graph.nodes.iter().map(|node| size(&node.dims));
     let options = Options { deterministic: true, ..Options::default() };

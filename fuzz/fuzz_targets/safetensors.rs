@@ -1,4 +1,4 @@
-//! Exported safetensors: dense, bitmask, CSR.
+//! Fuzz target: exported safetensors files, that is dense, bitmask and CSR.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,5 +1,5 @@
-//! State dicts of PyTorch's: the bytes are a file of the legacy format, and the pickle of an archive, as changes to a whole
-//! archive would only break the zip around it.
+//! Fuzz target: PyTorch state dicts. The input is read twice: as a file of the legacy format, and as the pickle in a
+//! zip archive. Mutations of a whole archive would only break the zip format.
 #![no_main]
 
 use std::io::{Cursor, Write};

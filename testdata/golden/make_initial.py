@@ -1,10 +1,11 @@
-"""Scores and masks at initialisation on two tiny networks, for tests/golden/initial.rs.
+"""Writes scores and masks at initialisation on two tiny networks, for tests/golden/initial.rs.
 
     pip install torch
     python make_initial.py               # writes initial.json beside this file
 
-GraSP (arXiv:2002.07376) by two backward passes of PyTorch, SynFlow (arXiv:2006.05467) by one in each round, both in f64 and
-written from the equations of the papers. Weights are multiples of 1/4096 and images of 1/4, so that f32 holds them.
+GraSP (arXiv:2002.07376) takes two backward passes of PyTorch, SynFlow (arXiv:2006.05467) one in each round. Both follow
+the equations of the papers, in f64. Weights are multiples of 1/4096 and images multiples of 1/4: f32 represents them
+exactly.
 """
 
 import json
@@ -17,9 +18,9 @@ CLASSES, PER_CLASS, BATCH, TEMPERATURE, ROUNDS = 3, 2, 4, 200.0, 10
 SPARSITIES = [0.35, 0.6, 0.8]
 N_IMAGES, SIDE, EPS = 12, 4, 1e-5
 NETWORKS = {
-    # Flattened images, 16 to 5 to 3.
+    # Flattened images; layers of 16 to 5 and 5 to 3 units.
     "mlp": {"fc1.weight": [5, 16], "fc1.bias": [5], "fc2.weight": [CLASSES, 5], "fc2.bias": [CLASSES]},
-    # Two convolutions with batch normalisation, the second of stride 2, and a mean over the plane.
+    # Two convolutions with batch normalization, the second with stride 2; then global average pooling.
     "conv": {
         "conv1.weight": [3, 1, 3, 3],
         "bn1.weight": [3],
@@ -42,7 +43,7 @@ def parameters(name, seed):
     values = {}
     for key, shape in NETWORKS[name].items():
         value = drawn(generator, shape, -3000, 3000)
-        # No weight is 0, and none of a normalisation.
+        # No value is 0.
         values[key] = (value + (value >= 0).long()).double() / 4096
     return values
 
@@ -59,7 +60,7 @@ def batch_norm(x, p, name):
 
 
 def logits(name, p, x):
-    """Logits in training, and the smallest magnitude of what enters a rectifier."""
+    """Logits in training mode, and the smallest magnitude among the inputs of the ReLUs."""
     if name == "mlp":
         before = [x.flatten(1) @ p["fc1.weight"].T + p["fc1.bias"]]
         z = before[0].relu() @ p["fc2.weight"].T + p["fc2.bias"]
@@ -71,7 +72,7 @@ def logits(name, p, x):
 
 
 def flow(name, weights, p):
-    """The synaptic flow of weights that are not negative: without biases, and with normalisations before training."""
+    """The synaptic flow of non-negative weights: no biases, and batch norm with its initial running statistics."""
     x = torch.ones(1, 1, SIDE, SIDE, dtype=torch.float64)
     if name == "mlp":
         return (x.flatten(1) @ weights["fc1.weight"].T @ weights["fc2.weight"].T).sum()
@@ -86,7 +87,7 @@ def flat(tensors):
 
 
 def kept(scores, n_keep):
-    """The places of the largest scores; the last that is kept is well above the first that is not."""
+    """Indices of the largest scores. Fails if the smallest kept score is too close to the largest pruned one."""
     order = torch.argsort(scores, descending=True, stable=True)
     gap = (scores[order[n_keep - 1]] - scores[order[n_keep]]) / (scores.max() - scores.min())
     assert gap > 1e-5, gap
@@ -158,7 +159,7 @@ if __name__ == "__main__":
     torch.set_default_dtype(torch.float64)
     cases = []
     for name in NETWORKS:
-        # The first seed for which nothing is decided by rounding.
+        # The first seed for which rounding decides nothing: the assertions above hold.
         for seed in range(1000):
             try:
                 cases.append(case(name, seed))
@@ -175,7 +176,7 @@ if __name__ == "__main__":
         "side": SIDE,
     }
     path = Path(__file__).with_name("initial.json")
-    # A line for each case.
+    # One line for each case.
     lines = ",\n".join(json.dumps(case) for case in cases)
     path.write_text(json.dumps(settings)[:-1] + f', "cases": [\n{lines}\n]}}\n')
     print(path, {c["name"]: len(c["grasp"]["scores"]) for c in cases})

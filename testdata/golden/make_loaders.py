@@ -1,10 +1,10 @@
-"""Draws the eight images of the loaders' golden set and writes every file of it.
+"""Generates the eight images of the loaders' golden set and writes all files of the set.
 
     pip install numpy pillow pyarrow safetensors
     python make_loaders.py            # writes beside this file
 
-The images are gradients and waves, drawn here; none comes from a data set. Names of classes and the numbers of their
-superclasses are CIFAR-100's.
+The images are colour gradients and waves, computed here; none comes from a data set. Class names and superclass numbers
+are those of CIFAR-100.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ willow_tree wolf woman worm
 
 
 def draw(index):
-    """An image [32, 32, 3] of u8 that no symmetry maps to itself, so that swapped axes or channels show."""
+    """An image [32, 32, 3] of u8 without any symmetry: swapped axes or channels change it."""
     y, x = np.mgrid[0:32, 0:32].astype(np.float64)
     planes = [
         4 * x + 3 * y + 5 * index,

@@ -1,10 +1,10 @@
-"""Steps of PyTorch's optimizers on small integers, for tests/golden/optimizers.rs.
+"""Writes steps of PyTorch's optimizers on given gradients, for tests/golden/optimizers.rs.
 
     pip install torch
     python make_optimizers.py            # writes optimizers.json beside this file
 
-Every case moves a weight, with decay, and a bias, without it. Gradients are given, so that no network takes part. Values are
-those of a run in f64; `f32_error` is the largest relative deviation of the same run in f32.
+Every case updates a weight, with weight decay, and a bias, without it. The gradients are given; there is no network.
+Values are those of a run in f64. `f32_error` is the largest deviation of the same run in f32, relative to 1 + |value|.
 """
 
 import json
@@ -27,7 +27,7 @@ CASES = {
 
 
 def gradients(step):
-    """A gradient of the weight, one of the bias, in sixteenths; the last weight has none but in the first step."""
+    """The gradients of weight and bias, in sixteenths. The last weight has a gradient in the first step only."""
     draw = [((i * 7 + step * 5) % 13 - 6) / 16 for i in range(8)]
     if step > 0:
         draw[5] = 0.0

@@ -1,7 +1,7 @@
 """Writes one small network as PyTorch, SciPy and ONNX save it: `python make.py` in this folder.
 
-The network has a convolution, a normalisation and a linear layer. Element i of its t-th tensor is
-((7t + 5i) mod 11 - 5) / 8, in the order of the state dict; the counter of batches is 7.
+The network has a convolution, batch norm and a linear layer. Element i of the t-th tensor of the state dict is
+((7t + 5i) mod 11 - 5) / 8. `num_batches_tracked` is 7.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def torch_files(out):
     save(state, "legacy.pth", _use_new_zipfile_serialization=False)
     save(each(lambda _, v: nn.Parameter(v) if v.is_floating_point() else v), "parameters.pt")
 
-    # Names and wrappers.
+    # State dicts under other names and in wrappers.
     parallel = {"module." + name: value for name, value in state.items()}
     compiled = {"_orig_mod." + name: value for name, value in state.items()}
     trained = filled()
@@ -79,7 +79,7 @@ def torch_files(out):
     save({"mine": state, "losses": np.array([1.0, 2.0]), "best": np.float64(0.5)}, "numpy_beside.pkl")
     save({"best": state, "state_dict": state}, "twice")
 
-    # What tensors are made of.
+    # Other layouts, storages and types of tensors.
     save(each(lambda _, v: v.to(memory_format=torch.channels_last) if v.dim() == 4 else v), "channels_last.pt")
     save(each(lambda _, v: v.t().contiguous().t() if v.dim() == 2 else v), "transposed.pt")
     flat, views, at = torch.cat([v.flatten() for v in state.values() if v.is_floating_point()]), {}, 0
@@ -107,7 +107,7 @@ def torch_files(out):
     expanded = dict(state, **{"bn.bias": torch.tensor([0.25]).expand(3)})
     save(expanded, "expanded.pt")
 
-    # What is not read.
+    # Files that cannot be read.
     save({"model": net}, "whole.pt")
     save([value for value in state.values()], "list.pt")
     save({"student": state, "teacher": state.copy()}, "several.pt")
@@ -127,7 +127,7 @@ def torch_files(out):
 
 
 def sparse_rows(weight):
-    """A matrix whose rows are unsorted, with each value in two halves at one place."""
+    """A matrix with unsorted rows and duplicate entries: each value is stored as two halves at the same place."""
     matrix = sp.coo_matrix(weight.reshape(weight.shape[0], -1))
     rows = np.r_[matrix.row, matrix.row]
     order = np.argsort(rows, kind="stable")[::-1]

@@ -1,7 +1,7 @@
-"""Writes network.onnx: a small network as another tool exports it, for the tests of programs that run ONNX files.
+"""Writes network.onnx: a small network in the form that other tools export, for tests of programs that run ONNX files.
 
-An image of 2 x 5 x 7 goes through a convolution of which two thirds of the weights are 0, a rectifier, a mean over each plane
-and a linear layer with three results. The batch is open. Written with onnx 1.23.
+The input is an image of 2 x 5 x 7. The layers are a convolution with two thirds of its weights 0, ReLU, global average
+pooling and a linear layer with three outputs. The batch size is open. Written with onnx 1.23.
 """
 from pathlib import Path
 

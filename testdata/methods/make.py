@@ -1,14 +1,15 @@
-"""Reference values of pruning methods on two layers of a few weights, for crates/taper-experiment/src/spec/checks/reference.rs.
+"""Reference values of pruning methods on two small layers, for crates/taper-experiment/src/spec/checks/reference.rs.
 
     pip install numpy
     python make.py            # writes methods.json beside this file
 
-The methods are written down here from their papers, each in its own function, without a look at taper's code. The loss is linear:
-the gradient in each pruned weight of a step is given. Weights, gradients, rate and momentum are sums of powers of two, so that
-every value is exact in f32, whatever the order of operations; `exact` refuses a value that is not. Roots, exponentials and
-quotients have no exact value: methods with these say within which error f32 must meet the values of f64, relative to the largest
-of the layer, as differences of weights and thresholds are as exact as these. What taper draws at random
-follows its documented generator (splitmix64), as a random draw cannot be imitated otherwise.
+Each function implements one method from its paper, independently of taper's code. The loss is linear: the gradient
+with respect to each effective (pruned) weight is given for each step. Weights, gradients, learning rate and momentum
+are sums of few powers of two. Every value is then exact in f32, in any order of operations; `exact` checks this.
+Roots, exponentials and quotients have no exact value: methods with these state a tolerance between f32 and the f64
+values here. It is relative to the largest value of the layer, because a difference of a weight and a threshold has the
+absolute error of its terms. Random numbers follow taper's documented generator (splitmix64): otherwise the choices
+would differ.
 """
 
 import json
@@ -23,19 +24,19 @@ SEED = 7
 
 
 def exact(values):
-    """The values as a list, each of which is an f32."""
+    """The values as a list; fails if one is not exact in f32."""
     values = np.asarray(values, dtype=np.float64)
     assert np.array_equal(values.astype(np.float32).astype(np.float64), values), values
     return values.tolist()
 
 
 def numbers(n, unit, seed):
-    """n numbers without order and of different magnitudes, multiples of `unit` of both signs."""
+    """n multiples of `unit` in random order, of both signs and with different magnitudes."""
     draw = np.random.default_rng(seed)
     return (draw.permutation(n) + 1) * draw.choice([-1.0, 1.0], n) * unit
 
 
-# Random numbers of taper.
+# Taper's random numbers.
 
 
 def splitmix(state):
@@ -49,7 +50,7 @@ def splitmix(state):
 
 
 def random_scores(step, layer, n):
-    """Numbers in [0, 1) of 24 bits, one for each weight, for the key (seed, step, layer)."""
+    """Numbers of 24 bits in [0, 1) for the key (seed, step, layer), one for each weight."""
     state = 0x7461706572000000 ^ 3
     for part in (SEED, step, layer):
         state, bits = splitmix(state)
@@ -62,11 +63,11 @@ def random_scores(step, layer, n):
     return np.array(scores)
 
 
-# What the methods share.
+# Helpers of several methods.
 
 
 def best(scores, among, n):
-    """The n indices of `among` with the largest magnitudes; of equal ones, the lower index."""
+    """The n indices of `among` with the largest magnitudes. Ties go to the lower index."""
     return set(sorted(sorted(among), key=lambda i: -abs(scores[i]))[:n])
 
 
@@ -75,7 +76,7 @@ def round_half_up(x):
 
 
 def erk(shapes, n_keep):
-    """Weights that each layer keeps: in proportion to the sum of its dimensions, at most all of them."""
+    """Number of weights that each layer keeps: proportional to the sum of its dimensions, at most all of them."""
     sizes = [math.prod(shape) for shape in shapes]
     full = set()
     while True:
@@ -87,7 +88,7 @@ def erk(shapes, n_keep):
             break
         full |= over
     counts = [sizes[i] if i in full else round_half_up(shares[i]) for i in range(len(shapes))]
-    assert sum(counts) == n_keep, "choose a sparsity at which the shares can be rounded one by one"
+    assert sum(counts) == n_keep, "choose a sparsity at which the rounded counts add up"
     return counts
 
 
@@ -114,7 +115,7 @@ class Layers:
         self.slopes, self.steps = [], []
 
     def gradients(self, step):
-        """The gradient of the loss in each pruned weight."""
+        """The gradient of the loss w.r.t. each effective (pruned) weight."""
         every = numbers(sum(self.sizes), self.slopes_unit, 100 + step)
         split = np.split(every, np.cumsum(self.sizes)[:-1])
         self.slopes.append([exact(g) for g in split])
@@ -129,14 +130,14 @@ class Layers:
         self.v[layer][list(indices)] = 0
 
     def zero(self, kept):
-        """Pruned weights and their velocity become 0."""
+        """Sets pruned weights and their velocities to 0."""
         for i, mask in enumerate(kept):
             pruned = [j for j in range(self.sizes[i]) if j not in mask]
             self.w[i][pruned] = 0
             self.v[i][pruned] = 0
 
     def note(self, kept, skipped=False, values=None, cuts=None):
-        """The end of a step, with the values that kept weights had in it, and the thresholds of the layers."""
+        """Records the end of a step: optionally the values of kept weights in it, and the thresholds of the layers."""
         self.steps.append({
             "kept": [sorted(int(j) for j in mask) for mask in kept],
             "weights": [w.tolist() for w in self.w],
@@ -149,8 +150,8 @@ class Layers:
             self.steps[-1]["cuts"] = [float(cut) for cut in cuts]
 
     def case(self, name, total, sets, names=("a", "b"), within=0, values_within=0):
-        """`within` is the error of weights and velocities relative to the largest of the layer, `values_within` that of values and
-        thresholds."""
+        """One entry of methods.json. `within` is the tolerance of weights and velocities, relative to the largest of the
+        layer; `values_within` is that of values and thresholds."""
         if within == 0:
             for step in self.steps:
                 for numbers_of in step["weights"] + step["velocity"]:
@@ -174,7 +175,7 @@ def only(gradient, mask):
 
 
 def gmp():
-    """Zhu and Gupta: s(t) = s_f + (s_i - s_f)(1 - t/n)^3, masks every two steps, pruned weights without gradient."""
+    """Zhu and Gupta: s(t) = s_f + (s_i - s_f)(1 - t/n)^3, new masks every two steps, no gradient for pruned weights."""
     net, total, target = Layers([(4, 5), (3, 4)]), 8, 0.75
     kept = [set(range(n)) for n in net.sizes]
     for step in range(total):
@@ -202,7 +203,7 @@ def begin_at_random(net, sparsity=SPARSE):
 
 
 def random():
-    """A random mask, and weights that are 0 outside of it."""
+    """A random mask; pruned weights are 0."""
     net, total = Layers([(4, 6), (3, 4)]), 4
     kept = begin_at_random(net)
     for step in range(total):
@@ -213,7 +214,8 @@ def random():
 
 
 def swapped(net, kept, share, drop, grow):
-    """Masks in which a share of each layer left by `drop` and as many entered by `grow`; new weights start at 0 and at rest."""
+    """Prune-and-regrow: a fraction of each layer's kept weights leaves by `drop`, and as many enter by `grow`. New
+    weights start with value and velocity 0."""
     after = []
     for i, mask in enumerate(kept):
         n = math.floor(share * len(mask))
@@ -229,12 +231,13 @@ def swapped(net, kept, share, drop, grow):
 
 
 def set_():
-    """Mocanu et al.: every two steps, the share zeta of the smallest positive weights and of the largest negative ones leaves."""
+    """Mocanu et al.: every two steps, prunes the fraction zeta of the positive and of the negative weights: those nearest
+    to 0."""
     net, total, zeta = Layers([(4, 6), (3, 4)]), 8, 0.3
     kept = begin_at_random(net)
 
     def drop(i, mask, n):
-        # The rank of a weight within its sign, as a share: the smallest of each sign leave together.
+        # The rank of a weight among those of its sign, relative to their number.
         rank = {}
         for sign in (1, -1):
             of_sign = [j for j in mask if net.w[i][j] * sign > 0]
@@ -251,7 +254,7 @@ def set_():
             before = kept
             g = [only(g[i], kept[i]) for i in range(2)]
             kept = swapped(net, kept, zeta, drop, grow)
-            # What has left does not move, and what has entered had no gradient.
+            # Pruned weights do not move, and new weights have no gradient in this step.
             net.sgd([only(g[i], kept[i] & before[i]) for i in range(2)])
         else:
             net.sgd([only(g[i], kept[i]) for i in range(2)])
@@ -264,8 +267,8 @@ def by_magnitude(net):
 
 
 def train_and_swap(net, total, end, kept, swap):
-    """Every second step swaps weights by its gradients and moves none, from step 2 to the last one before `end`; the others move
-    kept weights."""
+    """Trains kept weights, except in every second step from step 2 until before `end`: such a step calls `swap` with its
+    gradients and moves no weight."""
     for step in range(total):
         g = net.gradients(step)
         skipped = 0 < step < end and step % 2 == 0
@@ -277,7 +280,7 @@ def train_and_swap(net, total, end, kept, swap):
 
 
 def rigl():
-    """Evci et al.: drop by magnitude, grow by the gradient of all weights, in a step that moves no weight."""
+    """Evci et al.: prune by magnitude, regrow by the dense gradient, in a step that moves no weight."""
     net, total, alpha = Layers([(4, 6), (3, 4)]), 8, 0.6
     end = math.floor(0.75 * total)
     kept = begin_at_random(net)
@@ -287,10 +290,10 @@ def rigl():
 
 
 def granet():
-    """Liu et al.: from a random half with ERK's counts, one cut of all layers along a cubic schedule, then a share of each layer
-    is regrown by gradient."""
+    """Liu et al.: starts from a random half with ERK's counts. One threshold over all layers follows a cubic schedule; a
+    fraction of each layer is then pruned and regrown by gradient."""
     net, total, share, target = Layers([(4, 6), (3, 4)]), 16, 0.5, 0.75
-    # Smaller weights in a layer, which one cut of all layers sees and ERK does not.
+    # Smaller weights in one layer: they change the counts of a global threshold, but not those of ERK.
     net.w[1] = net.w[1] / 4
     net.first = [exact(w) for w in net.w]
     ramp_end = math.floor(0.6875 * total)
@@ -307,7 +310,7 @@ def granet():
             net.zero(kept)
             imposed = wanted
         g = net.gradients(step)
-        # Weights that enter in the last step would have none to move in.
+        # No regrowth in the last step: new weights would never be trained.
         skipped = 0 < step < total - 1 and step % 3 == 0
         if skipped:
             kept = swapped(net, kept, cosine(share, step, total), by_magnitude(net), lambda i: g[i])
@@ -322,7 +325,7 @@ def by_magnitude_and_gradient(net, g, lam):
 
 
 def halved(share, step, total):
-    """The share of a swap in MEST, whose first phase takes 90 of 160 epochs."""
+    """The fraction of weights that MEST replaces: halved after 90 of 160 epochs."""
     return share / 2 if step >= math.floor(90 / 160 * total) else share
 
 
@@ -330,7 +333,7 @@ MEST = ["prune.refresh_every=2", "prune.swap_share=0.6", 'prune.criterion="mest:
 
 
 def mest():
-    """Yuan et al., elastic mutation: the weights of the smallest |w| + lambda |g| leave, others enter at random."""
+    """Yuan et al., elastic mutation: prunes the weights of the smallest |w| + lambda |g|, and regrows at random."""
     net, total, share, lam = Layers([(4, 6), (3, 4)]), 8, 0.6, 0.25
     end = math.floor(0.75 * total)
     kept = begin_at_random(net)
@@ -345,7 +348,8 @@ def mest():
 
 
 def mest_soft():
-    """Yuan et al., soft memory bound: weights enter at random on top of the budget, and as many leave in the next update."""
+    """Yuan et al., soft memory bound: regrows random weights on top of the budget, and prunes as many in the next
+    update."""
     net, total, share, lam = Layers([(4, 6), (3, 4)]), 12, 0.6, 0.25
     end = math.floor(0.75 * total)
     kept = begin_at_random(net)
@@ -371,8 +375,8 @@ def mest_soft():
 
 
 def rigl_begun():
-    """RigL's code with grow_init = grad_scale_2 and rigl_acc_scale = 0.25: new weights begin with half of their gradient, and a
-    quarter of it is their momentum."""
+    """RigL's code with grow_init = grad_scale_2 and rigl_acc_scale = 0.25: new weights start at half of their gradient, and
+    their momentum at a quarter of it."""
     net, total, alpha = Layers([(4, 6), (3, 4)]), 8, 0.6
     end = math.floor(0.75 * total)
     kept = begin_at_random(net)
@@ -391,13 +395,13 @@ def rigl_begun():
 
 
 def rigl_along_rate():
-    """RigL's code for TensorFlow 2 with schedule_alg = lr: the share of a swap is in proportion to the learning rate."""
+    """RigL's code for TensorFlow 2 with schedule_alg = lr: the replaced fraction is proportional to the learning rate."""
     net, total, alpha = Layers([(4, 6), (3, 4)]), 10, 0.6
     end = math.floor(0.75 * total)
     kept = begin_at_random(net)
 
     def swap(step, g, kept):
-        # The rate of the experiment is halved at half of the run; the rate that moves weights here is not.
+        # The experiment halves its learning rate after half of the run; the rate that moves weights here is constant.
         share = alpha * (0.5 if step >= total // 2 else 1)
         return swapped(net, kept, share, by_magnitude(net), lambda i: g[i])
 
@@ -408,7 +412,7 @@ def rigl_along_rate():
 
 
 def static():
-    """RigL's code with the method static: the smallest weights begin anew from 0, and the mask stays."""
+    """RigL's code with the method static: the smallest weights are reset to 0, and the mask stays."""
     net, total, alpha = Layers([(4, 6), (3, 4)]), 8, 0.6
     end = math.floor(0.75 * total)
     kept = begin_at_random(net)
@@ -429,7 +433,7 @@ def static():
 
 
 def snip():
-    """Lee et al.: |w g| of all weights on the first batch, which moves nothing; then the mask stays."""
+    """Lee et al.: keeps the largest |w g| on the first batch, a step that moves no weight; then the mask stays."""
     net, total = Layers([(4, 6), (3, 4)]), 4
     for step in range(total):
         g = net.gradients(step)
@@ -445,7 +449,8 @@ def snip():
 
 
 def sr_ste():
-    """Zhou et al., equation 9: two of four along the inputs, in each step; gradient + lambda (1 - m) w for the dense weights."""
+    """Zhou et al., equation 9: two of four weights along the inputs, chosen in each step; the dense weights receive the
+    gradient + lambda (1 - m) w."""
     net, total, lam = Layers([(1, 2), (3, 8)], unit=1 / 16), 4, 0.125
     for step in range(total):
         kept = [{0, 1}, set()]
@@ -460,7 +465,8 @@ def sr_ste():
 
 
 def top_kast():
-    """Jayakumar et al.: forward set A of density D, backward set B of twice as many; lambda w on A, lambda/D w on B without A."""
+    """Jayakumar et al.: forward set A of density D, backward set B of density 2D; penalty lambda w on A, lambda/D w on B
+    without A."""
     net, total, lam, density = Layers([(4, 6), (4, 4)], unit=1 / 16, slopes=1 / 4), 3, 0.125, 0.25
     for step in range(total):
         kept = [best(w, range(len(w)), int(density * len(w))) for w in net.w]
@@ -476,7 +482,8 @@ def top_kast():
 
 
 def ac_dc():
-    """Peste et al., CIFAR-100: dense, then sparse and dense phases in turn, and sparse at last; momentum restarts with each."""
+    """Peste et al., CIFAR-100: a dense phase, then alternating sparse and dense phases, and a sparse phase at the end.
+    Each dense phase resets the momentum."""
     net, total, target = Layers([(2, 4), (3, 4)]), 20, 0.75
     phases = [(0, "dense")] + [(t, "sparse" if t % 4 == 1 else "dense") for t in range(1, 18, 2)]
     starts = dict(phases)
@@ -496,7 +503,8 @@ def ac_dc():
 
 
 def filters():
-    """Li et al.: the filters of the smallest sums of magnitudes leave, the same share of each convolution; a linear layer is dense."""
+    """Li et al.: prunes the filters with the smallest sums of magnitudes, the same fraction in each convolution. The linear
+    layer stays dense."""
     shapes, total, target = [(7, 3, 1, 1), (5, 2, 1, 3), (1, 2)], 8, 0.484375
     net = Layers(shapes)
     kept = [set(range(n)) for n in net.sizes]
@@ -507,7 +515,7 @@ def filters():
             size = math.prod(rest)
             share = density * n_filters
             if step % 2 == 0:
-                # A weight more or less, as shares are rounded, must not make another filter.
+                # Rounding a count by one weight must not change the number of filters.
                 assert share == int(share) or 1 / size < share % 1 < 1 - 1 / size, share
                 sums = np.abs(net.w[i]).reshape(n_filters, size).sum(axis=1)
                 stay = best(sums, range(n_filters), math.floor(share))
@@ -519,7 +527,7 @@ def filters():
     return net.case("filter", total, sets, ("conv1", "conv2", "linear"))
 
 
-# Methods by what they make of kept weights.
+# Methods with an operator on kept weights.
 
 
 def split(indices, sizes):
@@ -529,7 +537,7 @@ def split(indices, sizes):
 
 
 def above(net, cuts):
-    """What each layer keeps above its threshold; all of it where the threshold is 0, weights of 0 as well."""
+    """Indices that each layer keeps: weights above its threshold. A threshold of 0 keeps all, including weights of 0."""
     return [{j for j in range(n) if cut == 0 or abs(w[j]) > cut} for n, w, cut in zip(net.sizes, net.w, cuts)]
 
 
@@ -538,7 +546,7 @@ def only_all(values, kept):
 
 
 def ste():
-    """The largest weights of all layers in each step; the gradient goes to all of them as it is."""
+    """Keeps the largest weights of all layers in each step; all weights receive the gradient unchanged."""
     net, total, target = Layers([(4, 5), (3, 4)]), 8, 0.75
     for step in range(total):
         n_keep = round_half_up((1 - cubic(0.0, target, step, total // 2)) * sum(net.sizes))
@@ -550,7 +558,8 @@ def ste():
 
 
 def feather(target):
-    """Glentis Georgoulakis et al.: sign(w) (|w|^3 - T^3)^(1/3) above the quantile T; others have theta of the gradient."""
+    """Glentis Georgoulakis et al.: sign(w) (|w|^3 - T^3)^(1/3) above the quantile T; pruned weights receive theta times
+    the gradient."""
     net, total = Layers([(3, 3), (4, 6)]), 8
     theta = 0.5 if target > 0.95 else 1.0
     for step in range(total):
@@ -563,13 +572,13 @@ def feather(target):
         net.sgd([only(g[i], kept[i]) + theta * (g[i] - only(g[i], kept[i])) for i in range(2)])
         net.note(kept, values=values, cuts=[cut] * 2)
     sets = [f"prune.sparsity={target}", "prune.quantile=interpolated"]
-    # The kernel's root in f32, and the difference below it: a few roundings.
+    # The cube root in f32, and the difference under the root: a few roundings.
     return net.case("feather", total, sets, values_within=1e-6)
 
 
 def st_3(sigma):
-    """Vanderschueren and De Vleeschouwer: soft threshold, channels scaled up by what they lost, gradient as it is; the quantile is
-    one of |w|, or with sigma of |w| over the deviation 1/sqrt(sum of the shape) of a layer."""
+    """Vanderschueren and De Vleeschouwer: soft threshold; each channel is scaled up to make up for its lost magnitude; the
+    gradient is unchanged. The threshold is a quantile of |w|, or with sigma of |w| / (1/sqrt(sum of the layer's shape))."""
     net, total, target = Layers([(1, 9), (2, 4)]), 8, 0.75
     unit = [1 / math.sqrt(sum(shape)) if sigma else 1.0 for shape in net.shapes]
     for step in range(total):
@@ -586,12 +595,13 @@ def st_3(sigma):
         net.note(kept, values=values, cuts=cuts)
     name = "st-3-sigma" if sigma else "st-3"
     sets = [f"prune.sparsity={target}", "prune.quantile=interpolated", "prune.begin=0.25", "prune.end=0.75"]
-    # A difference and its rounding; with sigma, a cut that is rounded twice as well.
+    # Rounding of a difference; with sigma, the threshold is rounded twice, too.
     return net.case(name, total, sets, values_within=1e-6)
 
 
 def str_():
-    """Kusupati et al.: soft threshold sigma(s) of each layer; s learns by -sum g sign(w) sigma'(s) over kept weights, and decays."""
+    """Kusupati et al.: soft threshold sigma(s) for each layer. The gradient of s is -sum g sign(w) sigma'(s) over kept
+    weights, plus weight decay."""
     net, total, begin, decay = Layers([(3, 3), (2, 4)], unit=1 / 32, slopes=1 / 32), 6, -1.5, 0.125
     s, speed = np.full(2, begin), np.zeros(2)
     for step in range(total):
@@ -609,7 +619,8 @@ def str_():
 
 
 def soft_choice(magnitudes, sharpness, n_keep):
-    """The m in (0, 1) that maximise m |w| + H(m) / beta and add up to n_keep: a logistic function with one shift for all."""
+    """The m in (0, 1) that maximise the sum of m |w| + H(m) / beta and add up to n_keep: a logistic function of |w| with
+    one common shift."""
     low, high = -1e3, 1e3
     while high - low > 1e-13 * max(1.0, abs(low)):
         middle = (low + high) / 2
@@ -621,8 +632,8 @@ def soft_choice(magnitudes, sharpness, n_keep):
 
 
 def spartan():
-    """Tai et al.: the largest weights times their part in a soft choice, whose derivative all of them learn by; the part is frozen
-    at 80 %, and pruned weights then have no gradient."""
+    """Tai et al.: the largest weights times their soft mask; all weights learn by the derivative of the soft mask. At 80 %
+    of the run the mask is frozen, and pruned weights have no gradient from then on."""
     net, total, target = Layers([(3, 4), (3, 4)], unit=1 / 32, slopes=1 / 512), 10, 0.75
     n, frozen = sum(net.sizes), None
     for step in range(total):
@@ -640,7 +651,7 @@ def spartan():
         else:
             sharpness = 1 + 19 * step / 8
             kept_all, m = best(w, range(n), n_keep), soft_choice(np.abs(w), sharpness, n_keep)
-            # No weight is so near to the cut or to 0 that rounding decides.
+            # No weight is so close to the threshold or to 0 that rounding decides.
             order = np.sort(np.abs(w))
             assert order[n - n_keep] - order[n - n_keep - 1] > 1e-4 and order[0] > 1e-4
             u = m * (1 - m)
@@ -649,14 +660,14 @@ def spartan():
             values = only(w * m, kept_all)
         net.sgd(np.split(moved, [net.sizes[0]]))
         net.note(split(kept_all, net.sizes), values=np.split(values, [net.sizes[0]]))
-    # The shift meets the sum to a millionth, and each part has an exponential of up to 20 in f32.
+    # The shift meets the sum up to a millionth, and each mask value needs an exponential of up to 20 in f32.
     return net.case("spartan", total, [f"prune.sparsity={target}"], within=1e-5, values_within=1e-5)
 
 
 def powerpropagation():
-    """Schwarz et al.: w = v |v|, so that the gradient of v is 2 |v| times that of w; masks as in gmp."""
+    """Schwarz et al.: w = v |v|; the gradient of v is 2 |v| times that of w. Masks as in gmp."""
     net, total, target = Layers([(4, 5), (3, 4)], slopes=1 / 128), 8, 0.75
-    # A network begins with w, and v is its root.
+    # The initial weights of the network are w; v is their signed square root.
     net.first = [exact(v * np.abs(v)) for v in net.w]
     kept = [set(range(n)) for n in net.sizes]
     for step in range(total):
@@ -668,7 +679,7 @@ def powerpropagation():
         net.sgd([2 * np.abs(net.w[i]) * only(g[i], kept[i]) for i in range(2)])
         net.note(kept, values=values)
     sets = [f"prune.sparsity={target}", "prune.refresh_every=2"]
-    # Four roundings of each step, for eight steps.
+    # Four roundings in each of eight steps.
     return net.case("powerpropagation", total, sets, within=2e-6, values_within=4e-6)
 
 

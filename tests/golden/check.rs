@@ -1,4 +1,4 @@
-//! Comparisons that remember the worst deviation and report every failure at the end.
+//! Comparisons of a test: `Check` records the worst deviation of each quantity and reports all failures at the end.
 
 use std::collections::BTreeMap;
 use std::fmt::{Arguments, Debug};
@@ -70,7 +70,7 @@ impl Check {
         }
     }
 
-    /// Two lists, value by value, equal as numbers: to the bit but for the sign of zero.
+    /// Two lists, value by value: bit-identical except for the sign of zero.
     pub(crate) fn same_values(
         &mut self,
         quantity: &'static str,
@@ -84,10 +84,10 @@ impl Check {
         }
     }
 
-    /// Prints what was measured.
+    /// Prints the worst deviation of each quantity.
     ///
     /// # Panics
-    /// If a comparison failed, or there was none.
+    /// If a comparison failed, or nothing was compared.
     pub(crate) fn finish(self) {
         let Self { test, worst, failures, n_compared } = self;
         for (quantity, (share, place)) in worst {
@@ -106,7 +106,7 @@ impl Check {
     }
 }
 
-/// A sum without the rounding of its many additions (Neumaier's compensated one).
+/// Neumaier's compensated sum: rounding errors of the additions do not accumulate.
 pub(crate) fn sum(values: impl Iterator<Item = f64>) -> f64 {
     let (mut sum, mut lost) = (0f64, 0.0);
     for value in values {
@@ -132,13 +132,13 @@ pub(crate) fn relative_l2(got: &[f32], want: &[f32]) -> f64 {
     if squares == 0.0 { 0.0 } else { squares.sqrt() / l2(want) }
 }
 
-/// Cosine of the angle between two lists.
+/// Cosine similarity of two lists.
 pub(crate) fn cosine(got: &[f32], want: &[f32]) -> f64 {
     let product = got.iter().zip(want).map(|(&g, &w)| f64::from(g) * f64::from(w)).sum::<f64>();
     product / (l2(got) * l2(want))
 }
 
-/// The largest magnitude of a difference, and the largest magnitude wanted.
+/// The largest magnitude of a difference, and the largest magnitude in `want`.
 pub(crate) fn max_difference(got: &[f32], want: &[f32]) -> (f64, f64) {
     assert_eq!(got.len(), want.len(), "lists differ in length");
     let largest = |values: &mut dyn Iterator<Item = f64>| {

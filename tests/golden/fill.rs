@@ -1,10 +1,10 @@
-//! The rule by which the reference values fill a network, from a seed and the names of its tensors.
+//! Generates the weights of the reference values from a seed and the names of the tensors.
 
 use candle_core::{DType, Device, Tensor};
 use taper::core::rng::{Rng, fnv1a};
 use taper::nn::Params;
 
-/// The values of a tensor, in row-major order. All arithmetic is in f64, rounded once.
+/// The values of a tensor, in row-major order. Arithmetic is in f64; each value is rounded to f32 once.
 pub(crate) fn values(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
     let n = shape.iter().product();
     let mut rng = Rng::for_name(seed, name);
@@ -18,11 +18,11 @@ pub(crate) fn values(seed: u64, name: &str, shape: &[usize]) -> Vec<f32> {
         ("bias" | "running_mean", _) => uniform(-0.1, 0.1),
         ("running_var", _) => uniform(0.5, 1.5),
         ("num_batches_tracked", _) => vec![0.0; n],
-        _ => panic!("the fill rule says nothing about {name} of shape {shape:?}"),
+        _ => panic!("the fill rule does not cover {name} of shape {shape:?}"),
     }
 }
 
-/// Symmetric, bell-shaped, with variance `gain / fan_in`: a sum of four uniform numbers of 32 bits.
+/// A symmetric, bell-shaped distribution with variance `gain / fan_in`: the sum of four uniform 32-bit numbers.
 fn bell(seed: u64, name: &str, n: usize, gain: f64, fan_in: usize) -> Vec<f32> {
     let std = (gain / fan_in as f64).sqrt();
     let mut rng = Rng::for_name(seed, name);
@@ -45,7 +45,7 @@ pub(crate) fn fill(params: &Params, seed: u64) {
     params.load(value).expect("values of every shape");
 }
 
-/// The values of every floating-point entry, with its name.
+/// Name and values of every f32 entry.
 pub(crate) fn state(params: &Params) -> Vec<(&str, Vec<f32>)> {
     params
         .entries()
@@ -61,7 +61,7 @@ pub(crate) fn flat(tensor: &Tensor) -> Vec<f32> {
 }
 
 #[test]
-fn golden_fill_rule_draws_the_published_numbers() {
+fn golden_fill_rule_gives_the_published_numbers() {
     let mut rng = Rng::from_state(fnv1a(b"1/conv1.weight"));
     let draws: Vec<u64> = (0..4).map(|_| rng.next_u64()).collect();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Scores and masks at initialisation: GraSP against two backward passes of PyTorch, SynFlow against one in each round.
+//! Golden test of scores and masks at initialisation: GraSP and SynFlow, compared with PyTorch's autograd.
 
 use crate::check::Check;
 use crate::reader::{Fields, Folder, device, real};
@@ -21,10 +21,10 @@ use taper::{
     train::ModelOracle,
 };
 
-/// Of the range of the scores, or of the largest gradient.
+/// Relative to the largest expected score or gradient.
 const TOLERANCE: f64 = 1e-5;
 
-/// Layers of the two networks; a normalisation and a rectifier follow each convolution.
+/// Layers of the two networks; batch norm and ReLU follow each convolution.
 struct Net {
     convolutions: Vec<(Conv2d, BatchNorm)>,
     linear: Vec<Linear>,
@@ -88,7 +88,7 @@ impl Model for Net {
     }
 }
 
-/// The images of a case, in the order of the file: pixels of 0 to 8 become numbers from -1 to 1.
+/// The images of a case, in the order of the file: pixels 0 to 8 are scaled to -1 to 1.
 fn images(json: &Value, case: &Value) -> Loader {
     let bytes = |key: &str| case.list(key).iter().map(|v| v.as_u64().expect("a count"));
     let side = json.count("side") as usize;
@@ -112,7 +112,7 @@ fn flat(tensors: &[Tensor]) -> Vec<f64> {
     values.collect()
 }
 
-/// What a criterion gives each weight before anything is pruned.
+/// The score that a criterion gives each weight before anything is pruned.
 fn scores(net: &Net, criterion: &dyn Criterion, oracle: &mut dyn GradientOracle) -> Vec<f64> {
     let weights: Vec<Vec<f32>> = net
         .params
@@ -132,7 +132,7 @@ fn scores(net: &Net, criterion: &dyn Criterion, oracle: &mut dyn GradientOracle)
     scores.into_iter().flatten().map(f64::from).collect()
 }
 
-/// The places of what is kept once the first step has begun.
+/// Indices of the kept weights, counted over all layers, after the first step has begun.
 fn kept(
     net: &Net,
     criterion: impl Criterion + 'static,

@@ -1,4 +1,4 @@
-//! What the JSON of the loaders says about each image; their pixels are compared in the data crate's own tests.
+//! Golden test of the loaders: labels, file sizes and pixel sums. The tests of taper-data compare the pixels.
 
 use crate::check::Check;
 use crate::reader::{Fields, Folder};

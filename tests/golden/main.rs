@@ -1,11 +1,11 @@
-//! The library against values of the public reference implementation of Feather, and optimizers against PyTorch's.
+//! Golden tests: the library against the public reference implementation of Feather, torchvision, and PyTorch.
 //!
-//! The folder is that of `TAPER_GOLDEN`, or `testdata/golden` of this repository. Every number that a test compares
-//! with, every seed, shape, ratio and list of cases, comes from the files in it, so that another folder of the same
-//! form tests the same things at other points. Tolerances are those that the folder's README states.
+//! Values come from the folder in `TAPER_GOLDEN`, else from `testdata/golden` of this repository. All expected numbers,
+//! seeds, shapes, ratios and lists of cases are in its files. Another folder of the same form runs the same tests with
+//! other values. The README of the folder states the tolerances.
 //!
-//! Each test prints the worst deviation it met as a share of what is tolerated (`-- --nocapture` shows it).
-#![allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits")]
+//! Each test prints its worst deviation in percent of the tolerance (`-- --nocapture` shows it).
+#![allow(clippy::disallowed_methods, reason = "only makes test inputs")]
 
 mod check;
 mod fill;

@@ -1,4 +1,4 @@
-//! SGD and AdamW against PyTorch, step by step on given gradients.
+//! Golden test of SGD and AdamW: compared with PyTorch, step by step on given gradients.
 
 use crate::check::Check;
 use crate::reader::{Fields, Folder, device, real};
@@ -7,14 +7,14 @@ use serde_json::Value;
 use taper::nn::{Init, ParamKind, Params, Scope};
 use taper::train::{AdamW, Optimizer, Sgd};
 
-/// Of 1 + the value; a run of PyTorch in f32 deviates by up to 1.2e-7 from the one in f64.
+/// Relative to 1 + |value|. PyTorch in f32 deviates by up to 1.2e-7 from PyTorch in f64.
 const TOLERANCE: f64 = 4e-7;
 
 fn numbers(values: &[Value]) -> Vec<f32> {
     values.iter().map(|value| real(value) as f32).collect()
 }
 
-/// The optimizer of a case; a setting that PyTorch was not given has PyTorch's default.
+/// The optimizer of a case. Settings that are missing have PyTorch's defaults.
 fn optimizer(case: &Value) -> Box<dyn Optimizer> {
     let setting = |key: &str| case.get(key).map(real);
     let decay = case.real("weight_decay");
@@ -56,7 +56,7 @@ impl Two {
         Ok(two)
     }
 
-    /// Moves both by twice the given gradients, halved as if by clipping.
+    /// One step with twice the given gradients and a clipping factor of 0.5.
     fn step(
         &self,
         optimizer: &mut dyn Optimizer,
@@ -88,7 +88,7 @@ fn golden_optimizers() {
         check.equal("steps", format_args!("{name}"), steps.len(), case.list("after").len());
         for (step, ((lr, given), want)) in steps.zip(case.list("after")).enumerate() {
             two.step(&mut *optimizer, given, real(lr)).expect("a step");
-            // What is saved and restored between two steps changes nothing.
+            // Saving and restoring the state between steps must change nothing.
             let state = optimizer.state(&two.params).expect("a state");
             optimizer.restore(&two.params, &state).expect("the state is of this optimizer");
             let both: [(_, &'static str); 2] = [(&two.weight, "weight"), (&two.bias, "bias")];

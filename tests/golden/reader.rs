@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    /// Whether `TAPER_GOLDEN` asks for a folder.
+    /// Whether `TAPER_GOLDEN` is set.
     pub(crate) fn is_chosen() -> bool {
         std::env::var_os("TAPER_GOLDEN").is_some()
     }
 
-    /// The folder of `TAPER_GOLDEN`, or the one of this repository.
+    /// The folder in `TAPER_GOLDEN`, or `testdata/golden` of this repository.
     pub(crate) fn of_tests() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        // Cargo runs tests in the folder of their crate; a relative path is meant from the repository's.
+        // Cargo runs tests in the folder of their crate; a relative path is relative to the repository.
         let path = match std::env::var_os("TAPER_GOLDEN") {
             Some(dir) => root.join(dir),
             None => root.join("testdata/golden"),
@@ -27,8 +27,8 @@ impl Folder {
         Self(path)
     }
 
-    /// The folder beside the repository, which also holds what may not be committed. None, with a message, if there is
-    /// none; none if `TAPER_GOLDEN` asks for another.
+    /// The folder beside the repository. It also holds values of real images, which may not be committed. `None` if
+    /// `TAPER_GOLDEN` is set; `None` with a message if the folder does not exist.
     pub(crate) fn beside() -> Option<Self> {
         if Self::is_chosen() {
             return None;
@@ -41,7 +41,7 @@ impl Folder {
         None
     }
 
-    /// A folder inside this one, if it is there.
+    /// A subfolder, if it exists.
     pub(crate) fn sub(&self, name: &str) -> Option<Self> {
         Some(Self(self.0.join(name))).filter(|folder| folder.0.is_dir())
     }
@@ -51,7 +51,7 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// Whether both files of this stem are there.
+    /// Whether the JSON and the safetensors file of this stem exist.
     pub(crate) fn has_pair(&self, stem: &str) -> bool {
         ["json", "safetensors"].iter().all(|end| self.path(&format!("{stem}.{end}")).is_file())
     }
@@ -120,7 +120,7 @@ impl Tensors {
         self.0.get(name).unwrap_or_else(|| panic!("there is no tensor {name}"))
     }
 
-    /// Names that start with `prefix`, sorted, with the rest of the name.
+    /// The names that start with `prefix`, sorted, each with the part after the prefix.
     pub(crate) fn below<'a>(&'a self, prefix: &str) -> Vec<(&'a str, &'a str)> {
         let mut names: Vec<(&str, &str)> = self
             .0
@@ -159,14 +159,14 @@ impl Tensors {
         }
     }
 
-    /// A floating-point tensor as one of candle.
+    /// A floating-point tensor as a candle tensor.
     pub(crate) fn tensor(&self, name: &str) -> Tensor {
         Tensor::from_slice(self.f32(name), self.shape(name), &device()).expect("a tensor")
     }
 }
 
-/// Where networks are tested: on the CPU, or on what `TAPER_TEST_DEVICE` says, `cuda` or `metal`, where layers are composed
-/// of candle's operations.
+/// The device of the tests: `TAPER_TEST_DEVICE` (`cpu`, `cuda` or `metal`), else the CPU. On `cuda` and `metal`,
+/// layers are composed of candle operations.
 pub(crate) fn device() -> Device {
     let device = match std::env::var("TAPER_TEST_DEVICE").as_deref() {
         Err(_) | Ok("cpu") => Ok(Device::Cpu),
@@ -177,7 +177,7 @@ pub(crate) fn device() -> Device {
     device.expect("the device of TAPER_TEST_DEVICE, with the feature of its name")
 }
 
-/// Fields of a JSON object that must be there.
+/// Fields of a JSON object; each panics if the field is missing.
 pub(crate) trait Fields {
     fn field(&self, key: &str) -> &Value;
 
@@ -187,11 +187,11 @@ pub(crate) trait Fields {
     }
 
     fn count(&self, key: &str) -> u64 {
-        self.field(key).as_u64().unwrap_or_else(|| panic!("{key} is no count"))
+        self.field(key).as_u64().unwrap_or_else(|| panic!("{key} is not a count"))
     }
 
     fn text(&self, key: &str) -> &str {
-        self.field(key).as_str().unwrap_or_else(|| panic!("{key} is no text"))
+        self.field(key).as_str().unwrap_or_else(|| panic!("{key} is not a text"))
     }
 
     fn flag(&self, key: &str) -> bool {
@@ -199,11 +199,11 @@ pub(crate) trait Fields {
     }
 
     fn list(&self, key: &str) -> &[Value] {
-        self.field(key).as_array().unwrap_or_else(|| panic!("{key} is no list"))
+        self.field(key).as_array().unwrap_or_else(|| panic!("{key} is not a list"))
     }
 
     fn object(&self, key: &str) -> &Map<String, Value> {
-        self.field(key).as_object().unwrap_or_else(|| panic!("{key} is no object"))
+        self.field(key).as_object().unwrap_or_else(|| panic!("{key} is not an object"))
     }
 
     /// A list of texts.
@@ -227,6 +227,6 @@ impl Fields for Value {
 pub(crate) fn real(value: &Value) -> f64 {
     match value.as_str() {
         Some("inf") => f64::INFINITY,
-        _ => value.as_f64().unwrap_or_else(|| panic!("{value} is no number")),
+        _ => value.as_f64().unwrap_or_else(|| panic!("{value} is not a number")),
     }
 }

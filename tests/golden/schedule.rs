@@ -1,4 +1,4 @@
-//! Sparsity schedule, learning rate, and the rule for the gradient of pruned weights.
+//! Golden tests of the sparsity schedule, the learning-rate schedule and Feather's rule for θ.
 
 use crate::check::{Check, sum};
 use crate::reader::{Fields, Folder, real};
@@ -10,7 +10,7 @@ use taper::train::{Cosine, LearningRate};
 
 const TOLERANCE: f64 = 1e-12;
 
-/// The pairs of index and value of an array that is stored whole as `whole`, or in part as `samples`.
+/// Pairs of index and value of an array. The JSON holds the whole array in `whole`, or some of its pairs in `samples`.
 fn points(row: &Value, whole: &str, samples: &str) -> Vec<(u64, f64)> {
     match row.get(whole) {
         Some(values) => (0..).zip(values.as_array().expect("a list").iter().map(real)).collect(),
@@ -71,7 +71,7 @@ fn golden_sparsity_schedule_and_theta_rule() {
             }
         }
         let sum = sum((0..len).map(|i| ramp.sparsity(Step(i)).get()));
-        // Of as many terms, each within the tolerance.
+        // The tolerance of each term, times the number of terms.
         check.within(
             "sum of sparsities",
             format_args!("{name}"),

@@ -1,4 +1,4 @@
-//! The global cut over the weights of several layers, by kernel and by the pruner.
+//! Golden test of the global magnitude threshold over several layers: the kernel and the pruner.
 
 use crate::check::Check;
 use crate::reader::{Fields, Folder};
@@ -9,10 +9,10 @@ use taper::prune::{Pruner, Quantile};
 use taper::schedule::{Curve, Ramp};
 
 #[test]
-fn golden_global_cut_and_counts() {
+fn golden_global_threshold_and_counts() {
     let folder = Folder::of_tests();
     let (json, tensors) = (folder.json("global_threshold"), folder.tensors("global_threshold"));
-    let mut check = Check::new("global cut");
+    let mut check = Check::new("global threshold");
     for group in json.list("groups") {
         let names: Vec<&str> =
             group.list("layers").iter().map(|layer| layer[0].as_str().expect("a name")).collect();
@@ -35,13 +35,13 @@ fn golden_global_cut_and_counts() {
             let want = row.real("threshold_official_f32") as f32;
             let at = select::interpolated(&layers, ratio);
             check.equal(
-                "bits of the cut",
+                "bits of the threshold",
                 format_args!("{name}: {at:e} for {want:e}"),
                 at.to_bits(),
                 want.to_bits(),
             );
             let exact = row.real("threshold_exact_f64");
-            check.relative("cut", format_args!("{name}"), f64::from(at), exact, 1e-6);
+            check.relative("threshold", format_args!("{name}"), f64::from(at), exact, 1e-6);
             for (index, value) in [("index_floor", "value_floor"), ("index_ceil", "value_ceil")] {
                 let below = select::exact(&layers, n - 1 - row.count(index));
                 check.equal(
@@ -66,7 +66,7 @@ fn golden_global_cut_and_counts() {
                 let (got, want) = (Sparsity::of(n - total, n).get(), row.real("achieved_sparsity"));
                 check.within("achieved sparsity", format_args!("{name}"), got, want, 1e-12);
             }
-            // At 0 training is dense, and no pruner aims at 1.
+            // Ratio 0 is dense training, and the pruner rejects a target of 1.
             if ratio > 0.0 && ratio < 1.0 {
                 let target = Sparsity::new(ratio).expect("a sparsity");
                 let constant = Ramp::new(Curve::OneShot, Step(0), Step(0), target);
@@ -74,7 +74,7 @@ fn golden_global_cut_and_counts() {
                     Pruner::builder(vars.clone(), constant, 1).quantile(Quantile::Interpolated);
                 let mut pruner = builder.build().expect("a pruner");
                 let gates = pruner.begin_step(Step(0)).expect("gates");
-                check.equal("cut of the pruner", format_args!("{name}"), pruner.cut(), want);
+                check.equal("threshold of the pruner", format_args!("{name}"), pruner.cut(), want);
                 let pruned =
                     pruner.report().layers.iter().map(|l| l.info.n_weights() - l.n_kept).collect();
                 check.equal("zeros by the pruner", format_args!("{name}"), pruned, n_zeros);

@@ -1,4 +1,4 @@
-//! The threshold operator and its straight-through gradient, by kernel and on candle.
+//! Golden test of the threshold operator and its straight-through gradient: the kernel and the candle operations.
 
 use crate::check::Check;
 use crate::fill::flat;
@@ -42,7 +42,7 @@ impl Case<'_> {
         }
     }
 
-    /// Value and gradient of the operator on candle, for the upstream gradient `g`.
+    /// Output and gradient of the candle operation, for the upstream gradient `g`.
     fn on_candle(&self, gate: &Gate, g: &[f32], composed: bool) -> (Vec<f32>, Vec<f32>) {
         let tensor =
             |values: &[f32]| Tensor::from_slice(values, self.shape, &device()).expect("a tensor");
@@ -63,12 +63,12 @@ impl Case<'_> {
             check.same_values("p = 1, inf", format_args!("{name}, p {p}, {how}"), out, want);
         }
         for (i, (&w, (&got, &want))) in self.w.iter().zip(out.iter().zip(want)).enumerate() {
-            let place = format_args!("{name}[{i}], p {p}, {how}, w {w:e}, cut {at:e}");
+            let place = format_args!("{name}[{i}], p {p}, {how}, w {w:e}, threshold {at:e}");
             check.equal("whether the output is zero", place, got == 0.0, w.abs() <= *at);
             check.equal("sign", place, got * w < 0.0, false);
             let (w, got, want) = (f64::from(w).abs(), f64::from(got).abs(), f64::from(want).abs());
             if w > 1.01 * f64::from(*at) {
-                check.relative("output above 1.01 th", place, got, want, 1e-5);
+                check.relative("output above 1.01 of the threshold", place, got, want, 1e-5);
             }
             if p.is_finite() {
                 check.within(
@@ -83,7 +83,7 @@ impl Case<'_> {
     }
 }
 
-/// As it stands in the names of tensors.
+/// A value as it is written in tensor names.
 fn label(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_string)
 }
@@ -98,7 +98,7 @@ fn golden_threshold_forward_and_gradient() {
         let (w, g) = (tensors.f32(&format!("{name}.w")), tensors.f32(&format!("{name}.g")));
         let at = entry.real("threshold") as f32;
         check.equal(
-            "the cut as f32",
+            "the threshold as f32",
             format_args!("{name}"),
             f64::from(at),
             entry.real("threshold"),

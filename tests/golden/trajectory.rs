@@ -1,7 +1,7 @@
-//! Whole training runs, step by step.
+//! Golden tests of whole training runs, step by step.
 //!
-//! Runs whose name starts with `smooth` have a small learning rate and agree tightly. In the others f32 and f64 part
-//! ways by themselves, so that only their first steps and their averages can be compared.
+//! Runs with a name that starts with `smooth` have a small learning rate and agree closely. In the other runs, f32 and
+//! f64 diverge chaotically; only their first steps and averages are compared.
 
 mod set;
 
@@ -18,7 +18,7 @@ use taper::scale::{FeatherRule, PrunedGrad};
 use taper::schedule::{Curve, Ramp};
 use taper::train::{Cosine, GradNorm, LearningRate, Optimizer, Sgd, clip_factor, cross_entropy};
 
-/// Weights by which a count of zeros may be off where the rounded cut meets its neighbours.
+/// Tolerance of a count of zeros, in weights: rounding of the threshold can move it past neighbouring magnitudes.
 const ZEROS: f64 = 3.0;
 
 fn compare(test: &'static str, choice: Choice, is_chosen: impl Fn(&str) -> bool) {
@@ -84,12 +84,12 @@ impl<'a> Run<'a> {
         is_smooth(self.name)
     }
 
-    /// The reference's run in f64.
+    /// The reference run in f64.
     fn want(&self) -> &'a Value {
         self.json.field("f64")
     }
 
-    /// The loop of the reference, out of the library's pieces.
+    /// The training loop of the reference, built from the library's parts.
     fn compare(&self, check: &mut Check) {
         let (json, set, params) = (self.json, &self.set.json, self.network.params());
         let (per_epoch, epochs) = (json.count("nbatches"), json.count("epochs"));
@@ -144,7 +144,7 @@ impl<'a> Run<'a> {
         self.check_baked(check, pruner);
     }
 
-    /// Ratio, cut and zeros of a refresh.
+    /// Ratio, threshold and zeros of a mask update.
     fn check_cut(
         &self,
         check: &mut Check,
@@ -158,7 +158,13 @@ impl<'a> Run<'a> {
         check.within("ratio", format_args!("{place}"), pruner.sparsity().get(), ratio, 1e-12);
         let cut = gates.get(LayerId(0)).map_or(0.0, |gate| f64::from(gate.cut));
         let tolerance = if self.is_smooth() { 1e-4 } else { 5e-3 };
-        check.relative("cut", format_args!("{place}"), cut, want.real("threshold"), tolerance);
+        check.relative(
+            "threshold",
+            format_args!("{place}"),
+            cut,
+            want.real("threshold"),
+            tolerance,
+        );
         let n = self.json.count("prunable_params");
         let formula = if ratio == 0.0 { 0.0 } else { ((n - 1) as f64 * ratio).floor() + 1.0 };
         let tolerance = if ratio == 0.0 { 0.0 } else { ZEROS };
@@ -188,8 +194,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Norms of the gradients by parameter, as one list: its distance from the reference's, as a share of the whole
-    /// norm. The files state no tolerance for it; these are a few times the distance of their own f32 runs.
+    /// The gradient norms of all parameters, as one vector: its L2 distance from the reference, relative to the norm of
+    /// the reference. The tolerances are a few times the distance of the reference's own f32 runs.
     fn check_gradients(&self, check: &mut Check, place: &str, step: u64, grads: &GradStore) {
         let wanted = self.want().object("grad_l2").get(&step.to_string());
         let Some(wanted) = wanted.and_then(Value::as_object).filter(|_| self.is_smooth()) else {
@@ -210,7 +216,7 @@ impl<'a> Run<'a> {
         check.within("gradients by parameter", format_args!("{place}"), share, 0.0, tolerance);
     }
 
-    /// Norms of parameters and running statistics, and some of them whole, after the optimiser's step.
+    /// Norms of parameters and running statistics after the optimizer's step, and all values of some of them.
     fn check_state(&self, check: &mut Check, place: &str, step: u64, total: u64) {
         if !self.is_smooth() {
             return;
@@ -277,7 +283,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The network once the pruned weights are written into it.
+    /// The network after baking: pruned weights are 0.
     fn check_baked(&self, check: &mut Check, pruner: Pruner) {
         let (place, want) = (&self.place, self.want());
         let last = want.list("epoch_end").last().expect("an epoch");
@@ -302,7 +308,8 @@ impl<'a> Run<'a> {
                 .and_then(Value::as_f64)
                 .unwrap_or_else(|| panic!("no zeros of {name}"));
             let got = flat(var).iter().filter(|&&w| w == 0.0).count() as f64;
-            // Only the sum has a stated tolerance; weights at the cut may change sides in proportion to the layer.
+            // The README states a tolerance for the sum only. In a layer, the number of weights near the threshold
+            // grows with its size.
             let tolerance = ZEROS + 1e-4 * info.n_weights() as f64;
             check.within(
                 "zeros of a layer when baked",

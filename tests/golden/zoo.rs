@@ -1,4 +1,4 @@
-//! The networks of the zoo: names, counts, logits, gradients and running statistics.
+//! Golden tests of the networks of the zoo: names, counts, logits, gradients and running statistics.
 
 mod case;
 
@@ -12,12 +12,12 @@ use taper::nn::Model;
 use taper::train::analyse;
 use taper::zoo::Architecture;
 
-/// The architecture of the zoo under the name of the reference values, which has underscores.
+/// The architecture with this name in the reference values; they have underscores where the zoo has hyphens.
 fn architecture(model: &str) -> Option<Architecture> {
     Architecture::find(model).or_else(|_| Architecture::find(&model.replace('_', "-"))).ok()
 }
 
-/// A filled network.
+/// A network with the generated weights.
 fn build(architecture: &Architecture, json: &Value) -> Box<dyn Model> {
     let classes = json.count("num_classes") as usize;
     let model = architecture.build(classes, 0, &device()).expect("a network");
@@ -117,9 +117,9 @@ fn dtype(dtype: DType) -> &'static str {
     }
 }
 
-/// Of every network in the folder, whether the zoo has it or not.
+/// Compares every network in the folder, also those that the zoo does not have.
 #[test]
-fn golden_fill_is_reproduced_to_the_bit() {
+fn golden_fill_is_bit_identical() {
     let folder = Folder::of_tests();
     let mut check = Check::new("fill");
     for stem in folder.stems("zoo_") {

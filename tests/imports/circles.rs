@@ -1,11 +1,11 @@
-//! Strongly connected components (Tarjan, 1972).
+//! Tarjan's algorithm for strongly connected components (1972).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
 };
 
-/// The sets of two files and more that reach each other, each in order.
+/// Sets of at least two files that reach each other. The files of a set are sorted.
 pub fn find<'a>(
     files: impl Iterator<Item = &'a PathBuf>,
     targets: &dyn Fn(&PathBuf) -> Vec<PathBuf>,
@@ -22,7 +22,7 @@ pub fn find<'a>(
 
 struct Search<'a> {
     targets: &'a dyn Fn(&PathBuf) -> Vec<PathBuf>,
-    /// When each file was reached.
+    /// The order in which files were reached.
     reached: BTreeMap<PathBuf, usize>,
     /// Files whose component is not complete.
     open: Vec<PathBuf>,
@@ -30,7 +30,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Returns when the earliest open file was reached that can be reached from this one.
+    /// Visits a file. Returns the lowest order number among the open files that this file reaches.
     fn visit(&mut self, file: &PathBuf) -> usize {
         let at = self.reached.len();
         self.reached.insert(file.clone(), at);

@@ -1,8 +1,7 @@
-//! Which source file uses items of which other, the circles among them, and the types that they define.
+//! Finds circular imports between source files or modules, and lists the types of a crate.
 //!
-//! An edge leads from the file that names an item to the file that defines it, whatever path the name takes: a
-//! re-export is followed, and is no use by itself. Method calls carry no path and are not seen, nor is code under
-//! `#[cfg(test)]`.
+//! An edge leads from the file that names an item to the file that defines it. Re-exports are followed and do not count
+//! as uses. Method calls have no path and are ignored, as is code under `#[cfg(test)]`.
 
 mod circles;
 mod names;
@@ -15,12 +14,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Of each file, the files it uses with the names of the items.
+/// For each file, the files it uses, with the names of the items.
 type Edges = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
 
-/// The files that use each other in a circle.
+/// Files that use each other in a circle.
 pub struct Circle {
-    /// In order of their paths.
+    /// Sorted by path.
     pub files: Vec<PathBuf>,
     /// One line per edge within the circle, with the items.
     pub uses: String,
@@ -31,11 +30,11 @@ pub struct Type {
     pub name: String,
     /// The file that defines it.
     pub file: PathBuf,
-    /// Whether it is `pub`, without a restriction.
+    /// Whether it is `pub` without a restriction.
     pub is_public: bool,
 }
 
-/// The types of a crate that are not for tests, given by the path of its root file.
+/// The types of a crate except those for tests. `root` is the path of its root file.
 pub fn types(root: &Path, read: &dyn Fn(&Path) -> Option<String>) -> Vec<Type> {
     let mut found = Crate::default();
     parse::add_file(&mut found, root, true, &[], read);
@@ -48,13 +47,13 @@ pub fn types(root: &Path, read: &dyn Fn(&Path) -> Option<String>) -> Vec<Type> {
     modules.flat_map(of_module).collect()
 }
 
-/// The circles among the files of these crates, given by the path of each one's root file. `read` returns a file's
-/// text, or nothing where there is no such file.
+/// The circles among the files of some crates. `roots` are the paths of their root files. `read` returns the text of a
+/// file, or `None` if there is no such file.
 pub fn circles(roots: &[PathBuf], read: &dyn Fn(&Path) -> Option<String>) -> Vec<Circle> {
     circles_of(roots, read, &|_, file| file.to_path_buf())
 }
 
-/// The circles among the modules that the root files of these crates declare: each is all files in its folder.
+/// The circles among the top-level modules of some crates. A module consists of all files in its folder.
 pub fn circles_of_modules(
     roots: &[PathBuf],
     read: &dyn Fn(&Path) -> Option<String>,
@@ -68,7 +67,7 @@ pub fn circles_of_modules(
     })
 }
 
-/// The circles among what `place` puts the files of a crate into.
+/// The circles among groups of files. `place` returns the group of a file, given the root of its crate and its path.
 fn circles_of(
     roots: &[PathBuf],
     read: &dyn Fn(&Path) -> Option<String>,

@@ -1,39 +1,39 @@
-//! What names mean in the modules of a crate.
+//! Name resolution in the modules of a crate.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
 };
 
-/// Names one behind the other, as `["crate", "mask", "Mask"]`.
+/// The segments of a path, such as `["crate", "mask", "Mask"]`.
 pub type Names = Vec<String>;
 
-/// The modules of a crate by their paths below its root.
+/// The modules of a crate by path, relative to its root.
 #[derive(Default)]
 pub struct Crate {
     pub modules: BTreeMap<Names, Module>,
 }
 
-/// A module and what it names.
+/// A module with the names it defines, imports and uses.
 #[derive(Default)]
 pub struct Module {
-    /// The file that it is written in.
+    /// The file that contains it.
     pub file: PathBuf,
     /// Names of the items defined here.
     pub items: BTreeSet<String>,
     /// Names of the types among them, and whether each is `pub`.
     pub types: Vec<(String, bool)>,
-    /// What `use` brings in: a name, and the path behind it.
+    /// Imports of `use`: the local name and the path.
     pub imports: Vec<(String, Names)>,
-    /// Paths in front of `::*`.
+    /// Paths before `::*`.
     pub globs: Vec<Names>,
-    /// Paths behind `use` that re-export nothing. One to a module is no use of an item that shares its path.
+    /// Paths of private `use` declarations. A path to a module does not count as a use of an item with the same path.
     pub brought: BTreeSet<Names>,
     /// Paths in code.
     pub uses: BTreeSet<Names>,
 }
 
-/// What a name stands for.
+/// The target of a name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Name {
     /// An item, with the file that defines it.
@@ -42,13 +42,13 @@ pub enum Name {
 }
 
 impl Crate {
-    /// What a path means that is written in module `at`; nothing if it leads to another crate or is no path at all.
-    /// A module and an item may share a path: `prefers_module` says which is meant.
+    /// Resolves a path in module `at`; `None` if it leads to another crate or is not a path. If a module and an item
+    /// have the same path, `prefers_module` selects one.
     pub fn resolve(&self, at: &[String], path: &[String], prefers_module: bool) -> Option<Name> {
         self.follow(at, path, prefers_module, &mut BTreeSet::new())
     }
 
-    /// `seen` has the paths that are being followed, as globs and imports may lead to themselves.
+    /// `seen` holds the paths that are being followed: globs and imports may lead back to themselves.
     fn follow(
         &self,
         at: &[String],
@@ -73,7 +73,7 @@ impl Crate {
             let leads_on = prefers_module || !behind.is_empty();
             match self.look_up(&place, first, leads_on, seen)? {
                 Name::Module(path) => place = path,
-                // What lies behind is associated with it.
+                // The remaining segments are associated items.
                 item => return Some(item),
             }
             rest = behind;
@@ -81,7 +81,7 @@ impl Crate {
         Some(Name::Module(place))
     }
 
-    /// A name in module `at`. Modules and items have names of their own kind: in front of `::` a module is preferred.
+    /// Looks up a name in module `at`. If a module and an item have the same name, `leads_on` selects the module.
     fn look_up(
         &self,
         at: &[String],
@@ -106,7 +106,7 @@ impl Crate {
         imported.or(child).or_else(|| {
             module.globs.iter().find_map(|glob| match self.follow(at, glob, true, seen)? {
                 Name::Module(path) => self.look_up(&path, name, leads_on, seen),
-                Name::Item(_) => None, // Variants of an enum, whose file the glob itself names.
+                Name::Item(_) => None, // Variants of an enum: the glob itself counts as a use of the enum's file.
             })
         })
     }

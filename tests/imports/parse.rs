@@ -1,4 +1,4 @@
-//! Reads a file and those of the modules it declares.
+//! Parses a source file and the files of the modules it declares.
 
 use super::names::{Crate, Module, Names};
 use proc_macro2::{TokenStream, TokenTree};
@@ -11,8 +11,8 @@ use syn::{
     visit::{self, Visit},
 };
 
-/// Adds the module `path` that fills the file `file`, and all below it. `is_folder`: the files of its own modules lie
-/// beside it, as they do for `mod.rs` and the root of a crate.
+/// Adds the module `path`, which is the whole file `file`, and its submodules. With `is_folder`, the files of its
+/// submodules lie in the same folder, as for `mod.rs` and the root of a crate.
 pub fn add_file(
     found: &mut Crate,
     file: &Path,
@@ -53,7 +53,7 @@ fn add_items(
             continue;
         }
         if let Some(at) = place(&child.attrs) {
-            // Beside the file that declares it.
+            // `#[path]` is relative to the folder of the declaring file.
             let file = normal(&file.with_file_name("").join(at));
             add_file(found, &file, true, &path, read);
             continue;
@@ -64,11 +64,11 @@ fn add_items(
     }
 }
 
-/// Collects what a module names; modules within are left for later.
+/// Collects the names in a module. Submodules are collected in `children` and parsed later.
 struct Reader {
     module: Module,
     children: Vec<ItemMod>,
-    /// Names of variables in the function that is being read, which hide those of items.
+    /// Names of variables in the current function; they shadow items.
     variables: BTreeSet<String>,
 }
 
@@ -104,7 +104,7 @@ impl Reader {
         self.module.items.insert(name(ident));
     }
 
-    /// Types that are there for tests alone are left out.
+    /// Ignores types that exist only in tests.
     fn define_type(&mut self, item: &Item) {
         let (attributes, visibility, ident) = match item {
             Item::Enum(item) => (&item.attrs, &item.vis, &item.ident),
@@ -120,7 +120,7 @@ impl Reader {
         }
     }
 
-    /// Takes the tree of a `use` apart. `exports`: it names things for others, and uses none.
+    /// Collects the paths of a `use` declaration. `exports`: it is a re-export and does not count as a use.
     fn import(&mut self, tree: &UseTree, before: &[String], exports: bool) {
         let with = |ident| before.iter().cloned().chain([name(ident)]).collect::<Names>();
         let mut add = |known: String, mut path: Names| {
@@ -149,7 +149,7 @@ impl Reader {
         }
     }
 
-    /// Everything in a macro's tokens that looks like a path.
+    /// Collects everything in the tokens of a macro that looks like a path.
     fn scan(&mut self, tokens: TokenStream) {
         let (mut path, mut is_field, mut n_colons) = (Names::new(), false, 0);
         for token in tokens {
@@ -256,13 +256,13 @@ impl<'a> Visit<'a> for Reader {
     fn visit_attribute(&mut self, _: &'a Attribute) {}
 }
 
-/// As it is written elsewhere, without `r#`.
+/// The identifier without `r#`.
 fn name(ident: &proc_macro2::Ident) -> String {
     let text = ident.to_string();
     text.strip_prefix("r#").unwrap_or(&text).to_string()
 }
 
-/// Whether code under this attribute is for tests alone.
+/// Whether code with this attribute is compiled for tests only.
 fn is_test(attribute: &Attribute) -> bool {
     fn asks(tokens: TokenStream) -> bool {
         let mut negated = false;
@@ -288,7 +288,7 @@ fn place(attributes: &[Attribute]) -> Option<String> {
     }
 }
 
-/// The path without `..`, so that a file has one name.
+/// The path without `..`: each file then has one name.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {

@@ -1,9 +1,9 @@
-//! Circles in small crates.
+//! Tests of the search for circular imports, on small crates.
 
 use super::circles;
 use std::path::{Path, PathBuf};
 
-/// The circles of a crate with this root and these other files.
+/// The circles of a crate. The first file is its root.
 fn found(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     let read = |path: &Path| {
         let named = files.iter().find(|(name, _)| Path::new(name) == path);
@@ -21,7 +21,7 @@ fn files_that_use_each_other_are_a_circle() {
         found(&[("lib.rs", "mod a; mod b;"), ("a.rs", a), ("b/mod.rs", b)]),
         [["a.rs", "b/mod.rs"]]
     );
-    // By a third one.
+    // Through a third file.
     let (b, c) = ("pub struct B(crate::c::C);", "pub struct C; use crate::a::*; type T = A;");
     let files = [("lib.rs", "mod a; mod b; mod c;"), ("a.rs", a), ("b.rs", b), ("c.rs", c)];
     assert_eq!(found(&files), [["a.rs", "b.rs", "c.rs"]]);
@@ -38,7 +38,7 @@ fn a_module_that_declares_and_re_exports_is_in_no_circle_with_its_own() {
 
 #[test]
 fn re_exports_lead_to_the_file_that_defines() {
-    // The root uses b, which uses a by the root's name for it.
+    // The root uses b; b uses a through the root's re-exports.
     let root = "mod a; mod b; pub use a::{A as Other, f}; use b::B; fn g(_: B) {}";
     let b = "use crate::Other; pub struct B(Other); fn h() { crate::f(); Other::new() }";
     let files = [("lib.rs", root), ("a.rs", "pub struct A; pub fn f() {}"), ("b.rs", b)];
@@ -59,7 +59,7 @@ fn macros_are_read_and_code_for_tests_and_variables_are_not() {
 }
 
 #[test]
-fn a_module_and_an_item_of_one_name_are_told_apart() {
+fn a_module_and_an_item_of_the_same_name_are_distinguished() {
     let of = |code: &str| {
         let b = format!("use super::f; pub fn g() {{ {code} }}");
         let a = "pub fn f() { crate::b::g() }";

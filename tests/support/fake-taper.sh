@@ -1,17 +1,18 @@
 #!/bin/sh
-# Stands in for `taper` in the tests of `xtask`: `train` writes a run folder with made-up numbers, at once.
+# Replaces `taper` in the tests of suites: `train` writes a run folder with invented numbers, without training.
 #
-# FAKE_FAIL=PATTERN   runs whose folder matches end in an error
-# FAKE_STOP=PATTERN   runs whose folder matches stop midway, as after Ctrl-C
-# FAKE_KILL=PATTERN   runs whose folder matches are killed midway, unless they have been begun before
-# FAKE_CLOCK=PATTERN  runs whose folder matches have an adaptive schedule, with a clock at half a step a step
-# FAKE_CALLS=FILE     each call adds a line with its arguments, but for --dry-run
-# FAKE_DEFAULT=TEXT   a default of the recipe
-# FAKE_WAIT=FILE      a run goes on for as long as the file is there, or until SIGTERM, as after Ctrl-C
+# The patterns below match run folders.
+# FAKE_FAIL=PATTERN   these runs end with an error
+# FAKE_STOP=PATTERN   these runs stop midway, as after Ctrl-C
+# FAKE_KILL=PATTERN   these runs are killed midway, unless they resume
+# FAKE_CLOCK=PATTERN  these runs have an adaptive schedule at half the normal rate
+# FAKE_CALLS=FILE     each call except --dry-run adds a line with its arguments
+# FAKE_DEFAULT=TEXT   a default value in the recipe
+# FAKE_WAIT=FILE      runs wait until the file is deleted, or until SIGTERM
 set -eu
 case "$*" in
   *--dry-run*)
-    # What is written and what is asked for make the recipe.
+    # The recipe depends on the experiment files and on the arguments.
     shift
     written=$(cat "$1" "$(dirname "$1")/dense.toml" | cksum)
     printf '{"data":"digits","written":"%s","asked":"%s","default":"%s","train":{"epochs":2}}\n' \

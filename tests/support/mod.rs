@@ -1,4 +1,4 @@
-//! Running the program as a user does, in folders of its own.
+//! Test helpers: running the program as a user does, temporary folders, and test data.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
@@ -34,7 +34,7 @@ pub fn taper(args: &[&str]) -> Command {
     command
 }
 
-/// What a finished program said.
+/// Exit code and output of a finished program.
 pub struct Said {
     pub code: Option<i32>,
     pub out: String,
@@ -59,7 +59,7 @@ pub fn succeed(args: &[&str]) -> Said {
     said
 }
 
-/// Runs the program, which must end with `code` and one line of error that holds every one of `parts`.
+/// Runs the program, which must end with `code` and one line of error that contains all `parts`.
 #[track_caller]
 pub fn refuse(args: &[&str], code: i32, parts: &[&str]) {
     let said = run(&mut taper(args));
@@ -72,7 +72,7 @@ pub fn refuse(args: &[&str], code: i32, parts: &[&str]) {
     assert!(!said.err.contains("panicked"), "taper {args:?}\n{}", said.err);
 }
 
-/// A folder that goes with the test.
+/// A temporary folder, deleted at the end of the test.
 pub struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -99,19 +99,19 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
 }
 
-/// Bytes of a file that must be there.
+/// Bytes of a file that must exist.
 #[track_caller]
 pub fn bytes(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// A JSON file that must be there.
+/// Content of a JSON file that must exist.
 #[track_caller]
 pub fn json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&bytes(path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// A folder in the layout of CIFAR-100's binary version, with images of noise.
+/// A folder in the layout of CIFAR-100's binary version, with random images.
 pub fn cifar_of_noise(folder: &Folder) -> String {
     let mut rng = Rng::for_key([100]);
     std::fs::create_dir(folder.path("data")).expect("a folder");
@@ -126,7 +126,7 @@ pub fn cifar_of_noise(folder: &Folder) -> String {
     folder.text("data")
 }
 
-/// The blocks of code in this language on a page.
+/// The code blocks in this language on a Markdown page.
 pub fn code(page: &str, language: &str) -> Vec<String> {
     let (mut blocks, mut open) = (Vec::new(), None);
     for event in pulldown_cmark::Parser::new(page) {
@@ -146,7 +146,7 @@ pub fn code(page: &str, language: &str) -> Vec<String> {
     blocks
 }
 
-/// Writes an image of 8 bits a channel as PNG.
+/// Writes an image as PNG with 8 bits per channel; `dims` is channels, height, width.
 pub fn png(folder: &Folder, name: &str, dims: [u32; 3], pixels: &[u8]) -> String {
     let [channels, height, width] = dims;
     let mut bytes = Vec::new();

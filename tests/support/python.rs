@@ -1,4 +1,4 @@
-//! The Python that tests of interoperation run.
+//! Finds a Python for the interoperability tests.
 
 use std::{
     io::Write,
@@ -6,8 +6,8 @@ use std::{
     process::Command,
 };
 
-/// A Python that can import these modules: `TAPER_PYTHON`, else the environment that `.ci/setup-python` makes, else `python3`.
-/// Where there is none, that is said.
+/// A Python that can import these modules: `TAPER_PYTHON`, else the environment of `.ci/setup-python`, else `python3`.
+/// Prints a message if there is none.
 pub fn python(modules: &str) -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -29,7 +29,7 @@ pub fn python(modules: &str) -> Option<PathBuf> {
     found
 }
 
-/// Says why a test does nothing, past the capture of the test runner.
+/// Prints why a test is skipped, even where the test runner captures output.
 pub fn skip(why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }

@@ -1,7 +1,7 @@
-//! `cargo xtask`: what one runs around the library: the benchmark suites, their report, all checks, the data.
+//! `cargo xtask`: benchmark suites and their report, all checks and tests, and data sets.
 //!
-//! It orchestrates: `taper` itself is run as a release binary, so this program compiles in seconds and
-//! measures what users run.
+//! It runs `taper` as a release binary. So this program compiles in seconds, and benchmarks measure the program that
+//! users run.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "only measures and prints")]
 
@@ -29,12 +29,12 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build taper and run a suite: make its runs, write tables and a report, judge them by their bands
+    /// Build taper and run a suite: train its runs, write tables and a report, check them against their bands
     #[command(after_help = cmd::reproduce::HELP)]
     Reproduce(cmd::reproduce::Args),
-    /// Rebuild summary.md and report.html from a results folder alone
+    /// Rebuild summary.md and report.html from a results folder
     Report(cmd::report::Args),
-    /// Measure speed, side by side with PyTorch if asked
+    /// Measure speed, optionally compared with PyTorch, onnxruntime or OpenVINO
     Bench(cmd::bench::Args),
     /// Run all checks and tests
     Test(cmd::test::Args),

@@ -1,4 +1,4 @@
-//! Finds and builds the `taper` binary.
+//! Builds, finds and runs the `taper` binary.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use taper_host::{Exit, on_stop, terminate};
 
-/// How often we look whether a program has ended.
+/// Interval of the checks whether a program has ended.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Names a program to run instead of the release binary, which is then not built.
+/// Environment variable with the path of a program to run instead of the release binary, which is then not built.
 const OVERRIDE: &str = "TAPER_BIN";
 
-/// The repository this program was built from.
+/// The repository that this program was built from.
 pub(crate) fn repository() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).to_path_buf()
@@ -25,15 +25,15 @@ pub(crate) fn repository() -> PathBuf {
 
 /// Builds the release binary and returns its path.
 ///
-/// A device such as `cuda:0` or `metal` switches the feature of that name on.
+/// A device such as `cuda:0` or `metal` enables the feature of that name.
 ///
 /// # Errors
-/// When cargo cannot be run or the build fails, or `TAPER_BIN` names no file.
+/// If cargo cannot be run or the build fails, or if `TAPER_BIN` is not the path of a file.
 pub(crate) fn build(root: &Path, device: Option<&str>) -> Result<PathBuf> {
     build_with(root, feature(device))
 }
 
-/// The same with a feature.
+/// As [`build`], with a cargo feature.
 ///
 /// # Errors
 /// As [`build`].
@@ -41,7 +41,7 @@ pub(crate) fn build_with(root: &Path, feature: Option<&str>) -> Result<PathBuf> 
     if let Some(path) = std::env::var_os(OVERRIDE) {
         let path = std::path::absolute(&path)?;
         if !path.is_file() {
-            bail!("{OVERRIDE} names no file: {}", path.display());
+            bail!("{OVERRIDE} is {}, which is not a file", path.display());
         }
         return Ok(path);
     }
@@ -64,15 +64,15 @@ pub(crate) fn build_with(root: &Path, feature: Option<&str>) -> Result<PathBuf> 
     Ok(path)
 }
 
-/// Runs `taper` with these words; its exit code is ours.
+/// Runs `taper` with these arguments and returns its exit code. SIGTERM and Ctrl-C are forwarded.
 ///
 /// # Errors
-/// When it cannot be run.
+/// If it cannot be run.
 pub(crate) fn hand_over(
     taper: &Path,
     words: impl IntoIterator<Item = OsString>,
 ) -> Result<ExitCode> {
-    // Before there is a child: a signal in between would end this program alone.
+    // Before the child starts: a signal in between would end only this program.
     let asked = Arc::new(AtomicU32::new(0));
     let raised = asked.clone();
     on_stop(move || {
@@ -106,7 +106,7 @@ fn feature(device: Option<&str>) -> Option<&'static str> {
     }
 }
 
-/// Asks cargo, which knows `CARGO_TARGET_DIR` and its configuration files.
+/// The target folder as cargo reports it: depends on `CARGO_TARGET_DIR` and configuration files.
 fn target_folder(root: &Path) -> Result<PathBuf> {
     #[derive(Deserialize)]
     struct Metadata {

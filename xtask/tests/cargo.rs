@@ -1,4 +1,4 @@
-//! What `cargo xtask` asks of cargo, with a script in the place of cargo.
+//! The cargo commands that `cargo xtask` runs. A script replaces cargo.
 #![cfg(unix)]
 
 use std::fs;
@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Runs `xtask` with a cargo that writes its arguments to `calls` and then runs `script`.
+/// Runs `xtask` with a fake cargo, which records its arguments and then runs `script`. Returns the recorded lines, too.
 fn xtask(folder: &Path, script: &str, args: &[&str]) -> (Output, String) {
     let cargo = folder.join("cargo");
     let calls = folder.join("calls");

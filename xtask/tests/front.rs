@@ -1,4 +1,4 @@
-//! `cargo xtask` as a user runs it, with a script in the place of `taper`.
+//! `cargo xtask` from the command line. A script replaces `taper`.
 #![cfg(unix)]
 
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// A folder in the place of the repository.
+/// A temporary folder that replaces the repository.
 struct Repository(tempfile::TempDir);
 
 impl Repository {
@@ -23,7 +23,7 @@ impl Repository {
         Self(root)
     }
 
-    /// `xtask` with a program that writes down its arguments and then runs `script`.
+    /// `xtask` with a fake `taper`, which records its arguments and then runs `script`.
     fn command(&self, script: &str, args: &[&str]) -> Command {
         let taper = self.path("taper");
         let calls = self.path("calls");
@@ -57,7 +57,7 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn reproduce_hands_a_suite_to_taper_with_its_arguments_and_takes_its_exit_code() {
+fn reproduce_passes_its_arguments_to_taper_and_returns_the_exit_code() {
     let repository = Repository::new();
     let args = ["reproduce", "quick", "--only", "s0.95", "--dry-run"];
     let status = repository.command("exit 3", &args).status().expect("runs");
@@ -70,7 +70,7 @@ fn reproduce_hands_a_suite_to_taper_with_its_arguments_and_takes_its_exit_code()
 }
 
 #[test]
-fn report_hands_a_folder_over() {
+fn report_passes_the_folder_to_taper() {
     let repository = Repository::new();
     assert!(repository.run(&["report", "results/x"]).status.success());
     let root = repository.0.path().display();
@@ -78,7 +78,7 @@ fn report_hands_a_folder_over() {
 }
 
 #[test]
-fn documents_say_what_was_measured() {
+fn tables_in_documents_agree_with_the_results() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let check = |root: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
@@ -86,7 +86,7 @@ fn documents_say_what_was_measured() {
     };
     let output = check(&root);
     assert!(output.status.success(), "{}", text(&output));
-    // A table that is not as results have it is named, and written when that is asked for.
+    // A document with a wrong table is named, and corrected with --tables.
     let repository = Repository::new();
     let results = "results/2026-11-29-vm";
     fs::create_dir_all(repository.path("docs/src")).expect("creates");
@@ -101,13 +101,14 @@ fn documents_say_what_was_measured() {
     fs::write(repository.path("README.md"), wrong).expect("writes");
     let output = check(repository.0.path());
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output).contains("README.md is not as results/ has it"), "{}", text(&output));
+    let message = "the tables in README.md differ from results/";
+    assert!(text(&output).contains(message), "{}", text(&output));
     assert!(repository.run(&["report", "--tables"]).status.success());
     assert!(check(repository.0.path()).status.success());
 }
 
 #[test]
-fn a_signal_is_passed_on() {
+fn signals_are_forwarded_to_taper() {
     let repository = Repository::new();
     let script = "trap 'exit 130' TERM; while :; do sleep 0.05; done";
     let mut child = repository.command(script, &["reproduce"]).spawn().expect("runs");
@@ -116,7 +117,7 @@ fn a_signal_is_passed_on() {
         assert!(begun.elapsed() < Duration::from_secs(60), "it never began");
         std::thread::sleep(Duration::from_millis(20));
     }
-    // The script needs a moment for its trap.
+    // Time for the script to install its trap.
     std::thread::sleep(Duration::from_millis(200));
     let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
     assert!(kill.expect("runs").success());
@@ -124,18 +125,18 @@ fn a_signal_is_passed_on() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused() {
+fn invalid_arguments_are_rejected() {
     let repository = Repository::new();
     for (args, reason) in [
-        (&["bench", "kernels", "--profile"][..], "--profile is for the suites step, zoo and infer"),
-        (&["bench", "cut", "--only", "nothing"], "has 'nothing' in its name"),
-        (&["bench", "kernels", "--only", "nothing"], "has 'nothing' in its name"),
+        (&["bench", "kernels", "--profile"][..], "--profile applies only to the suites step, zoo"),
+        (&["bench", "cut", "--only", "nothing"], "--only 'nothing' matches no row"),
+        (&["bench", "kernels", "--only", "nothing"], "--only 'nothing' matches no row"),
     ] {
         let output = repository.run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output));
         assert!(text(&output).contains(reason), "{args:?}: {}", text(&output));
     }
-    // A file that results would replace.
+    // Existing files that the results would overwrite.
     for name in ["manifest.json", "summary.md"] {
         let out = repository.path(&format!("there-{name}"));
         fs::create_dir(&out).expect("creates");
@@ -148,7 +149,7 @@ fn what_cannot_be_meant_is_refused() {
 }
 
 #[test]
-fn fetch_hands_each_name_to_taper() {
+fn fetch_passes_each_name_to_taper() {
     let repository = Repository::new();
     let output = repository.run(&["fetch", "cifar10", "cifar100"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
@@ -156,7 +157,7 @@ fn fetch_hands_each_name_to_taper() {
 }
 
 #[test]
-fn the_suite_of_speed_lists_its_ratios_and_takes_no_flags_of_training() {
+fn the_speed_suite_lists_its_ratios_and_rejects_flags_of_training() {
     let repository = Repository::new();
     let speed = |args: &[&str]| {
         let output = repository.run(&[&["reproduce", "speed"], args].concat());
@@ -172,9 +173,9 @@ fn the_suite_of_speed_lists_its_ratios_and_takes_no_flags_of_training() {
         .expect("runs");
     assert!(text(&output).contains("TAPER_PYTHON is /nowhere/python"), "{}", text(&output));
     for (args, reason) in [
-        (&["--seeds", "2"][..], "the suite 'speed' trains nothing"),
+        (&["--seeds", "2"][..], "the suite 'speed' has only the options"),
         (&["--set", "train.epochs=1"], "unexpected argument '--set'"),
-        (&["--only", "nothing"], "'nothing' in its name"),
+        (&["--only", "nothing"], "--only 'nothing' matches no row"),
     ] {
         let (code, said) = speed(args);
         assert!(code == Some(2) && said.contains(reason), "{said}");

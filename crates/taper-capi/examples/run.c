@@ -1,4 +1,4 @@
-/* Runs a network on images that count up: run NETWORK.onnx [BATCH] [THREADS] [OUTPUT]. Prints a line of results for each. */
+/* Runs a network on generated images, and prints one line per image: run NETWORK.onnx [BATCH] [THREADS] [OUTPUT]. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <taper_infer.h>

@@ -10,17 +10,17 @@ thread_local! {
     static LAST: RefCell<CString> = RefCell::default();
 }
 
-/// What `call` gives, or `failed` after its error has been noted. A panic is an error.
+/// Returns the value of `call`. On an error or a panic, stores the message and returns `failed`.
 pub(crate) fn guard<R>(failed: R, call: impl FnOnce() -> Result<R, String>) -> R {
-    // What a panic leaves half-done is memory of a run, which the next run overwrites.
+    // Unwind safe: a panic can only leave the memory of a run half-written, and the next run overwrites it.
     let message = match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => return value,
         Ok(Err(message)) => message,
         Err(_) => "taper panicked, which is a bug; its message is on standard error".into(),
     };
-    // A zero byte would end the text.
+    // A zero byte would end the C string.
     let text = CString::new(message.replace('\0', " ")).unwrap_or_default();
-    // A thread that is ending has no place for it any more.
+    // Fails in a thread that is ending, because its thread-local value is gone.
     let _ = LAST.try_with(|last| last.replace(text));
     failed
 }
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_and_panics_are_noted_by_thread() {
+    fn errors_and_panics_are_stored_per_thread() {
         assert_eq!(guard(0, || Ok(7)), 7);
         assert_eq!(last(), "");
         assert_eq!(guard(-1, || Err("a\0b".into())), -1);
@@ -49,7 +49,7 @@ mod tests {
         std::thread::spawn(|| assert_eq!(last(), "")).join().expect("no panic");
         assert_eq!(guard(-1, || panic!("on purpose")), -1);
         assert!(last().starts_with("taper panicked"));
-        // What succeeds leaves the last error.
+        // A successful call keeps the last error.
         guard(0, || Ok(0));
         assert!(last().starts_with("taper panicked"));
     }

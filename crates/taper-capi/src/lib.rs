@@ -1,7 +1,7 @@
-//! Compiled inference for C: `include/taper_infer.h` says what each function does.
+//! C API for compiled inference. `include/taper_infer.h` documents the functions.
 //!
-//! No panic leaves a function: it becomes an error like any other. Pointers that are null or misaligned are refused; what
-//! else must hold of them is in the header.
+//! A panic inside a function becomes an error. Null or misaligned pointers are rejected; the header lists all other
+//! conditions on pointers.
 
 mod error;
 mod network;

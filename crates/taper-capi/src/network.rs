@@ -1,4 +1,4 @@
-//! Networks: opened, asked for their sizes, run and closed.
+//! The functions that open, inspect, run and close networks.
 
 use crate::error::guard;
 use std::{
@@ -14,28 +14,28 @@ use taper_infer::{
 /// `taper_network` of the header.
 pub struct OpenNetwork {
     engine: Engine,
-    /// Calls of several threads take turns.
+    /// The mutex serializes the runs of several threads.
     workspace: Mutex<Workspace>,
 }
 
 /// See `include/taper_infer.h`.
 ///
 /// # Safety
-/// `path` is null or a text that ends in a zero byte.
+/// `path` is null or a string that ends in a zero byte.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn taper_open(
     path: *const c_char,
     batch: usize,
     threads: usize,
 ) -> *mut OpenNetwork {
-    // SAFETY: the caller's promise is that of the path, and null is allowed for the others.
+    // SAFETY: the caller promises the condition on `path`, and null is allowed for the other pointers.
     unsafe { taper_open_with(path, batch, threads, ptr::null(), ptr::null()) }
 }
 
 /// See `include/taper_infer.h`.
 ///
 /// # Safety
-/// `path` and `output` are null or texts that end in a zero byte, `size` is null or has three numbers.
+/// `path` and `output` are null or strings that end in a zero byte. `size` is null or has three numbers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn taper_open_with(
     path: *const c_char,
@@ -45,14 +45,14 @@ pub unsafe extern "C" fn taper_open_with(
     output: *const c_char,
 ) -> *mut OpenNetwork {
     guard(ptr::null_mut(), || {
-        // SAFETY: the caller's promise is that of `text`.
+        // SAFETY: the caller promises the condition of `text`.
         let path = unsafe { text(path, "path") }?.ok_or("the path is NULL")?;
         // SAFETY: as above.
         let output = unsafe { text(output, "output") }?.map(String::from);
         if !size.is_null() && !size.is_aligned() {
             return Err("size is not aligned for size_t".into());
         }
-        // SAFETY: it is not misaligned, and the caller says that it is null or has three numbers.
+        // SAFETY: the pointer is null or aligned, and the caller promises that it is null or has three numbers.
         let image = unsafe { size.cast::<[usize; 3]>().as_ref() }.copied();
         let options = Options { batch, threads, ..Options::default() };
         options.check().map_err(|e| e.to_string())?;
@@ -75,7 +75,7 @@ pub unsafe extern "C" fn taper_open_with(
 /// `network` is null or from `taper_open`, and not closed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn taper_input_len(network: *const OpenNetwork) -> usize {
-    // SAFETY: the caller's promise is that of `opened`.
+    // SAFETY: the caller promises the condition of `opened`.
     guard(0, || unsafe { opened(network) }.map(|n| n.engine.input_dims().iter().product()))
 }
 
@@ -85,7 +85,7 @@ pub unsafe extern "C" fn taper_input_len(network: *const OpenNetwork) -> usize {
 /// `network` is null or from `taper_open`, and not closed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn taper_output_len(network: *const OpenNetwork) -> usize {
-    // SAFETY: the caller's promise is that of `opened`.
+    // SAFETY: the caller promises the condition of `opened`.
     guard(0, || unsafe { opened(network) }.map(|n| n.engine.output_dims().iter().product()))
 }
 
@@ -99,29 +99,30 @@ pub unsafe extern "C" fn taper_input_dims(
     dims: *mut usize,
     capacity: usize,
 ) -> usize {
-    // SAFETY: the caller's promises are those of `opened` and `give`.
+    // SAFETY: the caller promises the conditions of `opened` and `give`.
     guard(0, || unsafe { give(opened(network)?.engine.input_dims(), dims, capacity) })
 }
 
 /// See `include/taper_infer.h`.
 ///
 /// # Safety
-/// As of [`taper_input_dims`].
+/// As for [`taper_input_dims`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn taper_output_dims(
     network: *const OpenNetwork,
     dims: *mut usize,
     capacity: usize,
 ) -> usize {
-    // SAFETY: the caller's promises are those of `opened` and `give`.
+    // SAFETY: the caller promises the conditions of `opened` and `give`.
     guard(0, || unsafe { give(opened(network)?.engine.output_dims(), dims, capacity) })
 }
 
 /// See `include/taper_infer.h`.
 ///
 /// # Safety
-/// `network` is null or from `taper_open`, and not closed; `images` is null or points to `n_images` images, `results` is
-/// null or has room for as many results, and nothing else reads or writes these during the call.
+/// `network` is null or from `taper_open`, and not closed. `images` is null or points to `n_images` images. `results`
+/// is null or has room for `n_images` results. During the call nothing writes `images`, and nothing else reads or
+/// writes `results`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn taper_run(
     network: *const OpenNetwork,
@@ -130,11 +131,11 @@ pub unsafe extern "C" fn taper_run(
     results: *mut f32,
 ) -> c_int {
     guard(-1, || {
-        // SAFETY: the caller's promise is that of `opened`.
+        // SAFETY: the caller promises the condition of `opened`.
         let OpenNetwork { engine, workspace } = unsafe { opened(network) }?;
         if !(1..=engine.batch()).contains(&n_images) {
             return Err(format!(
-                "{n_images} images are not from 1 to {}, for which the network was opened",
+                "the number of images is {n_images}, but the network was opened for batches from 1 to {}",
                 engine.batch()
             ));
         }
@@ -152,11 +153,11 @@ pub unsafe extern "C" fn taper_run(
             len.ok_or_else(|| format!("{n_images} images are too many"))
         };
         let (n_in, n_out) = (len(engine.input_dims())?, len(engine.output_dims())?);
-        // SAFETY: it is neither null nor misaligned, and the caller says that it points to so many floats, which nothing
-        // writes.
+        // SAFETY: the pointer is neither null nor misaligned. The caller promises that it points to `n_in` floats, and
+        // that nothing writes them during the call.
         let images = unsafe { std::slice::from_raw_parts(images, n_in) };
-        // SAFETY: it is neither null nor misaligned, and the caller says that there is room for so many floats, which
-        // nothing else reads or writes.
+        // SAFETY: the pointer is neither null nor misaligned. The caller promises that it has room for `n_out` floats,
+        // and that nothing else reads or writes them during the call.
         let results = unsafe { std::slice::from_raw_parts_mut(results, n_out) };
         let mut workspace = workspace.lock().unwrap_or_else(PoisonError::into_inner);
         engine.run_with(&mut workspace, images, results).map_err(|e| e.to_string())?;
@@ -167,41 +168,41 @@ pub unsafe extern "C" fn taper_run(
 /// See `include/taper_infer.h`.
 ///
 /// # Safety
-/// `network` is null or from `taper_open`, not closed, and no other call uses it.
+/// `network` is null, or it is from `taper_open`, not closed, and no other call uses it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn taper_close(network: *mut OpenNetwork) {
     guard((), || {
         if !network.is_null() {
-            // SAFETY: `taper_open` made it of a box, and the caller says that nothing uses it any more.
+            // SAFETY: `taper_open` made the pointer from a box, and the caller promises that nothing else uses it.
             drop(unsafe { Box::from_raw(network) });
         }
         Ok(())
     });
 }
 
-/// A text in UTF-8, unless it is null.
+/// Reads a UTF-8 string; `None` if the pointer is null.
 ///
 /// # Safety
-/// It is null or ends in a zero byte, and stays while it is used.
+/// `text` is null or a string that ends in a zero byte. The string stays valid and unchanged during `'a`.
 unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<Option<&'a str>, String> {
     if text.is_null() {
         return Ok(None);
     }
-    // SAFETY: it is not null, and the caller says that it ends in a zero byte.
+    // SAFETY: the pointer is not null, and the caller promises that the string ends in a zero byte and stays valid.
     let text = unsafe { CStr::from_ptr(text) };
     text.to_str().map(Some).map_err(|_| format!("the {what} is not UTF-8"))
 }
 
-/// The network behind a pointer.
+/// The network of a pointer.
 ///
 /// # Safety
-/// It is null or from `taper_open`, and not closed while the reference is used.
+/// `network` is null or from `taper_open`, and not closed while the reference is used.
 unsafe fn opened<'a>(network: *const OpenNetwork) -> Result<&'a OpenNetwork, String> {
-    // SAFETY: where it is not null, `taper_open` made it of a box, which has not been closed.
+    // SAFETY: if the pointer is not null, `taper_open` made it from a box, and the network is not closed.
     unsafe { network.as_ref() }.ok_or_else(|| "the network is NULL".into())
 }
 
-/// Writes sizes, as many as there is room for, and gives their number.
+/// Writes the first `capacity` sizes to `to`, and returns the number of all sizes.
 ///
 /// # Safety
 /// `to` is null or has room for `capacity` numbers.
@@ -210,7 +211,8 @@ unsafe fn give(dims: &[usize], to: *mut usize, capacity: usize) -> Result<usize,
         return Err("dims is NULL or not aligned for size_t".into());
     }
     for (at, &size) in dims.iter().take(capacity).enumerate() {
-        // SAFETY: it is neither null nor misaligned, and the caller says that there is room up to `capacity`.
+        // SAFETY: the pointer is neither null nor misaligned. `at` is below `capacity`, and the caller promises room
+        // for `capacity` numbers.
         unsafe { to.add(at).write(size) };
     }
     Ok(dims.len())
@@ -223,7 +225,7 @@ mod tests {
     use std::ffi::CString;
 
     #[test]
-    fn null_is_refused_everywhere() {
+    fn null_is_rejected_everywhere() {
         let none: *const OpenNetwork = ptr::null();
         let refused = |said: &str| assert!(last().contains(said), "{}", last());
         // SAFETY: null is allowed.
@@ -240,9 +242,9 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_opened_is_named() {
+    fn errors_of_opening_name_the_cause() {
         let open = |path: &CStr, batch, threads| {
-            // SAFETY: it is a text.
+            // SAFETY: the path is a C string.
             assert!(unsafe { taper_open(path.as_ptr(), batch, threads) }.is_null());
             last()
         };
@@ -250,19 +252,19 @@ mod tests {
         assert!(open(c"\xff", 1, 1).contains("not UTF-8"));
         assert!(open(c"nowhere.onnx", 0, 1).contains("batch is 0"));
         assert!(open(c"nowhere.onnx", 1, 0).contains("threads is 0"));
-        // What a C program passes for -1, whose memory no process has.
+        // A C program that passes -1 gets the largest number.
         assert!(open(c"nowhere.onnx", usize::MAX, 2).contains("outside 1 to 65536"));
         assert!(open(c"nowhere.onnx", 1, usize::MAX).contains("outside 1 to 1024"));
     }
 
     #[test]
-    fn what_a_file_leaves_open_is_given() {
+    fn the_caller_chooses_image_size_and_output_that_a_file_leaves_open() {
         use taper_infer::onnx::proto::{Dimension, Message, ModelProto, ValueInfo};
         let bytes = std::fs::read("../../testdata/infer/network.onnx").unwrap();
         let mut model = ModelProto::decode(&bytes[..]).unwrap();
         let graph = model.graph.as_mut().unwrap();
         let whole = graph.output[0].name.clone();
-        // The output of the first node is one, too; the sizes of an image are open.
+        // The output of the first node becomes a second output, and the image size becomes open.
         let first = graph.node[0].output[0].clone();
         graph.output.push(ValueInfo { name: first.clone(), r#type: None });
         let shape = graph.input[0].r#type.as_mut().unwrap().tensor_type.as_mut().unwrap();
@@ -277,7 +279,7 @@ mod tests {
         let open = |size: Option<[usize; 3]>, output: Option<&CStr>| {
             let size = size.as_ref().map_or(ptr::null(), |size| size.as_ptr());
             let output = output.map_or(ptr::null(), CStr::as_ptr);
-            // SAFETY: these are texts and three numbers.
+            // SAFETY: the pointers are null, C strings, or point to three numbers.
             unsafe { taper_open_with(path.as_ptr(), 1, 1, size, output) }
         };
         assert!(open(None, None).is_null());
@@ -288,13 +290,13 @@ mod tests {
         assert!(last().contains("no output `nothing`"), "{}", last());
         assert!(open(Some(size), Some(c"\xff")).is_null());
         assert_eq!(last(), "the output is not UTF-8");
-        // SAFETY: it is refused before it is read.
+        // SAFETY: the offset of one byte stays inside the array.
         let odd = unsafe { size.as_ptr().byte_add(1) };
-        // SAFETY: as above.
+        // SAFETY: the path is a C string, and the misaligned pointer is rejected before it is read.
         assert!(unsafe { taper_open_with(path.as_ptr(), 1, 1, odd, ptr::null()) }.is_null());
         assert_eq!(last(), "size is not aligned for size_t");
         let networks = [&whole, &first].map(|name| open(Some(size), Some(&text(name))));
-        // SAFETY: they are open, and there is room for three numbers.
+        // SAFETY: the networks are open, and `dims` has room for three numbers.
         unsafe {
             let lens = networks.map(|network| taper_output_len(network));
             assert!(lens[0] > 0 && lens[1] > lens[0], "{lens:?}: {}", last());
@@ -306,12 +308,12 @@ mod tests {
     }
 
     #[test]
-    fn a_network_runs_and_refuses_what_does_not_fit() {
+    fn a_network_runs_and_rejects_invalid_arguments() {
         let path = c"../../testdata/infer/network.onnx";
-        // SAFETY: it is a text.
+        // SAFETY: the path is a C string.
         let network = unsafe { taper_open(path.as_ptr(), 2, 1) };
         assert!(!network.is_null(), "{}", last());
-        // SAFETY: the network is open, and there is room for all that is asked for.
+        // SAFETY: the network is open, and every buffer has room for its `capacity`, images or results.
         unsafe {
             let (n_in, n_out) = (taper_input_len(network), taper_output_len(network));
             let mut dims = [9; 4];

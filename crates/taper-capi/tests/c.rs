@@ -1,4 +1,4 @@
-//! A C program against the header and both libraries.
+//! Compiles and runs a C program with the header and both libraries.
 
 use serde_json::Value;
 use std::{
@@ -8,7 +8,7 @@ use std::{
 };
 use taper_infer::{Engine, Options};
 
-/// Builds the libraries, and gives their paths as cargo reports them.
+/// Builds the libraries, and returns their paths as cargo reports them.
 fn libraries() -> Vec<PathBuf> {
     let mut command = taper_host::cargo();
     command.args(["build", "--package", "taper-capi", "--offline", "--message-format=json"]);
@@ -26,14 +26,14 @@ fn libraries() -> Vec<PathBuf> {
 }
 
 fn skip(why: &str) {
-    // Past the capture of the test runner.
+    // Not `eprintln!`, which the test runner captures.
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 #[test]
 fn a_c_program_gives_the_results_of_the_engine_with_both_libraries() {
     if cfg!(not(unix)) {
-        return skip("linking is known for Unix alone");
+        return skip("this test links only on Unix");
     }
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
     if !Command::new(&compiler).arg("--version").output().is_ok_and(|o| o.status.success()) {
@@ -76,7 +76,7 @@ fn a_c_program_gives_the_results_of_the_engine_with_both_libraries() {
         assert_eq!(text.lines().count(), batch);
         let found: Vec<f32> =
             text.split_whitespace().map(|n| n.parse().expect("a number")).collect();
-        // Nine digits name an f32.
+        // Nine digits identify an f32.
         assert_eq!(found, wanted);
         let output = run(&[&network.display().to_string(), "1", "1", "nothing"]);
         let text = String::from_utf8_lossy(&output.stderr);

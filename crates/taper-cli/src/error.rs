@@ -1,4 +1,4 @@
-//! Errors as the user sees them: a sentence and an exit code.
+//! Errors for the user: one sentence and an exit code.
 
 use taper_host::Exit;
 
@@ -9,7 +9,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     Exit::of(error.as_ref()).code()
 }
 
-/// The error and its causes as one sentence; a cause that the message already tells is left out.
+/// The error and its causes as one sentence. A cause that the message already contains is left out.
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut sentence = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -23,7 +23,7 @@ pub fn sentence(error: &anyhow::Error) -> String {
     lines.join("\n")
 }
 
-/// A text for the terminal. Names come from files, and a terminal obeys control characters, which are escaped here.
+/// Escapes control characters in a text for the terminal: names from files may contain terminal commands.
 pub fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
@@ -41,7 +41,7 @@ mod tests {
     use anyhow::Context;
 
     #[test]
-    fn a_cause_is_told_once() {
+    fn a_cause_is_printed_once() {
         let cause = || anyhow::anyhow!("no such file");
         let told = cause().context("cannot read x: no such file");
         assert_eq!(sentence(&told), "cannot read x: no such file");
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_gives_no_orders_to_the_terminal() {
+    fn control_characters_in_names_are_escaped() {
         let error = anyhow::anyhow!("node `a\x1b[31m`, é\n  line 2\n");
         assert_eq!(sentence(&error), "node `a\\u{1b}[31m`, é\n  line 2");
         assert_eq!(printable("a\nb\u{9b}"), "a\\nb\\u{9b}");

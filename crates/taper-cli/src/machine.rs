@@ -1,4 +1,4 @@
-//! What a command computes on.
+//! Device, threads and kernels of a command.
 
 use crate::{
     args::{ComputeArgs, Kernels},
@@ -7,17 +7,17 @@ use crate::{
 use taper::{kernels::Variant, nn::ops::choice::Choice};
 use taper_experiment::Compute;
 
-/// What a command computes on. Sets the number of threads, once, before anything is computed, and refuses kernels that this
-/// machine lacks.
+/// The device and kernels of a command. Sets the number of threads; must be called once, before any computation. Fails
+/// if the machine lacks the chosen instruction set.
 pub fn prepare(args: &ComputeArgs) -> anyhow::Result<Compute> {
-    // This thread is one of the pool's. From outside, each of the hundreds of parallel loops of a step would put this thread
-    // to sleep and wake another.
+    // The current thread joins the pool. Otherwise each of the hundreds of parallel loops in a step would put this
+    // thread to sleep and wake another.
     let threads = args.threads.map_or(0, |n| n as usize);
     rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global()?;
     variant()?;
     if args.kernels.is_some() && args.device != "cpu" {
         return Err(usage(format!(
-            "--kernels chooses among the kernels of the CPU; leave it out for --device {}",
+            "--kernels applies only to the CPU; leave it out for --device {}",
             args.device
         )));
     }

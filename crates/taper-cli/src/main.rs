@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         ranks::let_first_speak();
         error.exit()
     });
-    // Of several processes that train together, the first one warns for all.
+    // If several ranks train together, only the first one prints warnings.
     term::start_log(match ranks::is_another() {
         true => LevelFilter::ERROR,
         false => LevelFilter::WARN,

@@ -1,4 +1,4 @@
-//! The network in a file of any kind.
+//! Reads the network in a file of any supported format.
 
 use crate::{
     args::Opening,
@@ -24,10 +24,10 @@ use taper::{
 };
 use taper_experiment::Resolved;
 
-/// More than any data set has; a network is built for as many before the file's tensors are looked at.
+/// Maximum number of classes. A network is built with the claimed number before the tensors are read, so it is limited.
 pub const MOST_CLASSES: usize = 1 << 16;
 
-/// The graph of a network in a file of any kind: that of an ONNX file, whoever wrote it, or of what [`load`] reads.
+/// The graph of a network in a file of any format: an ONNX file of any tool, or a file that [`load`] reads.
 ///
 /// # Errors
 /// As [`load`].
@@ -50,31 +50,31 @@ fn of_onnx(path: &Path, given: &Opening) -> anyhow::Result<Graph> {
     })
 }
 
-/// Refuses what is given for a file that leaves nothing open.
+/// Rejects `--size` and `--output` for a file that does not need them.
 ///
 /// # Errors
-/// If something is given.
+/// If one of them is given.
 pub fn refuse_given(path: &Path, given: &Opening) -> anyhow::Result<()> {
     for (flag, is_given) in [("--size", given.size.is_some()), ("--output", given.output.is_some())]
     {
         if is_given {
             let file = path.display();
             return Err(usage(format!(
-                "{flag} is for ONNX files of other tools, and {file} is none; leave it out"
+                "{flag} applies only to ONNX files of other tools, but {file} is not one; leave it out"
             )));
         }
     }
     Ok(())
 }
 
-/// Refuses a file of a network that was shrunk, which is none of the zoo any more.
+/// Rejects a file of a shrunk network: it no longer fits an architecture of the zoo.
 ///
 /// # Errors
-/// If it is one.
+/// If the network was shrunk.
 pub fn refuse_shrunk(opened: &Opened, path: &Path) -> anyhow::Result<()> {
     let Some(architecture) = opened.metadata("shrunk_from") else { return Ok(()) };
     Err(usage(format!(
-        "{} holds a network that was shrunk, and has no longer the layers of {architecture}; pass the ONNX file that `taper shrink` wrote to eval, bench, predict, inspect or export, or go on from the checkpoint that was shrunk",
+        "{} contains a shrunk network, which no longer has the layers of {architecture}; pass the ONNX file of `taper shrink` to eval, bench, predict, inspect or export, or use the original checkpoint",
         path.display()
     )))
 }
@@ -82,20 +82,20 @@ pub fn refuse_shrunk(opened: &Opened, path: &Path) -> anyhow::Result<()> {
 /// Compiles the network of a file.
 ///
 /// # Errors
-/// If the engine lacks one of its shapes; the message names the file.
+/// If the engine does not support the network; the message names the file.
 pub fn compile(graph: &Graph, options: &Options, path: &Path) -> anyhow::Result<Engine> {
     let failed = || format!("cannot compile {}", path.display());
     Engine::compile(graph, options).with_context(failed)
 }
 
-/// Reads the network of a checkpoint, pruned or of training, or of any exported format, with folded normalisations or not.
-/// Its metadata are those of a pruned checkpoint, `architecture`, `classes` and `recipe` among them. An ONNX file that names
-/// no architecture has its own graph.
+/// Reads the network of a pruned or training checkpoint or of an exported file, with batch norm folded or not. Its
+/// metadata are those of a pruned checkpoint, including `architecture`, `classes` and `recipe`. For an ONNX file
+/// without an architecture, the network is the file's own graph.
 ///
 /// # Errors
-/// If the file cannot be read, does not say which network of the zoo it holds, or does not hold it whole; if an ONNX file is
-/// damaged, has an operation that is not known, or leaves open what is not given; and if something is given for another
-/// file, which leaves nothing open.
+/// If the file cannot be read, does not name its architecture, or lacks a tensor; if an ONNX file is damaged, has an
+/// unsupported operation, or needs `--size` or `--output`; and if one of these is given for a file that does not need
+/// it.
 pub fn load(path: &Path, given: &Opening) -> anyhow::Result<Network> {
     let opened = open(path)?;
     if opened.metadata("architecture").is_none() && is_onnx(path)? {
@@ -110,7 +110,7 @@ pub fn load(path: &Path, given: &Opening) -> anyhow::Result<Network> {
     let said = |key: &str| {
         opened.metadata(key).ok_or_else(|| {
             usage(format!(
-                "{place} does not say its {key}; make a checkpoint of it with `taper import --model NAME`"
+                "{place} does not record its {key}; convert it to a checkpoint with `taper import --model NAME`"
             ))
         })
     };
@@ -118,37 +118,37 @@ pub fn load(path: &Path, given: &Opening) -> anyhow::Result<Network> {
     let architecture = Architecture::find(name).with_context(|| place.to_string())?;
     let classes = match classes.parse() {
         Ok(n @ 1..=MOST_CLASSES) => n,
-        _ => bail!("{place} says {classes} classes, outside 1 to {MOST_CLASSES}"),
+        _ => bail!("{place} records {classes} classes, outside 1 to {MOST_CLASSES}"),
     };
     let model = architecture.build(classes, 0, &Device::Cpu)?;
     let like = Network::of(&*model, architecture.image, BTreeMap::new())?;
     Ok(opened.network(&like)?)
 }
 
-/// The images that a network takes: channels, rows, columns.
+/// The shape of the images that a network reads: channels, rows, columns.
 ///
 /// # Errors
-/// If it takes something else.
+/// If its input is not an image.
 pub fn image(graph: &Graph, file: &Path) -> anyhow::Result<[usize; 3]> {
     let dims = graph.input_dims();
     let image = dims.try_into().ok();
-    image.with_context(|| {
-        format!("{} takes inputs of shape {dims:?}, and not images", file.display())
-    })
+    image.with_context(|| format!("{} has inputs of shape {dims:?}, not images", file.display()))
 }
 
-/// Classes that a network tells apart.
+/// The number of classes of a network.
 ///
 /// # Errors
-/// If it gives something else.
+/// If its output is not one score for each class.
 pub fn n_classes(graph: &Graph, file: &Path) -> anyhow::Result<usize> {
     match *graph.output_dims() {
         [n] | [n, 1, 1] if n > 0 => Ok(n),
-        ref dims => bail!("{} gives {dims:?}, and not a score for each class", file.display()),
+        ref dims => {
+            bail!("{} has outputs of shape {dims:?}, not one score for each class", file.display())
+        }
     }
 }
 
-/// Whether a network ends with a softmax over its classes, in whatever shape it gives them.
+/// Whether a network ends with a softmax over its classes; reshapes after it do not count.
 pub fn ends_with_softmax(graph: &Graph) -> bool {
     let mut node = &graph.nodes[graph.output];
     while let (Op::Reshape(_), &[input]) = (&node.op, &node.inputs[..]) {
@@ -157,17 +157,17 @@ pub fn ends_with_softmax(graph: &Graph) -> bool {
     matches!(node.op, Op::Softmax { axis } if node.dims.iter().product::<usize>() == node.dims[axis])
 }
 
-/// What a network is called: its architecture, or else its file.
+/// The name of a network: its architecture, or else its file.
 pub fn title(graph: &Graph, file: &Path) -> String {
     let said = |key: &str| graph.metadata.get(key).map(|name| printable(name));
     let shrunk = said("shrunk_from").map(|name| format!("{name}, shrunk"));
     shrunk.or_else(|| said("architecture")).unwrap_or_else(|| file.display().to_string())
 }
 
-/// Steps of a run whose end is not known: enough for every moment of a schedule to have one of its own.
+/// Number of steps for a run of unknown length: large enough that all parts of a schedule fall on different steps.
 const MANY_STEPS: u64 = 1 << 30;
 
-/// The network of a training checkpoint, pruned as it would be if training ended there.
+/// The network of a training checkpoint, pruned as if training ended there.
 fn in_training(path: &Path) -> anyhow::Result<Network> {
     let checkpoint = TrainingCheckpoint::load(path)?;
     let place = || format!("checkpoint {}", path.display());
@@ -178,7 +178,7 @@ fn in_training(path: &Path) -> anyhow::Result<Network> {
         bail!("{} has no tensor {bias} of 1 to {MOST_CLASSES} classes", place())
     };
     let model = architecture.build(classes, 0, &Device::Cpu)?;
-    // Cuts and masks follow from weights and state; no schedule is asked any more.
+    // Thresholds and masks depend on weights and state only; the schedule is not used.
     let pruner = resolved.pruner(model.params(), MANY_STEPS, 0).with_context(place)?;
     checkpoint.bake_into(model.params(), pruner)?;
     let (n_kept, n) = n_kept(model.params())?;
@@ -188,7 +188,7 @@ fn in_training(path: &Path) -> anyhow::Result<Network> {
     Ok(Network::of(&*model, architecture.image, pruned.metadata())?)
 }
 
-/// Name of the bias of the last layer, which has one for each class.
+/// Name of the bias of the last layer. Its length is the number of classes.
 ///
 /// # Errors
 /// If there is no layer.
@@ -198,22 +198,22 @@ pub fn last_bias(model: &dyn Model) -> anyhow::Result<String> {
     Ok(format!("{}.bias", last.context("the network has no layers")?))
 }
 
-/// The recipe in a file's metadata; without a key if there is none.
+/// The recipe in a file's metadata; an empty object if there is none. `path` is for the message.
 ///
 /// # Errors
-/// If it is no JSON; `path` is for the message.
+/// If it is not JSON.
 pub fn recipe(text: Option<&str>, path: &Path) -> anyhow::Result<Value> {
     match text {
         Some(text) => serde_json::from_str(text)
-            .with_context(|| format!("{}: its recipe is no JSON", path.display())),
+            .with_context(|| format!("{}: its recipe is not JSON", path.display())),
         None => Ok(Value::Object(Map::new())),
     }
 }
 
-/// What pixels are normalised with, if a recipe says it.
+/// The normalization of pixels, if a recipe records it.
 ///
 /// # Errors
-/// If it names constants that are not known.
+/// If it names unknown constants.
 pub fn normalisation(recipe: &Value) -> anyhow::Result<Option<Normalisation>> {
     let name = recipe["train"]["normalise"].as_str();
     Ok(name.map(Normalisation::by_name).transpose()?)
@@ -225,7 +225,7 @@ mod tests {
     use serde_json::json;
     use taper::train::checkpoint::RawFile;
 
-    /// What is said of a file with this metadata and no tensors.
+    /// The error for a file with this metadata and no tensors.
     fn refused(metadata: &[(&str, &str)]) -> anyhow::Error {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("network.safetensors");
@@ -236,14 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_does_not_say_or_says_wrong_is_named() {
+    fn errors_name_missing_and_wrong_metadata() {
         let said = |metadata: &[(&str, &str)], part: &str| {
             let error = crate::error::sentence(&refused(metadata));
             assert!(error.contains(part) && error.contains("network.safetensors"), "{error}");
         };
         let digits = ("architecture", "digits-cnn");
-        said(&[("classes", "10")], "does not say its architecture");
-        said(&[digits], "does not say its classes");
+        said(&[("classes", "10")], "does not record its architecture");
+        said(&[digits], "does not record its classes");
         said(&[("architecture", "digits"), ("classes", "10")], "unknown model `digits`");
         for classes in ["0", "65537", "-1", "ten"] {
             said(&[digits, ("classes", classes)], "classes, outside 1 to 65536");
@@ -251,11 +251,11 @@ mod tests {
         said(&[digits, ("classes", "65536")], "bn1.bias");
         let training = ("kind", "taper-training-2");
         said(&[training, ("recipe", "{}"), ("progress", "{}")], "`progress` lacks a field");
-        said(&[("kind", "taper-training-1")], "of kind `taper-training-1`");
+        said(&[("kind", "taper-training-1")], "its kind is `taper-training-1`");
     }
 
     #[test]
-    fn a_recipe_says_the_normalisation_or_nothing() {
+    fn the_normalization_is_read_from_the_recipe_if_recorded() {
         let of = |recipe: Value| normalisation(&recipe);
         let named = |name: &str| of(json!({ "train": { "normalise": name } }));
         assert_eq!(named("digits").unwrap(), Some(Normalisation::DIGITS));

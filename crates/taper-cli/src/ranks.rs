@@ -1,24 +1,24 @@
-//! This process among those that `mpirun` or `srun` has started together with it.
+//! The ranks of `taper train`: the processes that `mpirun` or `srun` starts together.
 
 use crate::{error, term};
 use anyhow::Result;
 use std::{thread, time::Duration};
 use taper::distributed::Ranks;
 
-/// How long other ranks wait before they print an error.
+/// Delay of errors on all ranks except rank 0.
 const FIRST: Duration = Duration::from_secs(3);
 
-/// A number in the environment.
+/// The value of an environment variable, if it is a number.
 fn number(name: &str) -> Option<usize> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Whether this is a task of Slurm, which sets the variables of MPICH for tasks that have nothing to do with each other.
+/// Whether this is a Slurm task. Slurm sets MPICH's variables also for tasks that are independent of each other.
 fn is_task() -> bool {
     std::env::var_os("SLURM_JOB_ID").is_some()
 }
 
-/// The rank of `taper train`, if it was started by an MPI: that of Open MPI, of PMIx or of MPICH.
+/// The rank of this `taper train` in Open MPI, PMIx or MPICH; `None` if it was not started by MPI.
 fn rank() -> Option<usize> {
     let is_train = std::env::args().nth(1).is_some_and(|command| command == "train");
     let of_mpich = || number("PMI_RANK").filter(|_| !is_task());
@@ -26,17 +26,17 @@ fn rank() -> Option<usize> {
     is_train.then(rank).flatten()
 }
 
-/// How many ranks there are, if an MPI says so.
+/// The number of ranks, if MPI has set it.
 fn size() -> Option<usize> {
     number("OMPI_COMM_WORLD_SIZE").or_else(|| number("PMI_SIZE").filter(|_| !is_task()))
 }
 
-/// Whether this is a rank that neither writes nor warns.
+/// Whether this is not the first rank. Other ranks neither write files nor print warnings.
 pub fn is_another() -> bool {
     rank().is_some_and(|rank| rank > 0)
 }
 
-/// Delays errors of all ranks but rank 0, which usually prints the same error and aborts.
+/// Delays errors of all ranks except rank 0, which usually prints the same error and aborts.
 pub fn let_first_speak() {
     if is_another() {
         thread::sleep(FIRST);
@@ -52,7 +52,7 @@ pub fn join() -> Result<Ranks> {
     anyhow::ensure!(
         rank == ranks.rank() && is_size,
         error::usage(format!(
-            "this process was started as rank {rank}, and the MPI that taper was built with counts it as rank {} of {}; start taper by that MPI",
+            "this process was started as rank {rank}, but in the MPI that taper was built with it is rank {} of {}; start taper with that MPI",
             ranks.rank(),
             ranks.size()
         ))
@@ -60,18 +60,18 @@ pub fn join() -> Result<Ranks> {
     Ok(ranks)
 }
 
-/// The ranks that train together: this process alone. Started as one of several, each would train the whole.
+/// The ranks that train together: this process alone. Fails if it is one of several: each would train everything.
 #[cfg(not(feature = "mpi"))]
 pub fn join() -> Result<Ranks> {
     match rank().and(size()).is_some_and(|size| size > 1) {
         true => Err(error::usage(
-            "this is one of several processes that an MPI has started, and this taper was built without it; build taper-cli with --features mpi, or start it alone",
+            "MPI has started this process as one of several, but this taper was built without MPI; build taper-cli with --features mpi, or start a single process",
         )),
         false => Ok(Ranks::default()),
     }
 }
 
-/// Returns `found`. If it is an error of one of several ranks, prints it and aborts all of them.
+/// Returns `found`. If it is an error and there are several ranks, prints it and aborts all ranks.
 pub fn leave<T>(ranks: &Ranks, found: Result<T>) -> Result<T> {
     if let (2.., Err(error)) = (ranks.size(), &found) {
         let_first_speak();

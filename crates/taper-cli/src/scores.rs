@@ -1,4 +1,4 @@
-//! What the results of a classifier say: probabilities, the largest ones, the loss.
+//! Probabilities, top classes and loss from the outputs of a classifier.
 
 use libm::{exp, log};
 
@@ -10,7 +10,7 @@ pub fn probabilities(logits: &[f32]) -> Vec<f64> {
     heights.iter().map(|height| height / sum).collect()
 }
 
-/// Places of the `n` largest scores, descending; the first of equal ones comes first.
+/// Indices of the `n` largest scores, in descending order. Ties go to the lower index.
 pub fn top(scores: &[f64], n: usize) -> Vec<usize> {
     let mut places: Vec<usize> = (0..scores.len()).collect();
     places.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
@@ -18,20 +18,20 @@ pub fn top(scores: &[f64], n: usize) -> Vec<usize> {
     places
 }
 
-/// Whether the largest logit is the label's; the first of equal ones counts.
+/// Whether the largest logit is at the label. Ties go to the lower index.
 pub fn is_correct(logits: &[f32], label: usize) -> bool {
     let scores: Vec<f64> = logits.iter().map(|&z| f64::from(z)).collect();
     top(&scores, 1) == [label]
 }
 
-/// Cross-entropy of logits with a label, which must be below their number.
+/// Cross-entropy of logits with a label. The label must be less than the number of logits.
 pub fn cross_entropy(logits: &[f32], label: usize) -> f64 {
     let largest = largest(logits);
     let sum: f64 = logits.iter().map(|&z| exp(f64::from(z) - largest)).sum();
     largest + log(sum) - f64::from(logits[label])
 }
 
-/// Cross-entropy of probabilities with a label, which must be below their number.
+/// Cross-entropy of probabilities with a label. The label must be less than their number.
 pub fn log_loss(probabilities: &[f32], label: usize) -> f64 {
     -log(f64::from(probabilities[label]))
 }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn probabilities_are_those_of_softmax_at_any_height() {
+    fn probabilities_equal_softmax_for_any_shift_of_the_logits() {
         for shift in [0.0, 1000.0, -1000.0] {
             let found = probabilities(&[shift, shift + log(3.0) as f32, shift]);
             for (found, wanted) in found.iter().zip([0.2, 0.6, 0.2]) {

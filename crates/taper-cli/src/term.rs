@@ -1,4 +1,4 @@
-//! The terminal: the log, and bars that do not tear it.
+//! Terminal output: progress bars, and log lines that do not break them.
 
 use anyhow::Context;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,7 +11,7 @@ use taper::data::FetchProgress;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-/// The one set of bars; hidden by indicatif where standard error is no terminal.
+/// All progress bars. indicatif hides them if standard error is not a terminal.
 fn bars() -> &'static MultiProgress {
     static BARS: OnceLock<MultiProgress> = OnceLock::new();
     BARS.get_or_init(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
@@ -22,7 +22,7 @@ pub fn suspend<R>(f: impl FnOnce() -> R) -> R {
     bars().suspend(f)
 }
 
-/// Sends `tracing` to standard error: warnings always, more as `RUST_LOG` says.
+/// Sends `tracing` to standard error, from `level` up; `RUST_LOG` overrides the level.
 pub fn start_log(level: LevelFilter) {
     let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
     tracing_subscriber::fmt()
@@ -34,12 +34,12 @@ pub fn start_log(level: LevelFilter) {
         .init();
 }
 
-/// Writes around the bars.
+/// Standard error, written while no bar is drawn.
 struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // A closed standard error is no reason to end a run, and the log would complain of it there.
+        // A closed standard error must not end a run, so errors are ignored.
         suspend(|| {
             let _ = io::stderr().write_all(bytes);
         });
@@ -59,17 +59,17 @@ impl MakeWriter<'_> for Stderr {
     }
 }
 
-/// A bar over `len` steps.
+/// A progress bar over `len` steps.
 pub fn step_bar(len: u64) -> ProgressBar {
     let style =
         ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg} ({eta} left)");
-    // The template is a constant, so a failure would be one of this file.
+    // The template is a constant and valid; the fallback is never used.
     bars().add(
         ProgressBar::new(len).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())),
     )
 }
 
-/// A bar over `len` epochs of all runs of a suite.
+/// A progress bar over `len` epochs: those of all runs of a suite.
 pub fn suite_bar(len: u64) -> ProgressBar {
     let bar = bars().add(ProgressBar::new(len));
     let template = "{bar:24} {percent:>3} %  {elapsed_precise}, {eta} left  {wide_msg}";
@@ -80,22 +80,22 @@ pub fn suite_bar(len: u64) -> ProgressBar {
     bar
 }
 
-/// A line of text on standard error, around the bars. Nobody may be listening any more, and that is no reason to
-/// end a run.
+/// Prints a line on standard error while no bar is drawn. Errors are ignored: a closed standard error must not end a
+/// run.
 pub fn line(text: &str) {
     suspend(|| {
         let _ = writeln!(io::stderr(), "{text}");
     });
 }
 
-/// Characters across a chart: what `COLUMNS` says, else 100.
+/// Width of a chart in characters: `COLUMNS`, or 100.
 pub fn columns() -> u32 {
     std::env::var("COLUMNS").ok().and_then(|n| n.parse().ok()).unwrap_or(100)
 }
 
-/// A text on standard output, with an end of line.
+/// Prints a text and a line end on standard output.
 ///
-/// A reader that has seen enough, such as `head`, ends the program without a complaint.
+/// If the reader closes the pipe, as `head` does, the program ends with exit code 0.
 pub fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
@@ -104,7 +104,7 @@ pub fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
     }
 }
 
-/// A bar for fetching files.
+/// A progress bar for downloads.
 #[derive(Default)]
 pub struct FetchBar(Mutex<Option<ProgressBar>>);
 

@@ -1,4 +1,4 @@
-//! Prints what a TOML file comes to with those that it extends, and settings on top.
+//! Prints a TOML file, merged with the files that it extends, and with settings on top.
 
 use taper_compose::{Setting, load, put};
 

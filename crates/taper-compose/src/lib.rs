@@ -1,7 +1,7 @@
-//! TOML files that extend others, and settings on top of them.
+//! TOML files that extend other files, with settings on top.
 //!
-//! `extends = "base.toml"` puts another file beneath one; a [`Setting`], such as `train.lr=0.1`, goes on top. The upper value
-//! of a key counts, key by key. Errors are of usage, in a sentence that names the file.
+//! `extends = "base.toml"` puts another file below this one; a [`Setting`], such as `train.lr=0.1`, goes on top. The
+//! upper value of each key counts. Errors are usage errors that name the file.
 #![forbid(unsafe_code)]
 
 mod place;
@@ -15,14 +15,15 @@ use std::path::{Path, PathBuf};
 use taper_host::Usage;
 pub use toml::{Table, Value};
 
-/// How many files may extend one another.
+/// Maximum number of files in a chain of `extends`.
 const MAX_DEPTH: usize = 8;
 
-/// Reads a file with those that it extends merged beneath it, and says which files those are, its own first. `what` is what
-/// messages call such a file. `look` sees, and may change or refuse, each file's own table.
+/// Reads a file, with the files that it extends merged below it. Also returns the paths of these files, the given file
+/// first. `what` names the kind of file in messages. `look` receives the table of each file, and may change or reject
+/// it.
 ///
 /// # Errors
-/// If a file cannot be read, is no TOML or is refused, or too many extend one another.
+/// If a file cannot be read, is not TOML or is rejected, or the chain of files is too long.
 pub fn load(
     file: &Path,
     what: &str,
@@ -56,14 +57,14 @@ pub fn load(
     Ok((merged, files))
 }
 
-/// Reads a TOML file alone. `what` is what messages call such a file.
+/// Reads a single TOML file. `what` names the kind of file in messages.
 ///
 /// # Errors
-/// If it cannot be read or does not hold a `T`; the message names file and line.
+/// If it cannot be read or does not contain a `T`; the message names file and line.
 pub fn parse<T: DeserializeOwned>(file: &Path, what: &str) -> anyhow::Result<T> {
     let place = file.display();
     if file.exists() && !file.is_file() {
-        return Err(Usage::new(format!("{what} {place} is no file")).into());
+        return Err(Usage::new(format!("{what} {place} is not a file")).into());
     }
     let text = std::fs::read_to_string(file)
         .map_err(|error| Usage::new(format!("cannot read {what} {place}: {error}")))?;
@@ -83,12 +84,12 @@ pub fn merge(below: &mut Table, above: Table) {
     }
 }
 
-/// Folds a message of several lines, with excerpts of the file, into one.
+/// Joins a message of several lines, with excerpts of the file, into one line.
 pub fn one_line(message: &str) -> String {
     message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// A path that a file says, relative to it.
+/// A path given in a file, relative to that file.
 pub(crate) fn beside(file: &Path, other: &str) -> PathBuf {
     file.parent().unwrap_or(Path::new("")).join(other)
 }
@@ -119,12 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn files_that_cannot_be_read_are_named() {
         let root = tempfile::tempdir().expect("a temporary folder");
         let refused = |name: &str, text: &str| {
             std::fs::write(root.path().join(name), text).expect("writes");
             let error = load(&root.path().join(name), "suite", |own, _| {
-                anyhow::ensure!(!own.contains_key("bad"), "bad is no key");
+                anyhow::ensure!(!own.contains_key("bad"), "bad is not a key");
                 Ok(())
             });
             let error = error.expect_err("refused");
@@ -134,9 +135,9 @@ mod tests {
         assert!(refused("loop.toml", "extends = 'loop.toml'").contains("extend one another"));
         assert!(refused("x.toml", "extends = 3").contains("x.toml: `extends` must be the path"));
         assert!(refused("x.toml", "extends = 'none.toml'").contains("cannot read suite"));
-        assert!(refused("x.toml", "extends = '.'").contains("is no file"));
+        assert!(refused("x.toml", "extends = '.'").contains("is not a file"));
         assert!(refused("x.toml", "a = [").contains("x.toml: TOML parse error at line 1"));
-        assert!(refused("x.toml", "bad = 1").contains("x.toml: bad is no key"));
+        assert!(refused("x.toml", "bad = 1").contains("x.toml: bad is not a key"));
     }
 }
 

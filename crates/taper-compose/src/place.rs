@@ -1,10 +1,10 @@
-//! Paths in tables.
+//! Makes paths in tables relative to their file.
 
 use std::path::Path;
 use toml::{Table, Value};
 
-/// Makes the paths among the keys of an experiment relative to a folder: `from`, and `data` if it is no name. `names` are those
-/// that data sets have.
+/// Makes the paths of an experiment relative to a folder: `from`, and `data` if it is not a name. `names` are the names
+/// of data sets.
 pub fn place(table: &mut Table, folder: &Path, names: &[&str]) {
     for key in ["data", "from"] {
         if let Some(Value::String(text)) = table.get_mut(key)
@@ -15,8 +15,8 @@ pub fn place(table: &mut Table, folder: &Path, names: &[&str]) {
     }
 }
 
-/// Whether a data set is a folder, not a name with a revision, if any, behind `@`. A word that is none anywhere is left to the
-/// message that lists the names.
+/// Whether a data set is a folder, not a name (with an optional revision after `@`). A word that is neither counts as a
+/// name: a later message lists the names.
 fn is_folder(beside: &Path, data: &str, names: &[&str]) -> bool {
     let name = data.split_once('@').map_or(data, |(name, _)| name);
     !names.contains(&name)
@@ -40,7 +40,7 @@ mod tests {
             table[key].as_str().expect("text") == root.path().join(text).display().to_string()
         };
         assert!(placed("data", "photos") && placed("data", "../x") && placed("from", "net"));
-        // A folder of that name where the program runs is not meant.
+        // A folder with that name in the working directory is not meant.
         assert!(placed("data", "src"));
         assert!(!placed("data", "digits") && !placed("data", "cifar10@v1.0"));
         assert!(!placed("data", "cifar1000") && !placed("other", "photos"));

@@ -1,4 +1,4 @@
-//! Settings: single keys with their values, as they are given on a command line.
+//! Settings: single keys with their values, as on a command line.
 
 use anyhow::Result;
 use taper_host::Usage;
@@ -7,19 +7,19 @@ use toml::{Table, Value};
 /// A key and its value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    /// Dotted key with a section at most, e.g. `train.lr`.
+    /// Dotted key with at most one section, e.g. `train.lr`.
     pub key: String,
     /// Its value.
     pub value: Value,
 }
 
 impl Setting {
-    /// A key with a value of any type that TOML has.
+    /// A key with a value of any TOML type.
     pub fn new(key: &str, value: impl Into<Value>) -> Self {
         Self { key: key.into(), value: value.into() }
     }
 
-    /// Reads `key=value`. The value is TOML if it can be, else text: `train.lr=0.1`, `prune.schedule=cosine`.
+    /// Parses `key=value`. A value that is not TOML is text: `train.lr=0.1`, `prune.schedule=cosine`.
     ///
     /// # Errors
     /// If there is no `=`, or the key has more than a section and a name.
@@ -42,10 +42,10 @@ impl Setting {
     }
 }
 
-/// Puts a value at a dotted key.
+/// Sets the value of a dotted key.
 ///
 /// # Errors
-/// If a section of the key is a value already.
+/// If a section of the key is a value.
 pub fn put(table: &mut Table, key: &str, value: Value) -> Result<()> {
     match key.split_once('.') {
         None => {
@@ -56,7 +56,7 @@ pub fn put(table: &mut Table, key: &str, value: Value) -> Result<()> {
             match table.entry(section).or_insert_with(|| Value::Table(Table::new())) {
                 Value::Table(inner) => put(inner, rest, value),
                 _ => Err(Usage::new(format!(
-                    "`{section}` is a value, not a section that could hold `{rest}`"
+                    "`{section}` is a value, not a section, so it cannot contain `{rest}`"
                 ))
                 .into()),
             }
@@ -74,7 +74,8 @@ pub fn has(table: &Table, key: &str) -> bool {
     }
 }
 
-/// The settings of a table, as texts: `train.epochs=2`. A key has a section and a name at most, so what is deeper is a value.
+/// The settings of a table as text: `train.epochs=2`. Keys have at most a section and a name, so deeper tables are
+/// values.
 pub fn settings(table: &Table) -> Vec<String> {
     let mut found = Vec::new();
     for (name, value) in table {

@@ -1,4 +1,4 @@
-//! Randomness by key: the draws for image 17 of epoch 3 do not depend on who asks first.
+//! Keyed random numbers: the crop of an image in an epoch does not depend on the order of calls.
 
 use taper_core::rng::Rng;
 
@@ -11,5 +11,5 @@ fn main() {
     let mut backwards: Vec<_> = (0..4).rev().map(|index| crop(0, 3, index)).collect();
     backwards.reverse();
     assert_eq!(forwards, backwards);
-    println!("offsets of four images in epoch 3, in any order of asking: {forwards:?}");
+    println!("offsets of four images in epoch 3, the same in any order: {forwards:?}");
 }

@@ -1,20 +1,20 @@
-//! What a mask refresh looked like.
+//! Counts of one mask update.
 
 use crate::{Sparsity, Step};
 
-/// Counts of one mask refresh, over all prunable weights.
+/// Counts of one mask update, over all prunable weights.
 ///
 /// With A the kept set before and B the kept set after: `n_before` = |A|, `n_kept` = |B|,
 /// `n_entered` = |B \ A|, `n_left` = |A \ B|.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaskFeedback {
-    /// The step for which the mask was refreshed.
+    /// The step for which the mask was updated.
     pub step: Step,
     /// Number of prunable weights.
     pub n_weights: u64,
-    /// Kept weights before the refresh.
+    /// Kept weights before the update.
     pub n_before: u64,
-    /// Kept weights after the refresh.
+    /// Kept weights after the update.
     pub n_kept: u64,
     /// Weights that were pruned before and are kept now.
     pub n_entered: u64,
@@ -23,13 +23,13 @@ pub struct MaskFeedback {
 }
 
 impl MaskFeedback {
-    /// The sparsity that was reached, from counts.
+    /// The sparsity after the update, computed from the counts.
     pub fn sparsity(&self) -> Sparsity {
         Sparsity::of(self.n_kept, self.n_weights)
     }
 
-    /// Share of the kept weights that were pruned before, in `[0, 1]`: 0 for nested masks, which is what
-    /// scheduled shrinkage alone gives, and 0 when nothing is kept.
+    /// Mask churn: the fraction of kept weights that were pruned before, `n_entered / n_kept`, in `[0, 1]`. It is 0 for
+    /// nested masks (fixed weights and a rising sparsity), and 0 if nothing is kept.
     pub fn instability(&self) -> f64 {
         if self.n_kept == 0 { 0.0 } else { self.n_entered as f64 / self.n_kept as f64 }
     }

@@ -1,10 +1,10 @@
-//! What allocation needs to know about a layer: its name, kind and weight shape, never its values.
+//! Description of a prunable layer: name, kind and weight shape, without values.
 
-/// Index of a layer among the prunable layers of a network, in the order of its registry.
+/// Index of a layer among the prunable layers of a network, in registration order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LayerId(pub usize);
 
-/// What a prunable weight belongs to.
+/// Layer type of a prunable weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LayerKind {
@@ -12,15 +12,16 @@ pub enum LayerKind {
     Conv,
     /// Transposed convolution of any number of dimensions; weight `[in, out / groups, kernel…]`.
     ConvTranspose {
-        /// Groups of channels that do not see each other, a divisor of `in`.
+        /// Number of channel groups, a divisor of `in`.
         groups: usize,
     },
-    /// Linear; weight `[out, in]`. So are the two matrices of an LSTM or GRU, whose outputs are those of all gates.
+    /// Linear layer; weight `[out, in]`. Also each of the two matrices of an LSTM or GRU; `out` then counts the outputs
+    /// of all gates.
     Linear,
 }
 
 impl LayerKind {
-    /// Lower-case name, as it stands in reports.
+    /// Lower-case name, used in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Conv => "conv",
@@ -35,7 +36,7 @@ impl LayerKind {
 pub struct LayerInfo {
     /// Name of the weight as in the state dict, e.g. `layer1.0.conv1.weight`.
     pub name: String,
-    /// What the weight belongs to, which says what its dimensions are.
+    /// Layer type; it defines the axes of `shape`.
     pub kind: LayerKind,
     /// Shape of the weight.
     pub shape: Vec<usize>,

@@ -1,9 +1,8 @@
-//! Vocabulary of sparse training.
+//! Basic types of sparse training.
 //!
-//! This crate holds the words that the other taper crates speak to each other: checked units
-//! ([`Sparsity`], [`Step`]), descriptions of prunable layers ([`LayerInfo`]), what a mask refresh looked like
-//! ([`MaskFeedback`]), and the one source of randomness ([`rng`]). It depends on the standard library alone, and on `libm`, as
-//! the mathematical functions of the platform are not the same everywhere.
+//! All other Taper crates use these types: checked units ([`Sparsity`], [`Step`]), descriptions of prunable layers
+//! ([`LayerInfo`]), counts of a mask update ([`MaskFeedback`]), and keyed random numbers ([`rng`]). The crate depends
+//! only on the standard library and on `libm`, because mathematical functions of the platform differ between machines.
 //!
 //! ```
 //! use taper_core::Sparsity;
@@ -14,7 +13,7 @@
 //! # Ok::<(), taper_core::SparsityError>(())
 //! ```
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits"))]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "test inputs need no fixed bits"))]
 
 mod feedback;
 mod layer;

@@ -1,8 +1,8 @@
-//! The one source of randomness: a small generator whose start is a function of what it is used for.
+//! Keyed random numbers: each use starts its own small generator from a key.
 //!
-//! Nothing in taper draws from a shared generator. Initial weights, the order of samples and augmentation each
-//! start one from a key such as `(seed, parameter name)` or `(seed, epoch, index)`, so a result never
-//! depends on who drew first, on threads, or on where a run was resumed.
+//! Taper has no shared generator. Weight initialization, the order of samples and augmentation each start a generator
+//! from a key, such as `(seed, parameter name)` or `(seed, epoch, index)`. Results therefore do not depend on the order
+//! of calls, on threads, or on where a run resumes.
 //!
 //! # References
 //! splitmix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
@@ -15,7 +15,7 @@ pub struct Rng {
 }
 
 impl Rng {
-    /// A generator with this very state.
+    /// A generator with this state.
     pub fn from_state(state: u64) -> Self {
         Self { state }
     }
@@ -53,8 +53,8 @@ impl Rng {
     /// # Panics
     /// If `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
-        assert!(n > 0, "no number is below 0");
-        // Draws in the last, incomplete run of n values would favour the small ones.
+        assert!(n > 0, "the bound must be at least 1");
+        // Values in the last, incomplete range of n would favour small results: reject them.
         let limit = u64::MAX - u64::MAX % n;
         loop {
             let draw = self.next_u64();
@@ -64,7 +64,7 @@ impl Rng {
         }
     }
 
-    /// Standard normal, by Box and Muller.
+    /// Standard normal, by the Box–Muller transform.
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * libm::log(1.0 - self.uniform())).sqrt();
         radius * libm::cos(2.0 * std::f64::consts::PI * self.uniform())

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Fraction of weights that are zero, in `[0, 1]`.
 ///
-/// A value outside the range cannot be built, so nothing that takes a `Sparsity` checks it again.
+/// A value outside this range cannot be constructed, so functions that take a `Sparsity` need not check it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 pub struct Sparsity(f64);
 
@@ -20,8 +20,7 @@ impl Sparsity {
         if (0.0..=1.0).contains(&value) { Ok(Self(value)) } else { Err(SparsityError { value }) }
     }
 
-    /// Clamps `value` into `[0, 1]`; NaN becomes 0. For results of arithmetic whose exact value is known to
-    /// lie in the range, and which rounding may have pushed past an end.
+    /// Clamps `value` to `[0, 1]`; NaN becomes 0. For computed values that only rounding can push out of the range.
     pub fn saturating(value: f64) -> Self {
         if value.is_nan() { Self::DENSE } else { Self(value.clamp(0.0, 1.0)) }
     }
@@ -36,7 +35,7 @@ impl Sparsity {
         self.0
     }
 
-    /// Density, `1 − sparsity`: the fraction that is kept.
+    /// Density, `1 − sparsity`: the fraction of weights that are kept.
     pub fn density(self) -> f64 {
         1.0 - self.0
     }
@@ -57,8 +56,8 @@ impl Sparsity {
         ((self.density() * n as f64).round() as u64).min(n)
     }
 
-    /// The largest sparsity that keeps one of `n` weights, some `1 − 1/(2n)`; its text is read back as the same number.
-    /// 0 for an empty set.
+    /// The largest sparsity that keeps one of `n` weights, about `1 − 1/(2n)`; 0 for an empty set. Printing and parsing
+    /// it returns the same number.
     ///
     /// ```
     /// use taper_core::Sparsity;
@@ -70,7 +69,7 @@ impl Sparsity {
             return Self::DENSE;
         }
         let mut largest = 1.0 - 0.5 / n as f64;
-        // Rounding may have missed the end by a float or two.
+        // Rounding may miss the limit by one or two floats.
         while Self(largest).n_kept(n) == 0 {
             largest = largest.next_down();
         }
@@ -87,7 +86,7 @@ impl fmt::Display for Sparsity {
     }
 }
 
-/// A number that is not a sparsity.
+/// Error: a number that is not a sparsity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SparsityError {
     value: f64,

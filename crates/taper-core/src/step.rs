@@ -16,7 +16,7 @@ impl Step {
         Self(self.0 + 1)
     }
 
-    /// The step before this one; step 0 stays.
+    /// The step before this one; step 0 for step 0.
     #[must_use]
     pub fn previous(self) -> Self {
         Self(self.0.saturating_sub(1))

@@ -1,4 +1,4 @@
-//! Prints one augmented training image and what the loader makes of an epoch.
+//! Prints the shapes and means of the batches of an epoch, and one augmented training image.
 //!
 //! `cargo run --release -p taper-data --example digits`
 

@@ -1,26 +1,26 @@
-//! Random crops and flips of one image, decided by `(seed, epoch, index)` alone.
+//! Random crops and flips of images. They depend only on `(seed, epoch, index)`.
 
 use crate::order::AUGMENT;
 use crate::{DataError, ImageShape, Result};
 use std::str::FromStr;
 use taper_core::rng::Rng;
 
-/// What is done at random to each training image.
+/// The random augmentation of training images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Augment {
-    /// Nothing.
+    /// No augmentation.
     #[default]
     None,
-    /// Pad by one pixel, then crop to the old size: a shift by at most one pixel each way. For digits, which must not
-    /// be mirrored.
+    /// Pads by one pixel, then crops to the original size: a shift by at most one pixel in each direction. For digits,
+    /// which must not be flipped.
     Shift,
-    /// Pad by four pixels, crop to the old size, and mirror every other image: CIFAR's usual augmentation.
+    /// Pads by four pixels, crops to the original size, and flips with probability ½: the usual augmentation of CIFAR.
     CropFlip,
 }
 
 impl Augment {
-    /// The names that configuration files use.
+    /// The names in configuration files.
     pub const NAMES: [&'static str; 3] = ["none", "shift", "crop-flip"];
 
     /// The name in configuration files.
@@ -32,10 +32,11 @@ impl Augment {
         }
     }
 
-    /// What happens to image `index` of the split in `epoch` under `seed`.
+    /// The crop and flip of image `index` in `epoch`.
     ///
-    /// Draws from [`Rng::for_key`] of `[seed, epoch, index, 2]`: first the vertical offset, then the horizontal one, then the
-    /// flip (the top bit), each one draw, whatever the shape of the image.
+    /// The random numbers come from [`Rng::for_key`] with `[seed, epoch, index, 2]`. The first is the vertical offset,
+    /// the second the horizontal offset, the third (its top bit) the flip. This does not depend on the shape of the
+    /// image.
     pub fn view(self, seed: u64, epoch: u64, index: u64) -> CropFlip {
         let pad = match self {
             Self::None => return CropFlip::default(),
@@ -65,21 +66,22 @@ impl FromStr for Augment {
     }
 }
 
-/// The window through which an image is seen: the pixel at `(y, x)` of the result is the pixel at `(y + dy, x + dx)` of
-/// the source, black (0) where that lies outside; `flip` mirrors the result left to right afterwards.
+/// A crop and flip. The pixel at `(y, x)` of the result is the source pixel at `(y + dy, x + dx)`; outside the source,
+/// it is black (0). Afterwards, `flip` mirrors the result left to right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CropFlip {
-    /// Rows by which the window lies below the image's top (negative: above).
+    /// Vertical offset in pixels; positive moves the window down.
     pub dy: isize,
-    /// Columns by which the window lies right of the image's left edge (negative: left).
+    /// Horizontal offset in pixels; positive moves the window right.
     pub dx: isize,
-    /// Whether the window is mirrored.
+    /// Whether the result is mirrored.
     pub flip: bool,
 }
 
 impl CropFlip {
-    /// Writes the normalised view of `source` to `target`, both `[channels, height, width]`; `tables` holds the
-    /// normalised value of every pixel value, a table for each channel. Padding is black *before* normalisation.
+    /// Writes the cropped, flipped and normalised `source` to `target`, both `[channels, height, width]`. `tables` has
+    /// a table for each channel, with the normalised value of every pixel value. Padding is black *before*
+    /// normalisation.
     pub(crate) fn render(
         self,
         shape: ImageShape,
@@ -122,7 +124,7 @@ mod tests {
     const SHAPE: ImageShape = ImageShape { channels: 1, height: 2, width: 3 };
 
     fn seen(view: CropFlip) -> Vec<f32> {
-        // A table that does not map 0 to 0, so that padding before and after normalisation differ.
+        // The table does not map 0 to 0. So the test distinguishes padding before and after normalisation.
         let table = std::array::from_fn(|p| p as f32 + 100.0);
         let mut out = vec![0.0; 6];
         view.render(SHAPE, &[1, 2, 3, 4, 5, 6], &[table], &mut out);
@@ -140,15 +142,15 @@ mod tests {
     }
 
     #[test]
-    fn choices_have_these_literal_values() {
-        // Computed by a separate program from the documented rule.
+    fn views_have_fixed_values() {
+        // Expected values from a separate implementation of the documented rule.
         let views = [0, 1, 2].map(|i| Augment::CropFlip.view(0, 0, i));
         let expected = [(2, 2, false), (-4, -2, true), (2, -3, true)];
         assert_eq!(views, expected.map(|(dy, dx, flip)| CropFlip { dy, dx, flip }));
     }
 
     #[test]
-    fn choices_cover_their_range_evenly() {
+    fn views_are_uniformly_distributed() {
         for (augment, pad) in [(Augment::Shift, 1), (Augment::CropFlip, 4)] {
             let (n, mut flips) = (20_000u64, 0);
             let mut counts = vec![0u32; 81];

@@ -1,14 +1,15 @@
-//! CIFAR's binary version: records of one label byte (CIFAR-10) or two (CIFAR-100: coarse, then fine) and 3,072 pixels,
-//! red, green and blue planes one after the other.
+//! CIFAR's binary version. A record is one label byte (CIFAR-10) or two (CIFAR-100: coarse, then fine), followed by
+//! 3,072 pixels: the red, the green and the blue plane.
 
 use crate::{Cifar, DataError, ImageShape, Result, Split};
 use std::path::Path;
 
-/// Reads one file of the binary version; `cifar` says which of the two formats it is.
+/// Reads one file of the binary version, in the format of `cifar`.
 ///
 /// # Errors
-/// [`DataError::Io`], [`DataError::File`] if the length is not a whole number of records or zero, and
-/// [`DataError::Row`] if a label is out of range.
+/// - [`DataError::Io`] if the file cannot be read.
+/// - [`DataError::File`] if the file is empty, or its length is not a whole number of records.
+/// - [`DataError::Row`] if a label is out of range.
 pub fn read_binary(path: &Path, cifar: Cifar) -> Result<Split> {
     let bytes = std::fs::read(path).map_err(|e| DataError::io(path, e))?;
     let n_labels = match cifar {
@@ -20,7 +21,7 @@ pub fn read_binary(path: &Path, cifar: Cifar) -> Result<Split> {
         return Err(DataError::file(
             path,
             format!(
-                "{} bytes are not a whole number of {record}-byte records; the file is cut short or not of {}, download it again",
+                "{} bytes are not a whole number of {record}-byte records; the file is truncated or not from {}, download it again",
                 bytes.len(),
                 cifar.name()
             ),
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_labels_and_lengths_are_named() {
+    fn errors_name_invalid_labels_and_lengths() {
         let message = |bytes: &[u8], cifar| read(bytes, cifar).unwrap_err().to_string();
         assert!(
             message(&[record(&[9], 0), record(&[10], 0)].concat(), Cifar::Ten).contains("row 1")

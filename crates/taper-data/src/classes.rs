@@ -1,16 +1,16 @@
-//! The two CIFAR data sets and the names of their classes, in the order of the labels.
+//! CIFAR-10 and CIFAR-100: the names of their classes, in the order of the labels.
 
-/// Which of the two CIFAR data sets (A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009).
+/// CIFAR-10 or CIFAR-100 (A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cifar {
-    /// Ten classes.
+    /// CIFAR-10: ten classes.
     Ten,
-    /// A hundred classes, grouped into twenty superclasses.
+    /// CIFAR-100: a hundred classes, grouped into twenty superclasses.
     Hundred,
 }
 
 impl Cifar {
-    /// The name by which the data set is opened: `cifar10` or `cifar100`.
+    /// The name for [`Dataset::open`](crate::Dataset::open): `cifar10` or `cifar100`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ten => "cifar10",
@@ -42,7 +42,7 @@ impl Cifar {
         }
     }
 
-    /// Files of the training and test part in the repository.
+    /// The files of the training part and of the test part in the repository.
     pub(crate) fn hub_files(self) -> [&'static str; 2] {
         match self {
             Self::Ten => [
@@ -55,7 +55,7 @@ impl Cifar {
         }
     }
 
-    /// Checks a label and, where there is one, a coarse label.
+    /// Checks a label and an optional coarse label.
     pub(crate) fn check(self, label: i64, coarse: Option<i64>) -> Result<(), String> {
         let range = |what: &str, value: i64, n: usize| match usize::try_from(value) {
             Ok(v) if v < n => Ok(()),
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_checked_at_both_ends() {
+    fn labels_must_be_within_their_range() {
         assert!(Cifar::Ten.check(9, None).is_ok());
         assert!(Cifar::Ten.check(10, None).unwrap_err().contains("0 to 9"));
         assert!(Cifar::Ten.check(-1, None).is_err());
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_sorted_as_the_labels_are() {
+    fn class_names_are_sorted() {
         for names in
             [Cifar::Ten.class_names(), Cifar::Hundred.class_names(), Cifar::Hundred.coarse_names()]
         {

@@ -1,4 +1,4 @@
-//! [`Dataset`]: a name or a folder becomes training and test images.
+//! [`Dataset`]: training and test images, opened by name or from a folder.
 
 use crate::folder::{Layout, nothing, recognise};
 use crate::hub::{MAIN, split_revision};
@@ -12,40 +12,42 @@ use sha2::{Digest, Sha256};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-/// The names that [`Dataset::open`] knows.
+/// The names of data sets for [`Dataset::open`].
 pub const DATASETS: [&str; 3] = ["digits", "cifar10", "cifar100"];
 
 /// A data set in memory.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// `digits`, `cifar10` or `cifar100`, also if it was read from a folder; the name of the folder for an image folder.
+    /// `digits`, `cifar10` or `cifar100`, also if the data set was read from a folder; the name of the folder for an image
+    /// folder.
     pub name: String,
     /// Names of the classes; a label is an index into them.
     pub classes: Vec<String>,
-    /// The images to train on.
+    /// Training images.
     pub train: Arc<Split>,
-    /// The images to measure on.
+    /// Test images.
     pub test: Arc<Split>,
-    /// What `auto` stands for: [`Normalisation::DIGITS`] for the digits, [`Normalisation::FEATHER`] for both CIFARs,
+    /// The default normalisation: [`Normalisation::DIGITS`] for the digits, [`Normalisation::FEATHER`] for both CIFARs,
     /// [`Normalisation::IMAGENET`] for image folders. Its scale is the largest pixel value.
     pub normalisation: Normalisation,
-    /// The first 16 hexadecimal digits of the SHA-256 over shapes, counts, pixels and labels of both parts, in order:
-    /// equal if and only if training sees the same data.
+    /// The first 16 hexadecimal digits of the SHA-256 over shapes, counts, pixels and labels of both parts, in order.
+    /// Data sets with equal content have equal fingerprints.
     pub fingerprint: String,
-    /// Where it was read from.
+    /// The source of the data.
     pub origin: Origin,
 }
 
-/// How to open a data set. The default reads all of it, silently, with the hub of the environment.
+/// Options for opening a data set. The default reads all images, reports no progress, and configures the hub from the
+/// environment.
 #[derive(Clone, Default)]
 pub struct OpenOptions<'a> {
-    /// Told about fetching.
+    /// Receives the progress of downloads.
     pub progress: Option<&'a dyn FetchProgress>,
-    /// Keep only the first so many images of the training part, and of the test part.
+    /// Maximum number of images; the first ones of the training part and of the test part are kept.
     pub limit: Option<usize>,
-    /// Size to which the images of an image folder are resized and cropped; other data sets have a size of their own.
+    /// Size to which the images of an image folder are resized and cropped. Other data sets have a fixed size.
     pub shape: Option<ImageShape>,
-    /// The hub and its cache; [`HubOptions::from_env`] if absent.
+    /// The hub and its cache; `None` uses [`HubOptions::from_env`].
     pub hub: Option<HubOptions>,
 }
 
@@ -56,25 +58,26 @@ impl OpenOptions<'_> {
 }
 
 impl Dataset {
-    /// Opens `digits`, `cifar10` or `cifar100` (fetched from the hub if not cached), or a folder: one that holds
-    /// CIFAR's parquet or binary files, or whose only sub-folder with data does.
+    /// Opens a data set: `digits`, `cifar10`, `cifar100`, or a folder.
     ///
-    /// Otherwise an image folder: PNG and JPEG files of any size in `train/CLASS` and `test/CLASS` (or `val/CLASS`), or in `CLASS`,
-    /// where every fifth image of a class is for testing. The images are fitted to [`OpenOptions::shape`], see
-    /// [`Picture::fit`](crate::Picture::fit), and kept in memory.
+    /// - `cifar10` and `cifar100` are fetched from the hub if they are not cached. `cifar10@REVISION` selects a branch,
+    ///   a tag or a commit. The default is the branch `main`; if it is cached, at the cached commit. Both parts are
+    ///   from the same commit.
+    /// - A folder contains CIFAR's parquet or binary files, or exactly one subfolder with them.
+    /// - Any other folder is an image folder: PNG and JPEG files of any size in `train/CLASS` and `test/CLASS` (or
+    ///   `val/CLASS`), or in `CLASS`, where every fifth image of a class is a test image. The images are resized and
+    ///   cropped to [`OpenOptions::shape`], see [`Picture::fit`](crate::Picture::fit), and kept in memory.
     ///
-    /// `cifar10@REVISION` is a branch, a tag or a commit of the hub's repository; without one it is the branch `main`, at
-    /// the commit that the cache has, if it has one. Both parts are of one commit.
-    ///
-    /// Known names win over folders of that name; write `./cifar10` for such a folder.
+    /// A known name never means a folder; for a folder with such a name, write `./cifar10`.
     ///
     /// # Errors
-    /// [`DataError::Unknown`] for a name that is neither; otherwise what reading or fetching may return.
+    /// [`DataError::Unknown`] if the argument is neither a known name nor a folder; otherwise the errors of reading or
+    /// fetching.
     pub fn open(name_or_dir: &str, options: &OpenOptions<'_>) -> Result<Self> {
         let limit = match options.limit {
             Some(0) => {
                 return Err(DataError::Invalid(
-                    "a limit of 0 images leaves nothing; it must be at least 1".into(),
+                    "the limit is 0 images; it must be at least 1".into(),
                 ));
             }
             limit => limit.unwrap_or(usize::MAX),
@@ -86,7 +89,7 @@ impl Dataset {
         }
     }
 
-    /// Shape of the images of a data set known by name, without opening it; `None` for a folder.
+    /// Shape of the images of a named data set, without opening it; `None` for a folder.
     pub fn shape_of(name: &str) -> Option<ImageShape> {
         match Named::parse(name).ok()?? {
             Named::Digits => Some(ImageShape::DIGITS),
@@ -94,7 +97,7 @@ impl Dataset {
         }
     }
 
-    /// Whether `name` is an image folder, whose images are resized to the shape that a network takes.
+    /// Returns whether `name` is an image folder. Its images are resized to the input of a network.
     pub fn is_image_folder(name: &str) -> bool {
         let dir = Path::new(name);
         matches!(Named::parse(name), Ok(None))
@@ -102,7 +105,7 @@ impl Dataset {
             && matches!(ImageFolder::find(dir), Ok(Some(_)))
     }
 
-    /// Names of the classes of a data set known by name, without opening it; `None` for a folder.
+    /// Names of the classes of a named data set, without opening it; `None` for a folder.
     pub fn classes_of(name: &str) -> Option<Vec<String>> {
         match Named::parse(name).ok()?? {
             Named::Digits => Some(digits::class_names()),
@@ -112,10 +115,10 @@ impl Dataset {
         }
     }
 
-    /// Makes sure that a data set is on this machine and returns its files: none for `digits`, which is embedded.
+    /// Downloads a data set if it is not cached, and returns its files. `digits` is embedded and has no files.
     ///
     /// # Errors
-    /// [`DataError::Unknown`] for other names; otherwise what [`fetch_file`] may return.
+    /// [`DataError::Unknown`] for an unknown name; otherwise the errors of [`fetch_file`].
     pub fn fetch(name: &str, options: &OpenOptions<'_>) -> Result<Vec<Fetched>> {
         match Named::parse(name)? {
             Some(Named::Digits) => Ok(Vec::new()),
@@ -158,14 +161,15 @@ impl Dataset {
         let dir = Path::new(name);
         if !dir.is_dir() {
             if dir.exists() {
-                return Err(DataError::file(dir, "is a file; give the folder that holds it"));
+                return Err(DataError::file(dir, "is a file; give the folder that contains it"));
             }
             if name.contains(['/', '\\', '.']) {
-                return Err(DataError::file(dir, "there is no such folder"));
+                return Err(DataError::file(dir, "there is no such folder; check the path"));
             }
             return Err(unknown(name));
         }
-        // Links stay, as they may lead elsewhere tomorrow; but a folder that `..` leaves may be gone by then.
+        // Links are kept, because their target may change. A path with `..` is resolved: the folder before the `..` may
+        // be deleted later.
         let path = match dir.components().any(|part| part == Component::ParentDir) {
             true => std::fs::canonicalize(dir),
             false => std::path::absolute(dir),
@@ -229,22 +233,22 @@ impl Dataset {
     }
 }
 
-/// A data set known by name.
+/// A data set with a known name.
 enum Named<'a> {
     Digits,
-    /// One of the hub, at a revision.
+    /// A data set of the hub, at a revision.
     Cifar(Cifar, &'a str),
 }
 
 impl<'a> Named<'a> {
-    /// `None` if it is no name that is known.
+    /// `None` if the name is unknown.
     fn parse(text: &'a str) -> Result<Option<Self>> {
         let (name, revision) = split_revision(text);
         let cifar = |cifar| Ok(Some(Self::Cifar(cifar, revision.unwrap_or(MAIN))));
         match (name, revision) {
             ("digits", None) => Ok(Some(Self::Digits)),
             ("digits", Some(_)) => Err(DataError::Invalid(format!(
-                "`{text}` names a revision, but the digits are part of this program and have none; say `digits`"
+                "`{text}` names a revision, but the digits are embedded and have none; use `digits`"
             ))),
             ("cifar10", _) => cifar(Cifar::Ten),
             ("cifar100", _) => cifar(Cifar::Hundred),
@@ -267,7 +271,7 @@ fn fetch_cifar(cifar: Cifar, revision: &str, options: &OpenOptions<'_>) -> Resul
     Ok([train, test])
 }
 
-/// Reads the shards of one part, which must all be of one data set.
+/// Reads the shards of one part. All of them must be from the same data set.
 fn read_shards(paths: &[PathBuf], expected: Option<Cifar>, limit: usize) -> Result<(Cifar, Split)> {
     let mut kind = expected;
     let split = join(paths, limit, |path, left| {
@@ -277,7 +281,7 @@ fn read_shards(paths: &[PathBuf], expected: Option<Cifar>, limit: usize) -> Resu
             k => Err(DataError::file(
                 path,
                 format!(
-                    "has the columns of {}, but {} was expected; keep one data set in a folder",
+                    "has the columns of {}, but {} was expected; keep only one data set in a folder",
                     cifar.name(),
                     k.name()
                 ),
@@ -288,7 +292,7 @@ fn read_shards(paths: &[PathBuf], expected: Option<Cifar>, limit: usize) -> Resu
     Ok((kind, split))
 }
 
-/// Reads files one after the other until there are `limit` images, and joins them.
+/// Reads files in order until there are `limit` images, and concatenates them.
 fn join(
     paths: &[PathBuf],
     limit: usize,
@@ -339,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_digits_are_the_same_everywhere() {
+    fn the_digits_have_a_fixed_fingerprint() {
         let data = Dataset::open("digits", &OpenOptions::default()).unwrap();
         assert_eq!((data.name.as_str(), data.classes.len()), ("digits", 10));
         assert_eq!((data.train.len(), data.test.len()), (1442, 355));
@@ -348,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn names_know_their_classes() {
+    fn classes_are_known_by_name() {
         assert_eq!(Dataset::classes_of("digits").unwrap().len(), 10);
         assert_eq!(Dataset::classes_of("cifar10@main").unwrap()[3], "cat");
         assert_eq!(Dataset::classes_of("cifar100").unwrap().len(), 100);
@@ -374,8 +378,8 @@ mod tests {
         let text = message("cifer100");
         assert!(text.contains("did you mean `cifar100`") && text.contains("`digits`"), "{text}");
         assert!(!message("imagenet").contains("did you mean"));
-        assert!(message("digits@main").contains("have none; say `digits`"));
-        assert!(message("cifar10@../x").contains("no name of a revision"));
+        assert!(message("digits@main").contains("have none; use `digits`"));
+        assert!(message("cifar10@../x").contains("not a valid revision"));
         assert!(message("no/such/folder").contains("no such folder"));
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(message(file.path().to_str().unwrap()).contains("is a file"));

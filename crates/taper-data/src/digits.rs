@@ -1,19 +1,19 @@
-//! The embedded data set: 1,797 handwritten digits of 8 by 8 pixels, from the test part of *Optical Recognition of
+//! The embedded data set: 1,797 handwritten digits of 8 × 8 pixels, from the test part of *Optical Recognition of
 //! Handwritten Digits*, E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998, CC BY 4.0,
 //! <https://doi.org/10.24432/C50P49>.
 
 use crate::{ImageShape, Result, Split};
 
-/// Records of a label byte (0 to 9) and 64 pixels (0 to 16), in the order of the original file.
+/// Records in the order of the original file: a label byte (0 to 9), then 64 pixels (0 to 16).
 const RECORDS: &[u8] = include_bytes!("../assets/digits.bin");
 
 const RECORD: usize = 1 + 64;
 
-/// Every how many images of a class one goes to the test part.
+/// One of this many images of each class goes to the test part.
 const TEST_EVERY: usize = 5;
 
-/// Training and test part. Of each class, in file order, images 4, 9, 14, ... (counted from 0) are the test part: 20 %
-/// of every class, 1,442 and 355 images in all.
+/// The training part (1,442 images) and the test part (355 images). In the order of the file, images 4, 9, 14, ... of
+/// each class (counted from 0) are test images: 20 % of every class.
 pub(crate) fn splits() -> Result<[Split; 2]> {
     let mut seen = [0usize; 256];
     let mut parts = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn the_asset_is_whole() {
+    fn the_asset_is_complete() {
         assert_eq!(RECORDS.len(), 1797 * RECORD);
         let [train, test] = splits().unwrap();
         assert!(train.images().iter().chain(test.images()).all(|&p| p <= 16));

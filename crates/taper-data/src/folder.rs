@@ -1,4 +1,4 @@
-//! Recognising what a folder holds from the names of its files.
+//! Recognises the data set in a folder from the names of its files.
 
 use crate::{Cifar, DataError, Result};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ const EXPECTED: &str = "expected parquet files named like train-00000-of-00001.p
      test-00000-of-00001.parquet, or CIFAR's binary files (data_batch_1.bin to data_batch_5.bin and test_batch.bin, or \
      train.bin and test.bin), or a folder of PNG and JPEG images for each class, in folders train and test or without";
 
-/// Looks at `dir` and, if it holds no data itself, at the folders in it.
+/// Recognises the files of CIFAR in `dir`, or, if there are none, in the folders of `dir`; `None` if there are none either.
 pub(crate) fn recognise(dir: &Path) -> Result<Option<Layout>> {
     let (files, folders) = list(dir)?;
     if let Some(layout) = layout(dir, &files)? {
@@ -24,7 +24,7 @@ pub(crate) fn recognise(dir: &Path) -> Result<Option<Layout>> {
     }
     let mut found = Vec::new();
     for folder in folders {
-        // A folder that cannot be listed cannot be meant.
+        // Folders that cannot be listed are ignored.
         if let Ok((files, _)) = list(&folder)
             && let Some(layout) = layout(&folder, &files)?
         {
@@ -39,7 +39,7 @@ pub(crate) fn recognise(dir: &Path) -> Result<Option<Layout>> {
                 found.iter().map(|(folder, _)| folder.display().to_string()).collect();
             Err(DataError::file(
                 dir,
-                format!("several data sets are in here; name one of {}", names.join(", ")),
+                format!("there are several data sets; give the path of one: {}", names.join(", ")),
             ))
         }
     }
@@ -47,17 +47,17 @@ pub(crate) fn recognise(dir: &Path) -> Result<Option<Layout>> {
 
 /// The error of a folder without data.
 pub(crate) fn nothing(dir: &Path) -> DataError {
-    DataError::file(dir, format!("no data found here or one folder below; {EXPECTED}"))
+    DataError::file(dir, format!("no data in this folder or its subfolders; {EXPECTED}"))
 }
 
-/// Names of the files in a folder and paths of the folders in it, both sorted. Links count as what they lead to; a pipe
-/// or a device, which could have no end, does not count.
+/// Names of the files in a folder and paths of the folders in it, both sorted. Links count as their targets. Pipes and
+/// devices are left out, because reading them may never end.
 pub(crate) fn list(dir: &Path) -> Result<(Vec<String>, Vec<PathBuf>)> {
     let (mut files, mut folders) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(dir).map_err(|e| DataError::io(dir, e))? {
         let entry = entry.map_err(|e| DataError::io(dir, e))?;
         let path = entry.path();
-        // A link that leads nowhere is listed, and named when it is read.
+        // A broken link is listed; reading it results in an error with its name.
         let meta = std::fs::metadata(&path).ok();
         if meta.as_ref().is_some_and(|meta| meta.is_dir()) {
             folders.push(path);
@@ -111,20 +111,20 @@ fn shards(dir: &Path, files: &[String], part: &str) -> Result<Vec<PathBuf>> {
     match numbered.first() {
         None if files.contains(&whole) => Ok(vec![dir.join(whole)]),
         None => {
-            problem(format!("there are parquet files, but none of the {part} part; {EXPECTED}"))
+            problem(format!("there are parquet files, but none for the {part} part; {EXPECTED}"))
         }
         Some((_, _, file)) if files.contains(&whole) => {
-            problem(format!("{whole} and {file} are both here; keep one of the two"))
+            problem(format!("{whole} and {file} are both in the folder; keep only one"))
         }
         Some(&(_, n, _)) => {
             if let Some((_, other, file)) = numbered.iter().find(|s| s.1 != n) {
                 return problem(format!(
-                    "{file} is one of {other} shards, others are of {n}; keep one set only"
+                    "{file} is one of {other} shards, but other files are of {n}; keep only one set"
                 ));
             }
             if let Some(w) = numbered.windows(2).find(|w| w[0].0 == w[1].0) {
                 return problem(format!(
-                    "{} and {} are the same shard; keep one only",
+                    "{} and {} are the same shard; keep only one",
                     w[0].2, w[1].2
                 ));
             }
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn incomplete_or_contradicting_shards_are_named() {
+    fn errors_name_missing_and_duplicate_shards() {
         let test = "test-00000-of-00001.parquet";
         let missing = |name: &str| format!("{name}.parquet is missing");
         assert!(
@@ -221,10 +221,10 @@ mod tests {
         let twice =
             complaint(&[test, "train-00000-of-00001-a.parquet", "train-00000-of-00001-b.parquet"]);
         assert!(twice.contains("same shard"), "{twice}");
-        assert!(complaint(&["train-00000-of-00001.parquet"]).contains("none of the test part"));
+        assert!(complaint(&["train-00000-of-00001.parquet"]).contains("none for the test part"));
         let both = complaint(&[test, "train.parquet", "train-00000-of-00001.parquet"]);
         assert!(both.contains("train.parquet and train-00000-of-00001.parquet are both"), "{both}");
-        // A file that claims a huge number of shards must not be believed into a long loop or allocation.
+        // A huge number of shards in a name must not cause a long loop or a large allocation.
         assert!(
             complaint(&[test, "train-0-of-18446744073709551615.parquet"]).contains("is missing")
         );
@@ -268,7 +268,7 @@ mod tests {
             recognise(dir.path()),
             Ok(Some(Layout::Binary { cifar: Cifar::Hundred, .. }))
         ));
-        // A name that is neither a file nor a folder is not data.
+        // A socket is neither a file nor a folder, and is ignored.
         let _socket = UnixListener::bind(dir.path().join("train.parquet")).unwrap();
         assert!(matches!(
             recognise(dir.path()),
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_too_much_are_explained() {
+    fn no_data_set_and_several_data_sets_are_errors() {
         assert!(complaint(&["a.txt"]).contains("expected parquet files"));
         let both = complaint(&["a/train.bin", "a/test.bin", "b/train.parquet", "b/test.parquet"]);
         assert!(both.contains("several data sets") && both.contains("/b"), "{both}");

@@ -1,4 +1,4 @@
-//! A validation part: training images that are held out for choices.
+//! Held-out training images, for validation.
 
 use crate::order::VALIDATION;
 use crate::{DataError, Result, Split};
@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use taper_core::rng::Rng;
 
 impl Split {
-    /// Holds out `n` images: gives the others, and those held out, both in the order of the split.
+    /// Splits off `n` images for validation. Returns the remaining images and the held-out images, both in the order of
+    /// the split.
     ///
-    /// The part is stratified: of each class as large a share as of all images, up to rounding. Which images of a class
-    /// are held out is drawn from a key of the class alone. So the part depends on the data and on `n`: runs of all seeds
-    /// are compared on the same images, and a larger part holds every smaller one.
+    /// The held-out part is stratified: it has the same fraction of each class, up to rounding. Its images are chosen
+    /// at random with a key of the class. So they depend only on the data and on `n`, not on a seed: all runs use the
+    /// same validation images, and a larger part contains every smaller one.
     ///
     /// ```
     /// # use taper_data::{Dataset, OpenOptions};
@@ -21,11 +22,11 @@ impl Split {
     /// ```
     ///
     /// # Errors
-    /// [`DataError::Invalid`] if `n` is 0 or leaves no image.
+    /// [`DataError::Invalid`] if `n` is 0, or no image would remain.
     pub fn hold_out(&self, n: usize) -> Result<(Self, Self)> {
         if n == 0 || n >= self.len() {
             return Err(DataError::Invalid(format!(
-                "{n} of {} training images are to be held out; it must be at least 1, and leave at least 1",
+                "cannot hold out {n} of {} training images; hold out at least 1 and keep at least 1",
                 self.len()
             )));
         }
@@ -33,7 +34,8 @@ impl Split {
         for (index, &label) in self.labels().iter().enumerate() {
             classes.entry(label).or_default().push(index);
         }
-        // The r-th image drawn of a class has the place (r + ½) / size among all images; the first n are held out.
+        // The r-th image in the random order of a class has the position (r + ½) / (size of the class). The n images
+        // with the lowest positions are held out.
         let mut order = Vec::with_capacity(self.len());
         for (&label, images) in &classes {
             let drawn = Rng::for_key([label.into(), VALIDATION]).permutation(images.len());
@@ -85,12 +87,12 @@ mod tests {
         }
         seen.sort_unstable();
         assert_eq!(seen, (0..60).collect::<Vec<_>>());
-        // Not the first of each class, as a file may be sorted by something else.
+        // Not simply the first images of each class, because the file may be sorted by another property.
         assert!(validation.images().chunks(2).any(|image| image[0] > 30));
     }
 
     #[test]
-    fn a_larger_part_holds_a_smaller_one_and_the_data_decide_alone() {
+    fn a_larger_part_contains_a_smaller_one_and_the_choice_is_reproducible() {
         let [digits, _] = digits::splits().unwrap();
         let part = |n| digits.hold_out(n).unwrap().1;
         assert_eq!(part(100), part(100));
@@ -100,13 +102,13 @@ mod tests {
             let large: Vec<&[u8]> = large.images().chunks(64).collect();
             assert!(small.images().chunks(64).all(|image| large.contains(&image)));
         }
-        // As equal as ten classes of unequal size can be.
+        // The ten classes have slightly different sizes.
         let counts = counts(&part(144), 10);
         assert!(counts.iter().all(|n| (13..=16).contains(n)), "{counts:?}");
     }
 
     #[test]
-    fn nothing_and_everything_are_refused() {
+    fn holding_out_no_image_or_all_images_is_an_error() {
         let whole = split(&[0, 1, 0]);
         for n in [0, 3, usize::MAX] {
             let error = whole.hold_out(n).unwrap_err().to_string();

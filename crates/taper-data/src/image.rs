@@ -1,27 +1,27 @@
-//! Decoding one PNG, without trusting it.
+//! Decoding of untrusted PNGs.
 
 use crate::{DataError, ImageShape, Result};
 use png::{BitDepth, ColorType, Decoder, Limits, Reader, Transformations};
 use std::io::Cursor;
 
-/// Deflate cannot expand further than this, so a header that claims more pixels than this many times the file's
-/// bytes is a lie, and nothing is allocated for it.
+/// The largest compression ratio of deflate. A header that claims more pixel bytes than this ratio times the size of
+/// the file is invalid, and nothing is allocated for it.
 const LARGEST_RATIO: u128 = 1032;
 
-/// An RGB image of 8 bits a channel.
+/// An RGB image with 8 bits per channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Always three channels.
+    /// Its shape; always three channels.
     pub shape: ImageShape,
     /// `[3, height, width]`, row-major.
     pub pixels: Vec<u8>,
 }
 
-/// Decodes a PNG of colour type RGB with 8 bits a channel to planes of red, green and blue.
+/// Decodes a PNG of colour type RGB with 8 bits per channel into planes of red, green and blue.
 ///
 /// # Errors
-/// [`DataError::Image`] for anything else: broken or truncated files, other colour types or depths (they are not
-/// converted), or a header that claims more pixels than the bytes can hold.
+/// [`DataError::Image`] for broken or truncated files, other colour types or depths (they are not converted), or a
+/// header that claims more pixels than the file can contain.
 pub fn decode_png(bytes: &[u8]) -> Result<Image> {
     let (shape, interleaved) = decode(bytes, None).map_err(DataError::Image)?;
     let mut pixels = vec![0; shape.len()];
@@ -29,7 +29,7 @@ pub fn decode_png(bytes: &[u8]) -> Result<Image> {
     Ok(Image { shape, pixels })
 }
 
-/// Decodes a PNG of exactly the given size into `target`, `[3, height, width]`.
+/// Decodes a PNG with exactly the given size into `target`, `[3, height, width]`.
 pub(crate) fn decode_into(
     bytes: &[u8],
     shape: ImageShape,
@@ -60,12 +60,12 @@ fn decode(bytes: &[u8], expected: Option<ImageShape>) -> Result<(ImageShape, Vec
     Ok((shape, png_frame(reader, bytes)?))
 }
 
-/// A reader of a PNG that has read its header.
+/// A PNG reader that has read the header.
 pub(crate) fn png_reader(
     bytes: &[u8],
     transformations: Transformations,
 ) -> Result<Reader<Cursor<&[u8]>>, String> {
-    // The limit covers the decoder's own buffers, a few lines of the image and chunks of text that are skipped anyway.
+    // The limit is for the buffers of the decoder: a few image rows, and text chunks, which are skipped anyway.
     let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: 1 << 20 });
     decoder.set_transformations(transformations);
     decoder.set_ignore_text_chunk(true);
@@ -80,7 +80,7 @@ pub(crate) fn png_frame(
 ) -> Result<Vec<u8>, String> {
     let info = reader.info();
     let (width, height) = (info.width, info.height);
-    // As they are in the file, before any transformation.
+    // The bits per pixel in the file, before any transformation.
     let n_bits = u128::from(width) * u128::from(height) * info.bits_per_pixel() as u128;
     let needed = reader
         .output_buffer_size()
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn other_colours_and_depths_are_named_and_refused() {
+    fn other_colour_types_and_depths_are_errors() {
         for (color, depth, bytes, word) in [
             (ColorType::Grayscale, BitDepth::Eight, 4, "Grayscale"),
             (ColorType::GrayscaleAlpha, BitDepth::Eight, 8, "GrayscaleAlpha"),
@@ -154,24 +154,25 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_and_every_flipped_byte_is_survived() {
+    fn truncated_and_corrupted_images_never_panic() {
         let pixels: Vec<u8> = (0..300u32).map(|i| (i * i % 251) as u8).collect();
         let png = encode(ColorType::Rgb, BitDepth::Eight, 10, 10, &pixels);
         let whole = decode_png(&png).unwrap();
         for n in 0..png.len() {
-            // The last 12 bytes are the end marker, and the 4 before it a checksum: the pixels may be whole without.
+            // The last 12 bytes are the end marker, the 4 before them a checksum: without them, the pixels may be
+            // complete.
             let cut = decode_png(&png[..n]);
             assert!(cut.is_err() || n + 16 >= png.len(), "{n} of {}", png.len());
             let mut bad = png.clone();
             bad[n] ^= 0x55;
             if let Ok(image) = decode_png(&bad) {
-                assert_eq!(image, whole, "byte {n} changed the pixels unnoticed");
+                assert_eq!(image, whole, "byte {n} changed the pixels without an error");
             }
         }
     }
 
     #[test]
-    fn a_header_that_claims_a_huge_image_is_refused_without_allocating_it() {
+    fn a_header_that_claims_a_huge_image_is_an_error() {
         let mut png = encode(ColorType::Rgb, BitDepth::Eight, 2, 1, &[0; 6]);
         png[16..20].copy_from_slice(&60_000u32.to_be_bytes());
         png[20..24].copy_from_slice(&60_000u32.to_be_bytes());

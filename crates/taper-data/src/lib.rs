@@ -1,5 +1,5 @@
-//! Image data sets, augmentation and a seeded loader. Knows no networks and no tensors: pixels come as `u8`, batches
-//! go as `f32` in `[n, channels, height, width]`.
+//! Image data sets, augmentation and a seeded loader. The crate does not depend on a tensor library: pixels are stored
+//! as `u8`, and batches are `f32` values in `[n, channels, height, width]`.
 //!
 //! ```
 //! use taper_data::{Augment, Dataset, Loader, LoaderConfig, OpenOptions};
@@ -15,15 +15,15 @@
 //! # Ok::<(), taper_data::DataError>(())
 //! ```
 //!
-//! | [`Dataset::open`] of | gives |
+//! | argument of [`Dataset::open`] | data set |
 //! | --- | --- |
-//! | `digits` | 1,797 embedded images of 8 x 8, a fixed stratified split |
-//! | `cifar10`, `cifar100` | parquet from the hub's cache, fetched once and verified; `cifar10@REVISION` for a branch, tag or commit |
-//! | a folder | the same parquet files, CIFAR's binary version, or a folder of PNG and JPEG images for each class |
+//! | `digits` | 1,797 embedded images of 8 × 8 pixels, with a fixed stratified split |
+//! | `cifar10`, `cifar100` | parquet files from the Hugging Face hub, downloaded once, verified and cached; `cifar10@REVISION` selects a branch, tag or commit |
+//! | path of a folder | the same parquet files, CIFAR's binary version, or a folder of PNG and JPEG images per class |
 //!
-//! Everything random is a function of `(seed, epoch, index of the image)`: see [`taper_core::rng`]. Which images
-//! [`Split::hold_out`] gives for validation depends on the data alone. Files are not trusted:
-//! whatever is in them, the answer is data or a [`DataError`] that says which file, which row and what to do.
+//! All random choices depend only on `(seed, epoch, index of the image)`; see [`taper_core::rng`]. The validation
+//! images of [`Split::hold_out`] depend only on the data. Files are not trusted: an invalid file is a [`DataError`]
+//! that names the file, the row and the remedy.
 //!
 //! # Credit
 //!
@@ -33,7 +33,10 @@
 //! Features from Tiny Images*, 2009; they are fetched, not included.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits"))]
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "test inputs need not be bit-identical")
+)]
 
 mod augment;
 mod binary;
@@ -71,7 +74,7 @@ pub use picture::Picture;
 pub use progress::{FetchProgress, Silent};
 pub use split::{ImageShape, Split};
 
-/// Lower-case hexadecimal digits.
+/// The bytes as lower-case hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -1,4 +1,4 @@
-//! Batches for training and evaluation, prepared one step ahead.
+//! The loader: batches for training and evaluation, prepared in a background thread.
 
 use crate::order::shuffled;
 use crate::{Augment, DataError, ImageShape, Normalisation, Result, Split};
@@ -8,25 +8,25 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-/// How a [`Loader`] makes batches.
+/// Configuration of a [`Loader`].
 #[derive(Debug, Clone)]
 pub struct LoaderConfig {
     /// Images in a batch, at least 1; the last batch of an epoch may have fewer.
     pub batch_size: usize,
-    /// What is done at random to each image.
+    /// Random augmentation of each image.
     pub augment: Augment,
-    /// From pixels to numbers; as many channels as the images.
+    /// Normalisation of pixels. It must have as many channels as the images.
     pub normalisation: Normalisation,
-    /// Decides order and augmentation, together with the epoch.
+    /// Seed of order and augmentation.
     pub seed: u64,
-    /// Visit the images in an order of the epoch's own, instead of the file's.
+    /// Whether each epoch has its own random order; otherwise, images keep the order of the file.
     pub shuffle: bool,
-    /// Leave out a last batch that is not full. The reference keeps it.
+    /// Whether an incomplete last batch is left out. Feather's reference implementation keeps it.
     pub drop_last: bool,
 }
 
 impl LoaderConfig {
-    /// For training: shuffled, and the last batch kept.
+    /// For training: shuffled; the last batch is kept.
     pub fn train(
         batch_size: usize,
         augment: Augment,
@@ -36,7 +36,7 @@ impl LoaderConfig {
         Self { batch_size, augment, normalisation, seed, shuffle: true, drop_last: false }
     }
 
-    /// For evaluation: every image once, in the file's order, as it is.
+    /// For evaluation: every image once, in the order of the file, without augmentation.
     pub fn evaluation(batch_size: usize, normalisation: Normalisation) -> Self {
         Self {
             batch_size,
@@ -49,7 +49,7 @@ impl LoaderConfig {
     }
 }
 
-/// Images ready for a network, and their labels.
+/// Normalised images and their labels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// `[n, channels, height, width]`, row-major, normalised.
@@ -66,15 +66,15 @@ impl Batch {
         self.labels.len()
     }
 
-    /// Whether there is no image; so only in a part of a batch.
+    /// Whether there is no image. Only a [`part`](Self::part) of a batch can be empty.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// Some of its images.
+    /// The images in a range.
     ///
     /// # Panics
-    /// If the range does not lie within the batch.
+    /// If the range is not within the batch.
     #[must_use]
     pub fn part(&self, images: Range<usize>) -> Self {
         let (len, labels) = (self.shape.len(), self.labels[images.clone()].to_vec());
@@ -88,8 +88,8 @@ impl Batch {
     }
 }
 
-/// Makes the batches of any epoch. What is in a batch is a function of split, configuration, epoch and the batch's
-/// number alone; the number of threads changes nothing.
+/// Creates the batches of any epoch. The content of a batch depends only on the split, the configuration, the epoch and
+/// the number of the batch, not on the number of threads.
 ///
 /// ```
 /// use taper_data::{Augment, Dataset, Loader, LoaderConfig, OpenOptions};
@@ -128,14 +128,14 @@ impl Loader {
         let (have, want) = (config.normalisation.channels(), split.shape().channels);
         if have != want {
             return Err(DataError::Invalid(format!(
-                "the normalisation is for {have} channels, but the images have {want}; choose the data set's own"
+                "the normalisation has {have} channels, but the images have {want}; use the normalisation of the data set"
             )));
         }
         let tables = config.normalisation.tables();
         Ok(Self { maker: Arc::new(Maker { split, config, tables }) })
     }
 
-    /// Number of batches in every epoch.
+    /// Number of batches in an epoch.
     pub fn batches_per_epoch(&self) -> usize {
         let (n, size) = (self.n_images(), self.maker.config.batch_size);
         if self.maker.config.drop_last { n / size } else { n.div_ceil(size) }
@@ -156,9 +156,9 @@ impl Loader {
         self.maker.split.shape()
     }
 
-    /// The first images of each class in the order of an epoch, as that epoch has them: `per_class` of each, or all of a class
-    /// that has fewer. The epoch itself stays as it is. Batches are as large as those of the epoch, or of at most `size` images
-    /// where that is less.
+    /// The first `per_class` images of each class in the order of an epoch, with the augmentation of that epoch. A
+    /// class with fewer images contributes all of them. The epoch itself does not change. A batch has at most `size`
+    /// images, and at most the batch size of the loader.
     ///
     /// ```
     /// use taper_data::{Augment, Dataset, Loader, LoaderConfig, OpenOptions};
@@ -182,19 +182,18 @@ impl Loader {
         Selection { maker: Arc::clone(&self.maker), epoch, order, size }
     }
 
-    /// The batches of an epoch, counted from 0.
+    /// The batches of an epoch. Epochs count from 0.
     pub fn epoch(&self, epoch: u64) -> Epoch {
         self.epoch_from(epoch, 0)
     }
 
-    /// The batches of an epoch from number `first_batch` on: what [`Self::epoch`] gives after so many. None if there
-    /// are no more than that.
+    /// The batches of an epoch from number `first_batch` on. Empty if the epoch has no more batches.
     pub fn epoch_from(&self, epoch: u64, first_batch: usize) -> Epoch {
         self.parts_from(epoch, first_batch, |_, n| 0..n)
     }
 
-    /// The same, but of each batch only the images in the range that `part` gives for the batch's number and its number of
-    /// images. Other images are not prepared.
+    /// As [`epoch_from`](Self::epoch_from), but only a part of each batch. `part` receives the number of the batch and
+    /// its number of images, and returns the range of images. Other images are not prepared.
     ///
     /// ```
     /// use taper_data::{Augment, Dataset, Loader, LoaderConfig, OpenOptions};
@@ -209,7 +208,7 @@ impl Loader {
     /// ```
     ///
     /// # Panics
-    /// If a range does not lie within the batch.
+    /// If a range is not within the batch.
     pub fn parts_from(
         &self,
         epoch: u64,
@@ -223,7 +222,7 @@ impl Loader {
         let work = move || {
             let order = maker.order(epoch);
             for b in batches {
-                // The receiver is gone when the iterator was dropped: nobody wants the rest.
+                // Sending fails after the iterator was dropped: the rest is not needed.
                 if sender.send(maker.batch(&order, epoch, b, &of_batch)).is_err() {
                     break;
                 }
@@ -231,7 +230,7 @@ impl Loader {
         };
         let source = match Builder::new().name("taper-loader".into()).spawn(work) {
             Ok(thread) => Source::Thread { receiver: Some(receiver), thread: Some(thread) },
-            // A system that has no thread left gets the same batches, only not ahead of time.
+            // If no thread can be created, the batches are prepared when they are needed.
             Err(_) => Source::Here {
                 order: self.maker.order(epoch),
                 maker: Arc::clone(&self.maker),
@@ -243,7 +242,7 @@ impl Loader {
     }
 }
 
-/// Which images of a batch are wanted, by its number and how many it has.
+/// The wanted range of images in a batch, from the number of the batch and its number of images.
 type Part = Arc<dyn Fn(usize, usize) -> Range<usize> + Send + Sync>;
 
 impl Maker {
@@ -254,7 +253,7 @@ impl Maker {
         }
     }
 
-    /// Where a batch lies among so many images.
+    /// The range of a batch among `n` images.
     fn range(&self, number: usize, n: usize) -> Range<usize> {
         let size = self.config.batch_size;
         let start = number.saturating_mul(size).min(n);
@@ -266,12 +265,13 @@ impl Maker {
         self.images(&chosen[part(number, chosen.len())], epoch)
     }
 
-    /// The images of these indices as an epoch has them.
+    /// The images with these indices, with the augmentation of an epoch.
     fn images(&self, chosen: &[u32], epoch: u64) -> Batch {
         let Self { split, config, tables } = self;
         let shape = split.shape();
         let mut images = vec![0.0; chosen.len() * shape.len()];
-        // Not in parallel: where rayon's pool is one thread, which waits for this batch, the loop would never begin.
+        // Not in parallel: if rayon's pool has one thread, that thread waits for this batch, and a parallel loop would
+        // never start.
         for (target, &index) in images.chunks_exact_mut(shape.len()).zip(chosen) {
             let source = &split.images()[index as usize * shape.len()..][..shape.len()];
             config
@@ -300,7 +300,7 @@ impl Selection {
         self.order.len()
     }
 
-    /// A batch, counted from 0; `None` behind the last.
+    /// A batch, counted from 0; `None` after the last.
     pub fn batch(&self, number: usize) -> Option<Batch> {
         let start = number.checked_mul(self.size)?;
         let chosen = self.order.get(start..)?;
@@ -309,8 +309,8 @@ impl Selection {
     }
 }
 
-/// The batches of one epoch, or what is left of them. Prepares one batch or two ahead on a thread of its own, which
-/// ends with the iterator.
+/// An iterator over the batches of an epoch. A background thread prepares one or two batches ahead; it ends with the
+/// iterator.
 pub struct Epoch {
     left: Range<usize>,
     source: Source,
@@ -338,7 +338,7 @@ impl Iterator for Epoch {
             }
             Source::Thread { receiver, thread } => match receiver.as_ref()?.recv() {
                 Ok(batch) => Some(batch),
-                // The thread ended early, which only a panic can make it do: pass that on.
+                // The thread ends early only if it panics; propagate the panic.
                 Err(_) => match thread.take()?.join() {
                     Ok(()) => None,
                     Err(panic) => std::panic::resume_unwind(panic),
@@ -357,7 +357,7 @@ impl ExactSizeIterator for Epoch {}
 impl Drop for Epoch {
     fn drop(&mut self) {
         if let Source::Thread { receiver, thread } = &mut self.source {
-            // In this order: a thread that waits to send wakes up when the receiver goes.
+            // The receiver first: dropping it wakes a thread that waits in `send`.
             drop(receiver.take());
             if let Some(thread) = thread.take() {
                 let _ = thread.join();
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_batch_is_kept_unless_asked() {
+    fn the_last_batch_is_kept_by_default() {
         let sizes = |l: &Loader| l.epoch(0).map(|b| b.len()).collect::<Vec<_>>();
         let kept = loader(10, |_| {});
         assert_eq!((kept.batches_per_epoch(), sizes(&kept)), (3, vec![4, 4, 2]));
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_made_ahead_are_those_made_here() {
+    fn the_background_thread_prepares_the_same_batches() {
         let l = loader(60, |c| c.augment = Augment::CropFlip);
         let order = l.maker.order(2);
         let whole: Part = Arc::new(|_, n| 0..n);
@@ -446,7 +446,7 @@ mod tests {
     #[test]
     fn the_first_images_of_each_class_are_those_of_the_epoch() {
         let shape = ImageShape { channels: 1, height: 1, width: 2 };
-        // Three classes, the last of one image.
+        // Three classes; the last has one image.
         let labels = (0..33).map(|i| if i == 32 { 2 } else { u32::from(i % 8 > 4) }).collect();
         let images = (0..33).flat_map(|i| [i as u8, 0]).collect();
         let split = Split::new(shape, images, labels, None).unwrap();
@@ -481,7 +481,7 @@ mod tests {
         assert_eq!(epoch.len(), 15);
         epoch.next();
         assert_eq!(epoch.len(), 14);
-        // The thread holds the maker; after the drop only the loader does.
+        // The thread has a reference to the maker; after the drop, only the loader has one.
         drop(epoch);
         assert_eq!(Arc::strong_count(&l.maker), 1);
         drop(l.epoch(0));
@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_configurations_are_refused() {
+    fn invalid_configurations_are_errors() {
         let data =
             |c: LoaderConfig| Loader::new(crate::digits::splits().unwrap()[0].clone(), c).map(drop);
         let zero =

@@ -1,4 +1,4 @@
-//! From pixels of 8 bits to the numbers a network sees: `(pixel / scale - mean) / std` per channel, in `f32`.
+//! Normalisation of 8-bit pixels to the inputs of a network: `(pixel / scale - mean) / std` per channel, in `f32`.
 
 use crate::{DataError, Result};
 use std::borrow::Cow;
@@ -18,69 +18,69 @@ pub struct Normalisation {
 }
 
 impl Normalisation {
-    /// The constants of the Feather reference, which are CIFAR-10's. The reference applies them to CIFAR-100 too: a
-    /// quirk that changes numbers, so it is the default for both data sets here; see [`Self::CIFAR100_TRUE`].
+    /// The constants of Feather's reference implementation: those of CIFAR-10. The reference also uses them for
+    /// CIFAR-100. Since this affects results, they are the default for both data sets here; see
+    /// [`Self::CIFAR100_TRUE`].
     pub const FEATHER: Self = Self {
         mean: Cow::Borrowed(&[0.4914, 0.4822, 0.4465]),
         std: Cow::Borrowed(&[0.2023, 0.1994, 0.2010]),
         scale: 255.0,
     };
 
-    /// Mean and deviation of CIFAR-100's own training images.
+    /// Mean and standard deviation of the training images of CIFAR-100.
     pub const CIFAR100_TRUE: Self = Self {
         mean: Cow::Borrowed(&[0.5071, 0.4865, 0.4409]),
         std: Cow::Borrowed(&[0.2673, 0.2564, 0.2762]),
         scale: 255.0,
     };
 
-    /// Mean and deviation over the training part of the embedded digits, whose values reach 16 instead of 255.
+    /// Mean and standard deviation of the training images of the embedded digits. Their pixels range from 0 to 16.
     pub const DIGITS: Self = Self {
         mean: Cow::Borrowed(&[0.305_135_8]),
         std: Cow::Borrowed(&[0.376_157_55]),
         scale: 16.0,
     };
 
-    /// Mean and deviation of ImageNet's training images, as torchvision's networks use them.
+    /// Mean and standard deviation of ImageNet's training images, as in torchvision's pretrained networks.
     pub const IMAGENET: Self = Self {
         mean: Cow::Borrowed(&[0.485, 0.456, 0.406]),
         std: Cow::Borrowed(&[0.229, 0.224, 0.225]),
         scale: 255.0,
     };
 
-    /// The names that [`Self::by_name`] knows.
+    /// The names for [`Self::by_name`].
     pub const NAMES: [&'static str; 4] = ["cifar10", "cifar100", "imagenet", "digits"];
 
-    /// Constants of one's own: a mean and a deviation per channel, in units of `pixel / scale`.
+    /// Custom constants: a mean and a standard deviation per channel, in units of `pixel / scale`.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] unless there are as many means as deviations (at least one), all means are finite, and
-    /// all deviations and the scale are finite and positive.
+    /// [`DataError::Invalid`] unless there are as many means as standard deviations (at least one), all means are
+    /// finite, and all standard deviations and the scale are finite and positive.
     pub fn new(mean: Vec<f32>, std: Vec<f32>, scale: f32) -> Result<Self> {
         if mean.is_empty() || mean.len() != std.len() {
             return Err(DataError::Invalid(format!(
-                "normalisation needs one mean and one deviation for each channel, but has {} and {}",
+                "normalisation needs one mean and one standard deviation per channel, but has {} and {}",
                 mean.len(),
                 std.len()
             )));
         }
         if let Some(m) = mean.iter().find(|m| !m.is_finite()) {
-            return Err(DataError::Invalid(format!(
-                "a mean of {m} cannot be subtracted; it must be finite"
-            )));
+            return Err(DataError::Invalid(format!("a mean is {m}; it must be finite")));
         }
         if let Some(s) = std.iter().chain([&scale]).find(|s| !(s.is_finite() && **s > 0.0)) {
             return Err(DataError::Invalid(format!(
-                "a deviation or scale of {s} is out of range; it must be above 0"
+                "a standard deviation or the scale is {s}; it must be finite and above 0"
             )));
         }
         Ok(Self { mean: mean.into(), std: std.into(), scale })
     }
 
-    /// The constants with a name, or written out as `MEAN,…/STD,…` with a number for each channel, for pixels in [0, 1]: `cifar10` ([`Self::FEATHER`]), `cifar100` ([`Self::CIFAR100_TRUE`]), `imagenet` or
-    /// `digits`.
+    /// The constants by name: `cifar10` ([`Self::FEATHER`]), `cifar100` ([`Self::CIFAR100_TRUE`]), `imagenet`
+    /// ([`Self::IMAGENET`]) or `digits` ([`Self::DIGITS`]). Other constants are written as `MEAN,…/STD,…`, with one
+    /// number per channel, for pixels in [0, 1].
     ///
     /// # Errors
-    /// [`DataError::Invalid`], listing the names, for any other, or what [`Self::new`] returns.
+    /// [`DataError::Invalid`] with a list of the names, for any other name; otherwise the errors of [`Self::new`].
     pub fn by_name(name: &str) -> Result<Self> {
         if let Some(constants) = written_out(name) {
             let [mean, std] = constants;
@@ -98,7 +98,7 @@ impl Normalisation {
         }
     }
 
-    /// The name of the constants for images of this many channels that come from an image folder.
+    /// The name of the default constants for an image folder, for images with `channels` channels.
     pub fn name_for_images(channels: usize) -> &'static str {
         match channels {
             1 => "digits",
@@ -106,7 +106,7 @@ impl Normalisation {
         }
     }
 
-    /// [`Self::name_for_images`], for pixels of up to 255.
+    /// The constants of [`Self::name_for_images`], for pixels from 0 to 255.
     pub(crate) fn of_images(channels: usize) -> Self {
         match channels {
             1 => Self::DIGITS.with_scale(255.0),
@@ -114,7 +114,7 @@ impl Normalisation {
         }
     }
 
-    /// The same mean and deviation for pixels of up to `scale`: 255 for those of a [`Picture`](crate::Picture).
+    /// The same mean and standard deviation for pixels from 0 to `scale`; 255 for a [`Picture`](crate::Picture).
     #[must_use]
     pub fn with_scale(self, scale: f32) -> Self {
         Self { scale, ..self }
@@ -130,7 +130,7 @@ impl Normalisation {
         &self.std
     }
 
-    /// What a pixel is divided by first: its largest value.
+    /// The largest pixel value, by which pixels are divided first.
     pub fn scale(&self) -> f32 {
         self.scale
     }
@@ -140,7 +140,7 @@ impl Normalisation {
         self.mean.len()
     }
 
-    /// The normalised value of one pixel. Each of the three operations is rounded to `f32`, as torchvision does.
+    /// The normalised value of one pixel. Each of the three operations is rounded to `f32`, as in torchvision.
     ///
     /// # Panics
     /// If `channel` is not below [`Self::channels`].
@@ -148,7 +148,7 @@ impl Normalisation {
         (f32::from(pixel) / self.scale - self.mean[channel]) / self.std[channel]
     }
 
-    /// All 256 values of each channel.
+    /// The normalised values of all 256 pixel values, for each channel.
     pub(crate) fn tables(&self) -> Vec<[f32; 256]> {
         (0..self.channels()).map(|c| std::array::from_fn(|p| self.apply(c, p as u8))).collect()
     }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn values_follow_the_formula() {
-        // Worked out in double precision: (200/255 - 0.4465) / 0.2010.
+        // Computed in f64: (200/255 - 0.4465) / 0.2010.
         assert!(
             (f64::from(Normalisation::FEATHER.apply(2, 200)) - 1.680_665_300_946_248_9).abs()
                 < 1e-6
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn white_is_the_same_whatever_pixels_reach() {
+    fn white_does_not_depend_on_the_pixel_range() {
         let white = Normalisation::DIGITS.apply(0, 16);
         assert_eq!(Normalisation::DIGITS.with_scale(255.0).apply(0, 255), white);
     }
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_all_known_and_others_are_listed() {
+    fn names_are_known_and_an_unknown_name_lists_them() {
         for name in Normalisation::NAMES {
             assert!(Normalisation::by_name(name).is_ok());
         }
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_constants_are_refused() {
+    fn invalid_constants_are_errors() {
         assert!(Normalisation::new(vec![], vec![], 255.0).is_err());
         assert!(Normalisation::new(vec![0.0], vec![1.0, 1.0], 255.0).is_err());
         assert!(Normalisation::new(vec![0.0], vec![0.0], 255.0).is_err());

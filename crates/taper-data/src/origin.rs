@@ -1,19 +1,19 @@
-//! Where the files of a data set came from, in words that find them again.
+//! The source of a data set.
 
 use crate::Fetched;
 
-/// Where a data set was read from.
+/// The source of a data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// What [`Dataset::open`](crate::Dataset::open) takes to read the same again, in whatever folder it is called:
-    /// `digits`, a name with the commit (`cifar100@0123…`), or the absolute path of a folder.
+    /// The argument with which [`Dataset::open`](crate::Dataset::open) reads the same data again, from any working
+    /// directory: `digits`, a name with the commit (`cifar100@0123…`), or the absolute path of a folder.
     pub name: String,
-    /// The files that were fetched from the hub, or found in its cache; none of a folder.
+    /// The files from the hub or its cache; empty for a folder and for `digits`.
     pub files: Vec<Fetched>,
 }
 
 impl Origin {
-    /// The commit of the hub's files.
+    /// The commit of the files from the hub.
     pub fn commit(&self) -> Option<&str> {
         Some(&self.files.first()?.commit)
     }

@@ -1,4 +1,4 @@
-//! Pictures of any size, PNG or JPEG, as images of a network's size.
+//! PNG or JPEG images of any size, converted to the input size of a network.
 
 use crate::image::{png_frame, png_reader};
 use crate::resize::resize;
@@ -8,17 +8,17 @@ use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::{colorspace::ColorSpace, options::DecoderOptions};
 
-/// A JPEG spends at least one bit on a block of 64 pixels, so a header that claims more pixels than this many times the
-/// file's bytes is a lie, and nothing is allocated for it.
+/// A JPEG has at least one bit for a block of 64 pixels. A header that claims more pixels than this ratio times the
+/// size of the file in bytes is invalid, and nothing is allocated for it.
 const LARGEST_RATIO: usize = 8 * 64;
 
-/// Pixels along a side of a JPEG at most, by its format.
+/// The largest width and height in the JPEG format.
 const LARGEST_SIDE: usize = (1 << 16) - 1;
 
 const START_OF_SCAN: u8 = 0xda;
 const END_OF_IMAGE: u8 = 0xd9;
 
-/// A picture of 8 bits a channel, grey or red, green and blue.
+/// An image of any size with 8 bits per channel, greyscale or RGB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
     height: usize,
@@ -30,12 +30,12 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Decodes a PNG of any colour type and depth, or a JPEG. Transparency is left out, 16 bits become 8, and the
-    /// orientation that a camera notes is not applied.
+    /// Decodes a PNG of any colour type and depth, or a JPEG. Transparency is dropped, 16 bits are reduced to 8, and
+    /// the EXIF orientation is not applied.
     ///
     /// # Errors
     /// [`DataError::Image`] for other formats, broken or truncated files, or a header that claims more pixels than the
-    /// bytes can hold.
+    /// file can contain.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let picture = match bytes {
             [0x89, b'P', b'N', b'G', ..] => Self::of_png(bytes),
@@ -54,7 +54,7 @@ impl Picture {
             ColorType::Grayscale => (1, 1),
             ColorType::GrayscaleAlpha => (2, 1),
             ColorType::Rgba => (4, 3),
-            // Palettes are expanded.
+            // The transformation expands palettes to RGB.
             ColorType::Rgb | ColorType::Indexed => (3, 3),
         };
         let mut pixels = png_frame(reader, bytes)?;
@@ -65,7 +65,7 @@ impl Picture {
     }
 
     fn of_jpeg(bytes: &[u8]) -> std::result::Result<Self, String> {
-        // The decoder fills what is missing of the last scan.
+        // Without this check, the decoder would fill in the missing part of the last scan.
         let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
         if last(END_OF_IMAGE) < last(START_OF_SCAN) {
             return Err("the JPEG cannot be decoded: its end is missing; copy it again".into());
@@ -91,7 +91,11 @@ impl Picture {
         let pixels = decoder.decode().map_err(undecodable)?;
         match pixels.len() == height * width * channels {
             true => Ok(Self { height, width, channels, pixels }),
-            false => Err(format!("the JPEG has {} values", pixels.len())),
+            false => Err(format!(
+                "the JPEG has {} values, but should have {}",
+                pixels.len(),
+                height * width * channels
+            )),
         }
     }
 
@@ -105,17 +109,17 @@ impl Picture {
         self.width
     }
 
-    /// The picture as an image of this shape, `[channels, height, width]`: scaled with its aspect ratio, bilinearly with
-    /// antialiasing, until it covers the shape, and cropped around the centre. For square shapes these are the pixels of
-    /// torchvision's `Resize(n)` and `CenterCrop(n)`, up to rounding. Grey is repeated for each colour; colours become grey by
-    /// ITU-R 601.
+    /// Converts the image to this shape, `[channels, height, width]`. It is resized with its aspect ratio, bilinearly with
+    /// antialiasing, until it covers the shape, and cropped around its centre. For square shapes, these are the pixels
+    /// of torchvision's `Resize(n)` and `CenterCrop(n)`, up to rounding. Greyscale is repeated for each RGB channel; RGB
+    /// is converted to greyscale by ITU-R 601.
     ///
     /// # Errors
     /// [`DataError::Invalid`] unless the shape has 1 or 3 channels and at least one pixel.
     pub fn fit(&self, shape: ImageShape) -> Result<Vec<u8>> {
         if shape.is_empty() || ![1, 3].contains(&shape.channels) {
             return Err(DataError::Invalid(format!(
-                "a picture has 1 or 3 channels and at least one pixel, and the network takes images of {} x {} x {}",
+                "the network takes images of {} x {} x {}, but an image file needs 1 or 3 channels and at least one pixel",
                 shape.channels, shape.height, shape.width
             )));
         }
@@ -144,7 +148,7 @@ impl Picture {
     }
 }
 
-/// Brightness of red, green and blue by ITU-R 601, rounded.
+/// The ITU-R 601 greyscale value of an RGB pixel, rounded.
 fn grey(colour: &[u8]) -> u8 {
     let parts = colour.iter().zip([299, 587, 114]);
     ((parts.map(|(&value, share)| u32::from(value) * share).sum::<u32>() + 500) / 1000) as u8
@@ -201,7 +205,7 @@ mod tests {
             for (at, pixel) in picture.pixels.chunks_exact(channels).enumerate() {
                 let value = (20 * (at / 8) + 12 * (at % 8)) as u8;
                 for (found, wanted) in pixel.iter().zip([value, 255 - value, 77]) {
-                    // Pillow loses as much: 21.
+                    // The error of JPEG compression; in Pillow, it is up to 21.
                     assert!(found.abs_diff(wanted) <= 22, "pixel {at}: {pixel:?} of {value}");
                 }
             }
@@ -209,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_that_is_cut_or_damaged_is_survived() {
+    fn truncated_and_corrupted_jpegs_never_panic() {
         for whole in [COLOURS, PROGRESSIVE, GREY] {
             for n in 0..whole.len() {
                 // The last two bytes are the end marker.
@@ -225,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_claims_a_huge_picture_is_refused() {
+    fn a_header_that_claims_a_huge_image_is_an_error() {
         let at = GREY.windows(2).position(|marker| marker == [0xff, 0xc0]).unwrap();
         let mut huge = GREY.to_vec();
         huge[at + 5..at + 9].copy_from_slice(&[0xea, 0x60, 0xea, 0x60]);
@@ -234,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn grey_and_colours_become_what_the_network_takes() {
+    fn greyscale_and_rgb_are_converted_to_the_channels_of_the_network() {
         let grey = Picture { height: 1, width: 2, channels: 1, pixels: vec![5, 9] };
         assert_eq!(grey.fit(shape(1, 1, 2)).unwrap(), [5, 9]);
         assert_eq!(grey.fit(shape(3, 1, 2)).unwrap(), [5, 9, 5, 9, 5, 9]);
@@ -268,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_of_the_networks_proportions_is_shown() {
+    fn the_crop_is_centred_and_has_the_aspect_ratio_of_the_network() {
         let pixels = vec![0, 1, 2, 3, 4, 5, 6, 7];
         let wide = Picture { height: 2, width: 4, channels: 1, pixels };
         assert_eq!(wide.fit(shape(1, 2, 2)).unwrap(), [1, 2, 5, 6]);
@@ -277,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_named() {
+    fn errors_name_files_that_are_not_images() {
         let message = |bytes: &[u8]| Picture::decode(bytes).unwrap_err().to_string();
         assert!(message(b"").contains("is empty"));
         assert!(message(b"GIF89a...").contains("neither PNG nor JPEG"));

@@ -1,21 +1,22 @@
-//! How a long fetch tells what it is doing.
+//! Progress reports of downloads.
 
-/// Told what a fetch is doing, so that a program can draw a bar. Only watches: nothing here changes what is fetched.
+/// Receives the progress of downloads, for example to show a progress bar. It only observes, and does not change the
+/// download.
 ///
-/// Calls come one at a time. [`Self::start`] may come again for the same file, when a transfer is taken up again; the
-/// bytes that are already there are then reported by [`Self::advance`] at once.
+/// Calls never overlap. When a transfer is resumed, [`Self::start`] is called again for the same file, and then
+/// [`Self::advance`] with the bytes that are already there.
 pub trait FetchProgress: Send + Sync {
-    /// A transfer of `name` begins; the file has `total` bytes.
+    /// The transfer of `name` begins; the file has `total` bytes.
     fn start(&self, name: &str, total: u64);
     /// `bytes` more have arrived.
     fn advance(&self, bytes: u64);
-    /// The transfer is complete (though not yet verified).
+    /// The transfer is complete, but not yet verified.
     fn finish(&self);
-    /// Something worth a line of text: a retry and its reason, a check that takes a moment.
+    /// A message: a retry and its reason, or a check that takes some time.
     fn note(&self, text: &str);
 }
 
-/// Watches nothing; notes go to `tracing`.
+/// Ignores the progress; logs messages with `tracing`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -1,17 +1,17 @@
-//! Resampling of rows and columns.
+//! Bilinear resizing of images, with antialiasing.
 
 use std::ops::Range;
 
-/// The source pixels that one target pixel reads, with their weights, whose sum is 1.
+/// The source pixels of one target pixel, with their weights. The weights sum to 1.
 struct Taps {
     first: usize,
     weights: Vec<f32>,
 }
 
-/// Scales the part `rows × columns` of an image `[height, width, channels]` to `to` rows and columns.
+/// Resizes the part `rows × columns` of an image `[height, width, channels]` to `to` rows and columns.
 ///
-/// The filter is bilinear; to a smaller size it is as much wider, as in Pillow and torchvision (with antialiasing). A part of
-/// the target's size at whole pixels is copied.
+/// The filter is bilinear. When the image gets smaller, the filter gets wider by the same factor (antialiasing), as in
+/// Pillow and torchvision. A part that already has the target size and starts at a whole pixel is copied.
 pub(crate) fn resize(
     pixels: &[u8],
     [height, width, channels]: [usize; 3],
@@ -19,7 +19,7 @@ pub(crate) fn resize(
     to: [usize; 2],
 ) -> Vec<u8> {
     let (down, across) = (taps(height, &rows, to[0]), taps(width, &columns, to[1]));
-    // Each row of the image once, in the columns of the target.
+    // First the columns: each source row, with the columns of the target.
     let mut narrow = Vec::with_capacity(height * to[1] * channels);
     for row in pixels.chunks_exact(width * channels) {
         for taps in &across {
@@ -36,17 +36,17 @@ pub(crate) fn resize(
         for at in 0..stride {
             let values = narrow[taps.first * stride + at..].iter().step_by(stride);
             let sum: f32 = values.zip(&taps.weights).map(|(value, w)| value * w).sum();
-            // To whole numbers; what is outside the range saturates.
+            // Rounded to whole numbers; the cast saturates outside 0 to 255.
             scaled.push(sum.round() as u8);
         }
     }
     scaled
 }
 
-/// What each of `n` target pixels reads of `size` source pixels, of which the target shows `part`.
+/// The source pixels of each of `n` target pixels. There are `size` source pixels; the target shows `part` of them.
 fn taps(size: usize, part: &Range<f64>, n: usize) -> Vec<Taps> {
     let step = (part.end - part.start) / n as f64;
-    // A triangle that ends one source pixel from its middle, or one target pixel where those are larger.
+    // The filter is a triangle. It ends one source pixel from its centre, or one target pixel if that is larger.
     let reach = step.max(1.0);
     let of = |i: usize| {
         let middle = part.start + (i as f64 + 0.5) * step;
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn values_are_those_of_pillow() {
-        // Image.resize with BILINEAR of the same rows.
+        // Expected values from Pillow: `Image.resize` with `BILINEAR`.
         let pixels = [0, 40, 80, 120, 160, 200, 240, 255];
         for (to, wanted) in WANTED {
             assert_eq!(whole(&pixels, [1, 8, 1], [1, *to]), *wanted, "{to}");
@@ -87,7 +87,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_part_of_the_targets_size_is_copied() {
+    fn a_part_with_the_target_size_is_copied() {
         let pixels: Vec<u8> = (0..4 * 5 * 3).collect();
         assert_eq!(whole(&pixels, [4, 5, 3], [4, 5]), pixels);
         let part = resize(&pixels, [4, 5, 3], [1.0..3.0, 2.0..4.0], [2, 2]);
@@ -97,7 +97,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_colour_stays_what_it_is(
+        fn an_image_of_one_colour_keeps_its_colour(
             (height, width) in (1usize..20, 1usize..20),
             to in (1usize..40, 1usize..40),
             colour in any::<[u8; 3]>(),

@@ -3,10 +3,10 @@
 use crate::{DataError, Result};
 use sha2::{Digest, Sha256};
 
-/// Channels, height and width of the images of a split, in pixels.
+/// Channels, height and width of the images of a split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ImageShape {
-    /// 1 for grey, 3 for red, green and blue.
+    /// 1 for greyscale, 3 for RGB.
     pub channels: usize,
     /// Rows of pixels.
     pub height: usize,
@@ -15,23 +15,23 @@ pub struct ImageShape {
 }
 
 impl ImageShape {
-    /// CIFAR's images: three channels of 32 by 32.
+    /// Images of CIFAR: 3 channels of 32 × 32 pixels.
     pub const CIFAR: Self = Self { channels: 3, height: 32, width: 32 };
-    /// The digits' images: one channel of 8 by 8.
+    /// Images of the digits: 1 channel of 8 × 8 pixels.
     pub const DIGITS: Self = Self { channels: 1, height: 8, width: 8 };
 
-    /// Values in an image: `channels * height * width`.
+    /// Number of values in an image: `channels * height * width`.
     pub fn len(&self) -> usize {
         self.channels * self.height * self.width
     }
 
-    /// Whether an image has no values at all.
+    /// Whether an image has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Images with a label each: the training part or the test part of a data set.
+/// Images and their labels: the training part or the test part of a data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
     shape: ImageShape,
@@ -41,8 +41,8 @@ pub struct Split {
 }
 
 impl Split {
-    /// Joins pixels (`[n, channels, height, width]`, row-major), labels (`[n]`) and, where there are any, labels of a
-    /// coarser classification (`[n]`).
+    /// A split of pixels (`[n, channels, height, width]`, row-major), labels (`[n]`) and optional coarse labels
+    /// (`[n]`).
     ///
     /// # Errors
     /// [`DataError::Invalid`] if the counts do not agree or the shape is empty.
@@ -67,13 +67,13 @@ impl Split {
         }
         if let Some(c) = coarse.as_ref().filter(|c| c.len() != n) {
             return Err(DataError::Invalid(format!(
-                "{n} labels but {} coarse labels; they must be as many",
+                "there are {n} labels but {} coarse labels; the numbers must be equal",
                 c.len()
             )));
         }
         if u32::try_from(n).is_err() {
             return Err(DataError::Invalid(format!(
-                "{n} images are more than the {} that a split can hold",
+                "there are {n} images, but a split can have at most {}",
                 u32::MAX
             )));
         }
@@ -90,7 +90,7 @@ impl Split {
         self.labels.is_empty()
     }
 
-    /// The shape that all images share.
+    /// The shape of every image.
     pub fn shape(&self) -> ImageShape {
         self.shape
     }
@@ -111,7 +111,7 @@ impl Split {
         &self.labels
     }
 
-    /// The labels of the coarser classification, `[n]`: CIFAR-100's 20 superclasses.
+    /// The coarse labels, `[n]`: the 20 superclasses of CIFAR-100.
     pub fn coarse(&self) -> Option<&[u32]> {
         self.coarse.as_deref()
     }
@@ -125,7 +125,7 @@ impl Split {
         }
     }
 
-    /// The images whose index is wanted, in order.
+    /// The images for which `is_wanted` is true, in order.
     pub(crate) fn filtered(&self, is_wanted: impl Fn(usize) -> bool) -> Self {
         let indices: Vec<usize> = (0..self.len()).filter(|&index| is_wanted(index)).collect();
         let pick = |labels: &[u32]| indices.iter().map(|&index| labels[index]).collect();
@@ -138,7 +138,8 @@ impl Split {
         }
     }
 
-    /// Appends another split of the same shape. The caller has checked that both or neither have coarse labels.
+    /// Appends another split of the same shape. Either both splits have coarse labels, or neither; the caller checks
+    /// this.
     pub(crate) fn append(&mut self, other: Self) {
         debug_assert_eq!(self.shape, other.shape);
         self.images.extend_from_slice(&other.images);
@@ -148,7 +149,7 @@ impl Split {
         }
     }
 
-    /// Feeds shape, count, pixels and labels to a hash, each number as a little-endian `u64` or `u32`.
+    /// Adds count, shape, pixels and labels to a hash. Numbers are little-endian `u64` or `u32`.
     pub(crate) fn feed(&self, hash: &mut Sha256) {
         for n in [self.len(), self.shape.channels, self.shape.height, self.shape.width] {
             hash.update((n as u64).to_le_bytes());
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn append_and_truncate_keep_the_columns_together() {
+    fn append_and_truncate_apply_to_images_and_all_labels() {
         let mut a = Split::new(TINY, vec![1, 2], vec![7], Some(vec![3])).unwrap();
         a.append(Split::new(TINY, vec![3, 4, 5, 6], vec![8, 9], Some(vec![4, 5])).unwrap());
         assert_eq!((a.labels(), a.coarse(), a.len()), (&[7, 8, 9][..], Some(&[3, 4, 5][..]), 3));

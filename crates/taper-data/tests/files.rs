@@ -1,4 +1,4 @@
-//! Reading folders: parquet and binary, whole, damaged and hostile.
+//! Reading folders with parquet and binary files: valid, damaged and hostile ones.
 
 mod common;
 
@@ -45,21 +45,21 @@ fn rows_become_images_and_labels() {
 }
 
 #[test]
-fn equal_images_share_a_dictionary_but_not_without_bounds() {
+fn equal_images_in_a_dictionary_are_read_up_to_a_limit() {
     let same = vec![rows(true, 4, 1).remove(0); 66_000];
     for n in [1000, 3000] {
         let (_, split) = read(&parquet_file(&[&same[..n]], true, true)).unwrap();
         assert_eq!((split.len(), split.image(n - 1).unwrap()), (n, &planes(4)[..]));
     }
-    // Row counts that the bytes do not justify: from here it would be easy to ask for gigabytes.
+    // A row count that is too large for the size of the file: without a limit, small files could allocate gigabytes.
     let message = read(&parquet_file(&[&same], true, true)).unwrap_err().to_string();
     assert!(
-        message.contains("66000 images are claimed") && message.contains("no more than 65536"),
+        message.contains("claims 66000 images") && message.contains("at most 65536"),
         "{message}"
     );
 }
 
-/// None, and each codec that writers use today.
+/// No compression, and each codec that writers use today.
 fn compressions() -> [Compression; 6] {
     [
         Compression::UNCOMPRESSED,
@@ -73,7 +73,7 @@ fn compressions() -> [Compression; 6] {
 
 #[test]
 fn every_usual_compression_and_both_versions_of_pages_are_read() {
-    // Equal images without a dictionary: what compresses best.
+    // Equal images without a dictionary have the highest compression ratio.
     let mut rows = vec![rows(false, 3, 1).remove(0); 1500];
     rows.extend(common::rows(false, 0, 40));
     for compression in compressions().into_iter().chain([Compression::LZ4]) {
@@ -95,8 +95,8 @@ fn every_usual_compression_and_both_versions_of_pages_are_read() {
 }
 
 #[test]
-fn what_a_row_decompresses_to_has_a_bound() {
-    // Six images with a long text each, which the decoder would skip: 96 MiB from some kilobytes.
+fn the_decompressed_size_of_a_row_is_limited() {
+    // Six images, each with a long text chunk that the decoder would skip: 96 MiB from a few kilobytes.
     let text = [[0, 0, 0, 0].as_slice(), b"tEXtc\0", &vec![b'a'; 16 << 20]].concat();
     let long = Row { png: Some([common::rgb(1), text].concat()), label: Some(1), coarse: None };
     for compression in [
@@ -118,7 +118,7 @@ fn what_a_row_decompresses_to_has_a_bound() {
 }
 
 #[test]
-fn bad_rows_are_named() {
+fn errors_name_invalid_rows() {
     let mut bad = rows(true, 0, 9);
     bad[7].label = Some(100);
     assert!(complaint(&bad, true).contains(
@@ -143,7 +143,7 @@ fn bad_rows_are_named() {
         complaint(&bad, false)
             .contains("row 8 (counted from 0): the image is 28 x 28 pixels, but must be 32 x 32")
     );
-    // Of two bad rows the first is named.
+    // The error names the first of two invalid rows.
     bad[2].png = Some(png(32, 32, png::ColorType::Grayscale, &[0; 1024]));
     assert!(
         complaint(&bad, false)
@@ -154,7 +154,7 @@ fn bad_rows_are_named() {
 }
 
 #[test]
-fn rows_are_counted_over_row_groups() {
+fn row_numbers_continue_over_row_groups() {
     let (a, mut b) = (rows(true, 0, 5), rows(true, 5, 5));
     b[2].label = Some(1000);
     let message = read(&parquet_file(&[&a, &b], true, true)).unwrap_err().to_string();
@@ -162,7 +162,7 @@ fn rows_are_counted_over_row_groups() {
 }
 
 #[test]
-fn other_columns_are_explained() {
+fn missing_columns_are_errors() {
     let message = |schema: &str| {
         read(&common::write(schema, &[&rows(false, 0, 2)], false, true)).unwrap_err().to_string()
     };
@@ -180,10 +180,10 @@ fn other_columns_are_explained() {
 }
 
 #[test]
-fn truncated_files_are_refused_wherever_they_end() {
+fn truncated_files_are_errors() {
     let whole = parquet_file(&[&rows(true, 0, 30)], true, true);
     for n in (0..whole.len()).step_by(97).chain([whole.len() - 1, 4, 7, 8, 12]) {
-        let message = read(&whole[..n]).expect_err("a cut file must not be read").to_string();
+        let message = read(&whole[..n]).expect_err("the file is truncated").to_string();
         assert!(message.contains("some.parquet"), "{message}");
     }
     for text in ["", "PAR1", "PAR1PAR1", "version https://git-lfs.github.com/spec/v1\n"] {
@@ -192,7 +192,7 @@ fn truncated_files_are_refused_wherever_they_end() {
 }
 
 #[test]
-fn damaged_files_never_panic_and_never_lie() {
+fn damaged_files_never_panic_and_never_return_wrong_images() {
     let original = rows(false, 0, 12);
     for compression in compressions() {
         let properties = WriterProperties::builder().set_compression(compression);
@@ -207,7 +207,7 @@ fn damaged_files_never_panic_and_never_lie() {
         };
         for round in 0..600 {
             let mut bad = whole.clone();
-            // Half of the damage goes into the footer and page headers, where it does most.
+            // Half of the damage is near the end, in the footer and page headers, where it has the most effect.
             let place =
                 if round % 2 == 0 { bad.len() - 1 - random(900) } else { random(bad.len()) };
             for k in 0..1 + random(3) {
@@ -215,7 +215,7 @@ fn damaged_files_never_panic_and_never_lie() {
                 bad[at] = [0, 0xff, 0x7f, bad[at] ^ (1 << random(8))][random(4)];
             }
             if let Ok((_, split)) = read(&bad) {
-                // PNG has its own checksums, so images that decode are images that were there.
+                // PNGs have checksums, so every image that decodes is one of the original images.
                 assert!(
                     (0..split.len())
                         .all(|i| (0..good.len()).any(|j| split.image(i) == good.image(j))),
@@ -228,7 +228,7 @@ fn damaged_files_never_panic_and_never_lie() {
 }
 
 #[test]
-fn folders_open_and_give_the_same_data_in_every_form() {
+fn every_layout_of_a_folder_has_the_same_data() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| {
         let path = dir.path().join(name);
@@ -261,7 +261,7 @@ fn folders_open_and_give_the_same_data_in_every_form() {
     assert_eq!(one.normalisation, taper_data::Normalisation::FEATHER);
     assert_eq!(Path::new(&one.origin.name), dir.path().join("one"));
     assert!(one.origin.files.is_empty() && one.origin.commit().is_none());
-    // A way through a folder that may go.
+    // A path with `..` leads through a folder that may be deleted.
     let by_way_of_two = open(&dir.path().join("two/../one")).unwrap();
     let place = dir.path().join("one").canonicalize().unwrap();
     assert_eq!(Path::new(&by_way_of_two.origin.name), place);
@@ -293,7 +293,7 @@ fn cifar10_opens_from_its_five_batches() {
 }
 
 #[test]
-fn parts_of_different_data_sets_are_refused() {
+fn parts_of_different_data_sets_are_an_error() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(
         dir.path().join("train.parquet"),

@@ -1,5 +1,6 @@
-//! Decoded images against values computed elsewhere. The folder is that of `TAPER_GOLDEN`. Without that variable there
-//! are two: `testdata/golden` of this repository, and `../shared/golden` beside it if it is there.
+//! Compares decoded images with reference values. The folder of the values is `TAPER_GOLDEN`. Without this variable,
+//! two folders are tested: `testdata/golden` of the repository, and, if it exists, `../shared/golden` next to the
+//! repository.
 
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
@@ -9,19 +10,19 @@ fn folders() -> Vec<PathBuf> {
     let has_loaders = |dir: &PathBuf| {
         let is_there = dir.join("loaders").is_dir() && dir.join("loaders.safetensors").is_file();
         if !is_there {
-            eprintln!("skipped: there are no golden loaders in {}", dir.display());
+            eprintln!("skipped: there are no golden values of loaders in {}", dir.display());
         }
         is_there
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     if let Some(dir) = std::env::var_os("TAPER_GOLDEN") {
-        // Cargo runs tests in the folder of their crate; a relative path is meant from the repository's.
+        // Cargo runs tests in the folder of their crate, but a relative path is relative to the repository.
         let dir = root.join(dir);
         assert!(dir.is_dir(), "there is no folder {} of golden values", dir.display());
         return Some(dir).filter(has_loaders).into_iter().collect();
     }
     let committed = root.join("testdata/golden");
-    assert!(has_loaders(&committed), "the golden loaders of the repository are missing");
+    assert!(has_loaders(&committed), "the golden values of loaders are missing in the repository");
     let beside = Some(root.join("../shared/golden")).filter(has_loaders);
     std::iter::once(committed).chain(beside).collect()
 }

@@ -1,5 +1,5 @@
-//! Fetching from a hub that breaks off, refuses, lies or is not there: either it is tried again and the bytes are
-//! right, or there is one clear error and nothing half-written is ever used.
+//! Fetching from a hub with faults: interrupted transfers, error responses, wrong data, or no hub at all. Either a
+//! retry succeeds with the right bytes, or there is one clear error, and no partial file is ever used.
 
 mod common;
 
@@ -68,7 +68,7 @@ impl Scene {
         fetch_file(REPO, FILE, options, &self.watch)
     }
 
-    /// Time-outs that a silent hub runs into soon, and enough retries for a busy machine that runs into them as well.
+    /// Short time-outs for a hub that sends nothing, and enough retries for time-outs because of a busy machine.
     fn impatient(&self) -> HubOptions {
         let timeout = Duration::from_millis(200);
         HubOptions {
@@ -79,7 +79,7 @@ impl Scene {
         }
     }
 
-    /// Fetches, and checks content, progress and that all faults have happened.
+    /// Fetches the file, and checks its content, the progress, and that all faults have happened.
     fn succeeds(&self) -> PathBuf {
         self.succeeds_with(&self.options())
     }
@@ -95,7 +95,8 @@ impl Scene {
         path
     }
 
-    /// Fetches in vain; returns the message after checking that it names the address and that nothing can be used.
+    /// Checks that fetching fails with an error that names the address, and that no usable file remains. Returns the
+    /// message.
     fn fails(&self) -> String {
         self.fails_with(&self.options())
     }
@@ -109,7 +110,7 @@ impl Scene {
         error.to_string()
     }
 
-    /// No blob but parts, and no link.
+    /// Checks that there are no links, and no blobs except partial ones.
     fn nothing_usable(&self) {
         for entry in files(&self.repo_dir().join("blobs"))
             .into_iter()
@@ -147,7 +148,7 @@ fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// A port that was free a moment ago.
+/// The address of a port that is not in use.
 fn unused_endpoint() -> String {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     format!("http://{free}")
@@ -164,7 +165,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_file_is_fetched_once_and_then_needs_no_hub() {
+fn a_cached_file_needs_no_hub() {
     let scene = Scene::new(&[], None);
     let path = scene.succeeds();
     assert_eq!(path, scene.repo_dir().join("snapshots").join(COMMIT).join(FILE));
@@ -172,7 +173,7 @@ fn a_file_is_fetched_once_and_then_needs_no_hub() {
     assert!(!scene.hub.take_log().is_empty());
     assert_eq!(scene.fetch().unwrap().path, path);
     assert_eq!(scene.hub.take_log(), [""; 0], "a cached file must cause no request");
-    // Nor is it hashed again.
+    // The cached file is not hashed again.
     assert_eq!(scene.notes().matches("checking").count(), 1);
     let nowhere =
         HubOptions { offline: true, ..HubOptions::new("http://127.0.0.1:1", scene.cache.path()) };
@@ -180,7 +181,7 @@ fn a_file_is_fetched_once_and_then_needs_no_hub() {
 }
 
 #[test]
-fn a_transfer_that_breaks_off_is_resumed() {
+fn an_interrupted_transfer_is_resumed() {
     let scene = Scene::new(&[Fault::BreakAfter(30_000), Fault::BreakAfter(20_000)], None);
     scene.succeeds();
     let log = scene.hub.take_log();
@@ -193,28 +194,28 @@ fn a_transfer_that_breaks_off_is_resumed() {
 }
 
 #[test]
-fn a_transfer_that_always_breaks_off_is_one_error() {
+fn a_transfer_that_is_always_interrupted_is_an_error() {
     let scene = Scene::new(&[], Some(Fault::BreakAfter(10)));
     let message = scene.fails();
-    assert!(message.contains("broke off") && message.contains("tried 4 times"), "{message}");
-    // What has arrived is kept for next time.
+    assert!(message.contains("interrupted") && message.contains("tried 4 times"), "{message}");
+    // The received bytes are kept for the next attempt.
     assert_eq!(std::fs::read(scene.blob().with_extension("part")).unwrap(), scene.content[..40]);
 }
 
 #[test]
-fn an_overloaded_hub_is_waited_for_as_it_asks() {
+fn a_retry_waits_for_the_time_that_the_hub_requests() {
     let scene = Scene::new(&[Fault::Status(429, "Retry-After: 1\r\n")], None);
     scene.succeeds();
     assert!(
         scene.notes().contains("429")
-            && scene.notes().contains("trying again in 1s, as the hub asks"),
+            && scene.notes().contains("trying again in 1s, as the hub requests"),
         "{}",
         scene.notes()
     );
 }
 
 #[test]
-fn an_overloaded_hub_that_does_not_say_how_long_is_tried_again() {
+fn an_overloaded_hub_is_tried_again() {
     let scene = Scene::new(&[Fault::Status(429, ""), Fault::Status(429, "")], None);
     scene.succeeds();
     let scene = Scene::new(&[Fault::Status(429, "")], None);
@@ -222,7 +223,7 @@ fn an_overloaded_hub_that_does_not_say_how_long_is_tried_again() {
 }
 
 #[test]
-fn an_overloaded_hub_that_asks_for_too_long_is_left_alone() {
+fn a_hub_that_requests_a_long_wait_is_not_tried_again() {
     let scene = Scene::new(&[], Some(Fault::Status(429, "Retry-After: 86400\r\n")));
     let message = scene.fails();
     assert!(message.contains("wait 86400 s"), "{message}");
@@ -230,22 +231,22 @@ fn an_overloaded_hub_that_asks_for_too_long_is_left_alone() {
 }
 
 #[test]
-fn a_broken_hub_is_tried_again() {
+fn a_hub_with_server_errors_is_tried_again() {
     let scene =
         Scene::new(&[Fault::Status(500, ""), Fault::Status(503, ""), Fault::Status(502, "")], None);
     scene.succeeds();
 }
 
 #[test]
-fn a_hub_that_stays_broken_is_one_error() {
+fn permanent_server_errors_are_an_error() {
     let scene = Scene::new(&[], Some(Fault::Status(500, "")));
     let message = scene.fails();
-    assert!(message.contains("answered 500") && message.contains("tried 4 times"), "{message}");
+    assert!(message.contains("status 500") && message.contains("tried 4 times"), "{message}");
     assert_eq!(scene.hub.take_log().len(), 4);
 }
 
 #[test]
-fn refusals_that_waiting_cannot_help_are_not_repeated() {
+fn errors_that_a_retry_cannot_fix_are_not_retried() {
     for (status, word) in [(401, "HF_TOKEN"), (403, "HF_TOKEN"), (404, "HF_ENDPOINT")] {
         let scene = Scene::new(&[], Some(Fault::Status(status, "")));
         let message = scene.fails();
@@ -274,29 +275,29 @@ fn a_corrupt_file_is_fetched_once_more() {
     let scene = Scene::new(&[Fault::Corrupt], None);
     scene.succeeds();
     assert!(
-        scene.notes().contains("corrupt") && scene.notes().contains("fetched anew"),
+        scene.notes().contains("corrupt") && scene.notes().contains("fetching it again"),
         "{}",
         scene.notes()
     );
 }
 
 #[test]
-fn a_file_that_stays_corrupt_is_one_error() {
+fn a_file_that_is_corrupt_twice_is_an_error() {
     let scene = Scene::new(&[], Some(Fault::Corrupt));
     let message = scene.fails();
-    assert!(message.contains("corrupt, twice") && message.contains("SHA-256"), "{message}");
+    assert!(message.contains("corrupt twice") && message.contains("SHA-256"), "{message}");
 }
 
 #[test]
-fn a_hub_that_is_not_there_is_one_error() {
+fn a_missing_hub_is_an_error() {
     let mut scene = Scene::new(&[], None);
     scene.hub.endpoint = unused_endpoint();
     let message = scene.fails();
-    assert!(message.contains("no answer") && message.contains("check the network"), "{message}");
+    assert!(message.contains("no response") && message.contains("check the network"), "{message}");
 }
 
 #[test]
-fn an_endpoint_that_is_no_address_is_one_error() {
+fn an_invalid_endpoint_is_an_error() {
     let cache = tempfile::tempdir().unwrap();
     for endpoint in ["", "not an address", "http://"] {
         let options =
@@ -307,8 +308,8 @@ fn an_endpoint_that_is_no_address_is_one_error() {
 }
 
 #[test]
-fn left_over_parts_do_no_harm() {
-    // Garbage that is shorter, as long and longer; and a true beginning.
+fn old_partial_files_do_no_harm() {
+    // Garbage that is shorter than the file, as long, or longer; and then a valid beginning.
     for n in [1, 1000, 99_999, 100_000, 200_000] {
         let scene = Scene::new(&[], None);
         scene.leave_part(&vec![0xAA; n]);
@@ -331,7 +332,7 @@ fn a_hub_that_cannot_resume_does_no_harm() {
 }
 
 #[test]
-fn damage_in_the_cache_is_noticed_and_repaired() {
+fn damaged_files_in_the_cache_are_detected_and_replaced() {
     let scene = Scene::new(&[], None);
     let path = scene.succeeds();
     for damage in [&scene.content[..99], &[0xAA; 100_000]] {
@@ -344,7 +345,7 @@ fn damage_in_the_cache_is_noticed_and_repaired() {
 }
 
 #[test]
-fn damage_that_cannot_be_repaired_is_neither_handed_out_nor_deleted() {
+fn a_damaged_file_without_a_replacement_is_neither_used_nor_deleted() {
     let mut scene = Scene::new(&[], None);
     let path = scene.succeeds();
     std::fs::write(scene.blob(), "half").unwrap();
@@ -355,26 +356,26 @@ fn damage_that_cannot_be_repaired_is_neither_handed_out_nor_deleted() {
         "{message}"
     );
     assert_eq!(std::fs::read(&path).unwrap(), b"half");
-    // Nor where the hub is out of reach.
+    // The same if the hub cannot be reached.
     let there = std::mem::replace(&mut scene.hub.endpoint, unused_endpoint());
     let message = scene.fetch().unwrap_err().to_string();
-    assert!(message.contains("no answer"), "{message}");
+    assert!(message.contains("no response"), "{message}");
     assert_eq!(std::fs::read(&path).unwrap(), b"half");
     scene.hub.endpoint = there;
     scene.succeeds();
 }
 
 #[test]
-fn a_copy_instead_of_a_link_is_checked_and_repaired_too() {
+fn a_copy_instead_of_a_link_is_also_checked_and_replaced() {
     let scene = Scene::new(&[], None);
     let path = scene.succeeds();
-    // As the cache is on a file system without links.
+    // A cache on a file system without links.
     std::fs::remove_file(&path).unwrap();
     std::fs::copy(scene.blob(), &path).unwrap();
     scene.hub.take_log();
     assert_eq!(scene.fetch().unwrap().path, path);
     std::fs::write(&path, "half").unwrap();
-    // The blob has the content still: the hub is asked what it is, and no more.
+    // The blob still has the content, so there is only a metadata request.
     let fetched = scene.fetch().unwrap();
     assert_eq!(std::fs::read(fetched.path).unwrap(), scene.content);
     assert_eq!(scene.hub.take_log().len(), 1);
@@ -382,7 +383,7 @@ fn a_copy_instead_of_a_link_is_checked_and_repaired_too() {
 }
 
 #[test]
-fn a_file_without_a_digest_is_held_to_what_it_was() {
+fn a_file_without_a_digest_is_compared_with_its_first_download() {
     for ranges in [true, false] {
         let direct = Some(Fault::Direct { etag: "0c3a", ranges });
         let scene = Scene::new(&[], direct.clone());
@@ -390,20 +391,20 @@ fn a_file_without_a_digest_is_held_to_what_it_was() {
         let blob = scene.repo_dir().join("blobs/0c3a");
         std::fs::write(&blob, "half").unwrap();
         assert_eq!(scene.succeeds(), path);
-        // Another hub has other bytes under the same commit.
+        // Another hub has other content for the same commit.
         std::fs::write(&blob, "half").unwrap();
         let other = Hub::start(&[(FILE, b"other")], &[], direct);
         let options = HubOptions { endpoint: other.endpoint, ..scene.options() };
         let message = scene.fetch_with(&options).unwrap_err().to_string();
         assert!(
-            message.contains("corrupt, twice") && message.contains(&digest(&scene.content)),
+            message.contains("corrupt twice") && message.contains(&digest(&scene.content)),
             "{message}"
         );
     }
 }
 
 #[test]
-fn a_weak_etag_is_an_etag() {
+fn a_weak_etag_is_accepted() {
     let scene = Scene::new(&[], Some(Fault::WeakETag));
     scene.succeeds();
     assert!(scene.blob().is_file());
@@ -426,29 +427,29 @@ fn a_loop_of_redirects_ends_after_ten() {
 }
 
 #[test]
-fn a_silent_hub_is_tried_again() {
+fn a_hub_that_sends_no_data_is_tried_again() {
     let scene = Scene::new(&[Fault::Hang, Fault::Stall(30_000), Fault::Hang], None);
     scene.succeeds_with(&scene.impatient());
     let notes = scene.notes();
-    assert!(notes.contains("the hub was silent for 200ms; trying again"), "{notes}");
+    assert!(notes.contains("the hub sent no data for 200ms; trying again"), "{notes}");
     let log = scene.hub.take_log();
-    assert!(log.iter().any(|line| line.ends_with(" 30000-")), "what had arrived is kept: {log:?}");
+    assert!(log.iter().any(|line| line.ends_with(" 30000-")), "received bytes are kept: {log:?}");
 }
 
 #[test]
-fn a_hub_that_stays_silent_is_one_error() {
+fn a_hub_that_never_sends_data_is_an_error() {
     for fault in [Fault::Hang, Fault::Stall(10)] {
         let scene = Scene::new(&[], Some(fault));
         let message = scene.fails_with(&HubOptions { retries: 2, ..scene.impatient() });
         assert!(
-            message.contains("silent for 200ms") && message.contains("tried 3 times"),
+            message.contains("no data for 200ms") && message.contains("tried 3 times"),
             "{message}"
         );
     }
 }
 
 #[test]
-fn an_address_that_has_moved_is_followed_and_its_host_gets_no_token() {
+fn a_redirect_to_another_host_is_followed_without_the_token() {
     let scene = Scene::new(&[], None);
     let old = Hub::start(&[], &[], Some(Fault::Moved(scene.hub.endpoint.clone())));
     let options = HubOptions {
@@ -467,13 +468,13 @@ fn an_address_that_has_moved_is_followed_and_its_host_gets_no_token() {
 }
 
 #[test]
-fn a_token_with_a_stray_character_is_named_before_anything_is_sent() {
+fn a_token_with_a_stray_character_is_an_error_before_any_request() {
     let scene = Scene::new(&[], None);
     let options = HubOptions { token: Some("hf_a\nb".into()), ..scene.options() };
     let message = scene.fails_with(&options);
     assert!(message.contains("a line break as character 5"), "{message}");
     assert!(!message.contains("hf_a") && scene.hub.take_log().is_empty());
-    // What is cached needs no token.
+    // A cached file needs no token.
     scene.succeeds();
     scene.fetch_with(&options).unwrap();
 }
@@ -494,13 +495,13 @@ fn a_revision_is_fetched_by_name_and_found_by_commit() {
         assert_eq!(hub.take_log(), [""; 0]);
     }
     assert_eq!(fetch(REPO).unwrap().commit, COMMIT);
-    // Into an empty cache by its commit.
+    // With an empty cache, by commit.
     let options = HubOptions { cache_dir: cache.path().join("other"), ..options.clone() };
     let fetched = fetch_file(&format!("{REPO}@{DEV}"), FILE, &options, &Watch::default()).unwrap();
     assert_eq!(std::fs::read_to_string(fetched.path).unwrap(), "dev");
 
     let message = fetch(&format!("{REPO}@none")).unwrap_err().to_string();
-    assert!(message.contains("answered 404") && message.contains("revision `none`"), "{message}");
+    assert!(message.contains("status 404") && message.contains("revision `none`"), "{message}");
     for bad in ["", "../x", "a b"] {
         let error = fetch(&format!("{REPO}@{bad}")).unwrap_err();
         assert!(matches!(error, DataError::Invalid(_)), "{error}");
@@ -508,28 +509,28 @@ fn a_revision_is_fetched_by_name_and_found_by_commit() {
 }
 
 #[test]
-fn names_from_the_hub_cannot_leave_the_cache() {
+fn names_from_the_hub_cannot_refer_to_paths_outside_the_cache() {
     for etag in ["../../escape", "", "a/b", ".."] {
         let scene = Scene::new(&[], Some(Fault::ETag(etag)));
         let message = scene.fails();
-        assert!(message.contains("strange ETag"), "{message}");
+        assert!(message.contains("invalid ETag"), "{message}");
         let scene = Scene::new(&[], Some(Fault::Commit(etag)));
         let message = scene.fails();
-        assert!(message.contains("strange commit"), "{message}");
+        assert!(message.contains("invalid commit"), "{message}");
     }
 }
 
 #[test]
-fn a_commit_that_was_not_asked_for_is_refused() {
+fn another_commit_than_the_requested_one_is_an_error() {
     let scene = Scene::new(&[], Some(Fault::Commit(DEV)));
     let repo = format!("{REPO}@{COMMIT}");
     let error = fetch_file(&repo, FILE, &scene.options(), &scene.watch).unwrap_err().to_string();
-    assert!(error.contains(&format!("answered with commit {DEV}")), "{error}");
+    assert!(error.contains(&format!("returned commit {DEV}")), "{error}");
     scene.nothing_usable();
 }
 
 #[test]
-fn what_another_process_is_fetching_is_waited_for() {
+fn a_fetch_waits_for_another_process_with_the_same_file() {
     let scene = Scene::new(&[], None);
     let blob = scene.blob();
     std::fs::create_dir_all(blob.parent().unwrap()).unwrap();
@@ -540,7 +541,7 @@ fn what_another_process_is_fetching_is_waited_for() {
         while !scene.notes().contains("another process is fetching it") {
             std::thread::yield_now();
         }
-        // The other process is done.
+        // The other process finishes.
         std::fs::write(&blob, &scene.content).unwrap();
         drop(lock);
         assert_eq!(std::fs::read(fetch.join().unwrap().path).unwrap(), scene.content);
@@ -562,9 +563,9 @@ fn the_token_is_sent() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_written_is_one_error() {
+fn a_cache_that_cannot_be_written_is_an_error() {
     let scene = Scene::new(&[], None);
-    // A file where the cache folder should be fails for every user, root included.
+    // A file instead of the cache folder is an error for every user, including root.
     let blocked = scene.cache.path().join("file");
     std::fs::write(&blocked, "").unwrap();
     let options = HubOptions { cache_dir: blocked, ..scene.options() };
@@ -573,7 +574,7 @@ fn a_cache_that_cannot_be_written_is_one_error() {
 }
 
 #[test]
-fn a_data_set_opens_through_faults_and_then_offline() {
+fn a_data_set_opens_despite_faults_and_then_offline() {
     let train = common::parquet_file(&[&common::rows(true, 0, 150)], true, true);
     let test = common::parquet_file(&[&common::rows(true, 150, 20)], true, false);
     let files = [
@@ -593,7 +594,7 @@ fn a_data_set_opens_through_faults_and_then_offline() {
     assert_eq!(data.origin.name, format!("cifar100@{COMMIT}"));
     assert_eq!(data.origin.commit(), Some(COMMIT));
     assert_eq!(data.origin.files[0].sha256, digest(&train));
-    // The second part is asked for by the commit of the first.
+    // The second part is requested by the commit of the first.
     let log = hub.take_log();
     let by_commit = format!("/resolve/{COMMIT}/cifar100/test-");
     assert!(log.iter().any(|line| line.contains(&by_commit)), "{log:?}");

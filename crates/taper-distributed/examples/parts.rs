@@ -1,4 +1,5 @@
-//! Which images each of some ranks has of a batch: `cargo run -p taper-distributed --example parts -- RANKS IMAGES`.
+//! Prints the images of a batch that each rank computes:
+//! `cargo run -p taper-distributed --example parts -- RANKS IMAGES`.
 
 use taper_distributed::{Ranks, Threads};
 

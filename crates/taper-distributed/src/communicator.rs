@@ -1,4 +1,4 @@
-//! What moves numbers between ranks.
+//! The interface that moves numbers between ranks.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ pub trait Communicator: fmt::Debug + Send + Sync {
     /// This rank, counted from 0.
     fn rank(&self) -> usize;
 
-    /// How many ranks there are, at least 1.
+    /// Number of ranks, at least 1.
     fn size(&self) -> usize;
 
-    /// The numbers of all ranks, in order of rank; `lens` says how many each has.
+    /// Gathers the numbers of all ranks, in order of rank; `lens` has the count of each rank.
     ///
     /// # Errors
     /// If another rank has ended.
@@ -20,54 +20,54 @@ pub trait Communicator: fmt::Debug + Send + Sync {
     fn exchanging(&self, most: usize, work: &mut dyn FnMut(&mut dyn Exchange));
 }
 
-/// Messages between all ranks. Exchanges end in the order in which they were begun.
+/// Non-blocking messages between all ranks. Exchanges end in the order in which they began.
 pub trait Exchange {
-    /// Begins to send `to[rank]` to each rank, and to receive `lens[rank]` numbers of each. What is for this rank itself
-    /// is kept.
+    /// Begins to send `to[rank]` to each rank, and to receive `lens[rank]` numbers from each. The part for this rank
+    /// itself is not sent.
     ///
     /// # Errors
     /// If another rank has ended.
     fn begin(&mut self, to: Vec<Vec<f32>>, lens: Vec<usize>) -> Result<(), DistributedError>;
 
-    /// Waits for the exchange that was begun first, and gives what each rank has sent.
+    /// Waits for the oldest open exchange, and returns the numbers of each rank.
     ///
     /// # Errors
     /// If another rank has ended, or no exchange was begun.
     fn end(&mut self) -> Result<Vec<Vec<f32>>, DistributedError>;
 }
 
-/// What goes wrong between ranks.
+/// An error between ranks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DistributedError {
-    /// A rank is not there any longer.
+    /// A rank has ended.
     #[error("rank {rank} has ended")]
     Ended {
-        /// Which one.
+        /// The rank.
         rank: usize,
     },
-    /// A rank has something that must be the same on all ranks, and is not.
+    /// Values differ that must be equal on all ranks.
     #[error("rank {rank} and rank 0 have different {what}; {remedy}")]
     Differs {
-        /// Which one.
+        /// The first rank that differs from rank 0.
         rank: usize,
-        /// What differs, in the plural.
+        /// Name of the values, in the plural.
         what: &'static str,
         /// What to do about it.
         remedy: &'static str,
     },
     /// There are more ranks than groups of images in a batch.
     #[error(
-        "{size} ranks are too many for a batch of {images} images, as each computes at least sixteen; start at most {most}, or choose a larger batch size"
+        "{size} ranks are too many for a batch of {images} images, because each computes at least sixteen; start at most {most}, or choose a larger batch size"
     )]
     TooManyRanks {
-        /// How many ranks there are.
+        /// Number of ranks.
         size: usize,
         /// Images of a batch.
         images: usize,
-        /// How many ranks it allows.
+        /// Largest number of ranks for this batch.
         most: usize,
     },
-    /// An exchange was ended that was not begun.
+    /// `end` was called without an open exchange.
     #[error("no exchange was begun")]
     NothingBegun,
 }

@@ -1,10 +1,10 @@
-//! Processes that train one network together.
+//! Data-parallel training of one network in several processes.
 //!
-//! Each process is a rank and has the whole network. Of each batch, a rank computes whole groups of [`GROUP`] images
+//! Each process is a rank and has the whole network. A rank computes whole groups of [`GROUP`] images of each batch
 //! ([`Ranks::images`]). Sums over the batch use the same tree as in one process (`taper_kernels::tree`). A [`Communicator`]
-//! transports the partial sums and adds none. Results are therefore the same to the bit for any number of ranks.
+//! transports the partial sums and adds nothing. Results are therefore bit-identical for any number of ranks.
 //!
-//! A communicator over MPI is in the crate `taper-mpi`; [`Threads`] is one among threads of a process.
+//! The crate `taper-mpi` has a communicator over MPI; [`Threads`] is one between threads of a process.
 //!
 //! ```
 //! use taper_distributed::{Ranks, Threads};

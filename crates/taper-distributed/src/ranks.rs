@@ -1,4 +1,4 @@
-//! The ranks that train together, as each of them sees them.
+//! The ranks that train together: their number, their images of a batch, and their messages.
 
 use crate::{Communicator, DistributedError, Exchange, Threads};
 use std::{
@@ -9,15 +9,16 @@ use std::{
     },
 };
 
-/// Images whose sums are taken together, whichever rank has them.
+/// Images per group. The sums of a group are computed together, on one rank.
 pub const GROUP: usize = 16;
 
-/// The most ranks that can share a batch of so many images, at least 1: each computes a group.
+/// The largest number of ranks that can share a batch of `images` images, at least 1. Each rank computes at least a
+/// group.
 pub fn most_ranks(images: usize) -> usize {
     images.div_ceil(GROUP).max(1)
 }
 
-/// The ranks that train together, as each of them sees them. A clone stands for the same ones.
+/// The ranks that train together, and which of them this is. Clones share the communicator and the counters.
 #[derive(Clone, Debug)]
 pub struct Ranks {
     communicator: Arc<dyn Communicator>,
@@ -33,7 +34,7 @@ impl Default for Ranks {
 }
 
 impl Ranks {
-    /// The ranks of this communicator.
+    /// The ranks that `communicator` connects.
     pub fn new(communicator: impl Communicator + 'static) -> Self {
         let (sent, waits) = (Arc::default(), Arc::default());
         Self { communicator: Arc::new(communicator), sent, waits }
@@ -44,7 +45,7 @@ impl Ranks {
         self.communicator.rank()
     }
 
-    /// How many ranks there are, at least 1.
+    /// Number of ranks, at least 1.
     pub fn size(&self) -> usize {
         self.communicator.size()
     }
@@ -54,18 +55,18 @@ impl Ranks {
         self.rank() == 0
     }
 
-    /// Bytes that this rank has sent to others so far, each copy counted.
+    /// Bytes that this rank has sent to other ranks so far; each copy counts.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// How often this rank has asked for what others send, and may have waited.
+    /// Number of calls so far that wait for messages of other ranks.
     pub fn waits(&self) -> u64 {
         self.waits.load(Ordering::Relaxed)
     }
 
-    /// The images of a batch of `n` that this rank computes; `None` if every rank computes all of them, as there is one rank, or
-    /// fewer groups than ranks.
+    /// The images of a batch of `n` images that this rank computes. `None` if there is one rank, or if there are fewer
+    /// groups than ranks: every rank then computes all images.
     pub fn images(&self, n: usize) -> Option<Range<usize>> {
         self.images_of(self.rank(), n)
     }
@@ -89,7 +90,7 @@ impl Ranks {
         }
     }
 
-    /// The numbers of all ranks, in order of rank; `lens` says how many each has.
+    /// Gathers the numbers of all ranks, in order of rank; `lens` has the count of each rank.
     ///
     /// # Errors
     /// If another rank has ended.
@@ -100,7 +101,7 @@ impl Ranks {
         self.communicator.all_gather(mine, lens)
     }
 
-    /// A number of each rank.
+    /// Gathers one number of each rank.
     ///
     /// # Errors
     /// If another rank has ended.
@@ -108,7 +109,7 @@ impl Ranks {
         self.all_gather(&[mine], &vec![1; self.size()])
     }
 
-    /// Whether something holds on any rank, the same on all ranks.
+    /// Whether `mine` is true on any rank. All ranks get the same result.
     ///
     /// # Errors
     /// If another rank has ended.
@@ -116,17 +117,17 @@ impl Ranks {
         Ok(self.each(f64::from(u8::from(mine)))?.contains(&1.0))
     }
 
-    /// Checks that something is the same on all ranks, by a hash of it; `what` names it in the plural.
+    /// Checks that all ranks have the same values, by their `hash`. `what` names the values in the plural.
     ///
     /// # Errors
-    /// [`DistributedError::Differs`] if it is not, the same on all ranks.
+    /// [`DistributedError::Differs`] if they differ. All ranks get the same error.
     pub fn expect_same(
         &self,
         hash: u64,
         what: &'static str,
         remedy: &'static str,
     ) -> Result<(), DistributedError> {
-        // Halves of it are exact as f64.
+        // Each half of the hash is exact as f64.
         let mine = [(hash >> 32) as f64, (hash & u64::from(u32::MAX)) as f64];
         let all = self.all_gather(&mine, &vec![2; self.size()])?;
         match all.chunks(2).position(|other| other != &all[..2]) {
@@ -143,11 +144,11 @@ impl Ranks {
             let mut counted = Counted { exchange, sent, waits, rank: self.rank() };
             found = work.take().map(|work| work(&mut counted));
         });
-        found.expect("a communicator calls the work that it is given once")
+        found.expect("a communicator calls `work` once")
     }
 }
 
-/// Counts what is sent.
+/// Counts the bytes and waits of an exchange.
 struct Counted<'a> {
     exchange: &'a mut dyn Exchange,
     sent: &'a AtomicU64,
@@ -173,7 +174,7 @@ impl Exchange for Counted<'_> {
 mod tests {
     use super::*;
 
-    /// What each of some threads finds.
+    /// Runs `find` on `size` ranks, a thread each, and returns the results in order of rank.
     fn each<R: Send + 'static>(size: usize, find: fn(Ranks) -> R) -> Vec<R> {
         let ranks = Threads::connected(size).into_iter().map(Ranks::new);
         let threads: Vec<_> = ranks.map(|rank| std::thread::spawn(move || find(rank))).collect();
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn who_differs_from_the_first_is_named_on_all_ranks() {
+    fn a_rank_that_differs_from_rank_0_is_named_on_all_ranks() {
         let found = each(3, |ranks| {
             let hash = |odd: usize| (1 << 63) + u64::from(ranks.rank() == odd);
             let same = ranks.expect_same(hash(7), "weights", "run it again");

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-/// A rank among threads of one process. Tests are made with it; for speed, one process with more threads is better.
+/// A rank that is a thread of one process. It serves tests; for speed, use one rank with more threads.
 #[derive(Debug)]
 pub struct Threads {
     rank: usize,
@@ -17,7 +17,7 @@ pub struct Threads {
     exchanged: Line<f32>,
 }
 
-/// Channels to and from every rank, this one among them.
+/// Channels to and from every rank, this rank included.
 #[derive(Debug)]
 struct Line<T> {
     to: Vec<Sender<Vec<T>>>,
@@ -25,7 +25,7 @@ struct Line<T> {
 }
 
 impl Threads {
-    /// So many ranks that reach each other, to be given to a thread each.
+    /// `size` connected ranks, one for each thread.
     ///
     /// # Panics
     /// If `size` is 0.
@@ -35,7 +35,7 @@ impl Threads {
         lines.map(|(rank, (gathered, exchanged))| Self { rank, gathered, exchanged }).collect()
     }
 
-    /// One rank by itself.
+    /// A single rank.
     pub fn alone() -> Self {
         Self { rank: 0, gathered: Line::alone(), exchanged: Line::alone() }
     }
@@ -47,7 +47,7 @@ impl<T> Line<T> {
         Self { to: vec![to], from: Mutex::new(vec![from]) }
     }
 
-    /// The line of each of some ranks.
+    /// The channels of `size` ranks.
     fn between(size: usize) -> Vec<Self> {
         let mut from: Vec<Vec<Receiver<_>>> = (0..size).map(|_| Vec::new()).collect();
         let to: Vec<Vec<Sender<_>>> = (0..size)
@@ -69,7 +69,7 @@ impl<T> Line<T> {
         self.to[rank].send(numbers).map_err(|_| DistributedError::Ended { rank })
     }
 
-    /// What each rank has sent.
+    /// The next message of each rank.
     fn receive(&self) -> Result<Vec<Vec<T>>, DistributedError> {
         let from: MutexGuard<Vec<Receiver<Vec<T>>>> =
             self.from.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -106,7 +106,7 @@ impl Communicator for Threads {
 
 struct ThreadExchange<'a> {
     line: &'a Line<f32>,
-    /// The lengths that are expected of each exchange.
+    /// The expected lengths of each open exchange.
     begun: VecDeque<Vec<usize>>,
 }
 

@@ -1,4 +1,5 @@
-//! Trains two seeds of an experiment and prints their accuracies. A second call goes on, or finds them finished.
+//! Trains two seeds of an experiment and prints their accuracies. A second call resumes unfinished runs and reuses
+//! finished ones.
 
 use taper_experiment::{Callbacks, Ended, Experiment, Training};
 

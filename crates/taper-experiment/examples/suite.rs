@@ -1,4 +1,4 @@
-//! A suite of two rows from Rust: its runs in this process, its table, its report.
+//! Runs a suite of two rows from Rust, in this process; prints its table and writes its report.
 
 use anyhow::Result;
 use std::path::Path;
@@ -7,7 +7,7 @@ use taper_suite::{
     Job, Launch, Launcher, Order, RunOutcome, StopRequest, Suite, SuiteEnd, summary,
 };
 
-/// Makes runs in this process.
+/// Runs experiments in this process.
 struct Here;
 
 fn experiment(job: &Job) -> Result<Resolved> {
@@ -28,7 +28,7 @@ impl Launcher for Here {
     }
 }
 
-/// Makes the suite in a folder; gives its table and where its report is.
+/// Runs the suite in a folder; returns its table and the path of its report.
 fn make(folder: &Path) -> Result<String> {
     let suite = Suite::load(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/suite").as_ref())?;
     let order = Order::new(suite, folder);
@@ -36,7 +36,7 @@ fn make(folder: &Path) -> Result<String> {
         SuiteEnd::Gathered { results, folder } => {
             Ok(format!("{}\n{}", summary::console(&results), folder.join("report.html").display()))
         }
-        _ => anyhow::bail!("nobody has asked it to stop"),
+        _ => anyhow::bail!("the suite stopped without a request to stop"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A trained network with its zeros in place.
+//! A trained network with its pruned weights set to 0.
 
 use crate::{setup::Setup, source};
 use taper::{
@@ -6,7 +6,7 @@ use taper::{
     train::{Analysis, Run, analyse, checkpoint::PrunedCheckpoint},
 };
 
-/// A network with its zeros in place.
+/// A trained network with its pruned weights set to 0, and what was measured on it.
 pub(crate) struct Baked {
     pub(crate) report: Report,
     pub(crate) fates: Vec<Fate>,
@@ -15,7 +15,7 @@ pub(crate) struct Baked {
 }
 
 impl Baked {
-    /// Writes the zeros of a run into its network.
+    /// Sets the pruned weights in the network of a run to 0.
     pub(crate) fn of(mut run: Run, setup: &Setup) -> anyhow::Result<Self> {
         let (mut report, mut fates) = (Report::default(), Vec::new());
         if let Some(pruner) = run.pruner.take() {

@@ -7,10 +7,10 @@ use taper::{
     train::{Progress, best_epoch, checkpoint::Checkpoints},
 };
 
-/// Writes it from the training checkpoint of that epoch, and says which epoch and accuracy it has. `None` if the best epoch was
-/// trained without `train.keep_best`, which may change on resuming.
+/// Writes the network of the best epoch, from the training checkpoint of that epoch. Returns its epoch and accuracies;
+/// `None` without a best epoch, or if it was trained without `train.keep_best`, which may change on resuming.
 ///
-/// The network of `setup` is the one of that epoch afterwards.
+/// Afterwards, the network of `setup` has the weights of that epoch.
 pub(crate) fn write(
     setup: &Setup,
     checkpoints: &Checkpoints,
@@ -21,7 +21,7 @@ pub(crate) fn write(
     let kept = checkpoints.best()?.filter(|kept| kept.progress.step == best.step);
     let Some(kept) = kept else {
         tracing::warn!(
-            "epoch {} is the best, and was trained without train.keep_best, so there is no {}",
+            "the best epoch, {}, was trained without train.keep_best, so {} is not written",
             best.epoch + 1,
             NAMES.best
         );
@@ -31,7 +31,7 @@ pub(crate) fn write(
     kept.restore(&mut run)?;
     let mut best = *best;
     if setup.validation.is_some() {
-        // The choice is made, so test images bias nothing any more.
+        // The epoch is chosen already, so test images cannot bias the choice.
         let test = run.test_now()?;
         (best.test_accuracy, best.test_loss) = (test.accuracy, test.loss);
     }

@@ -1,4 +1,4 @@
-//! What a run is computed on and by.
+//! The device and the kernels of a run, and the build information of the program.
 
 use crate::error::usage;
 use candle_core::Device;
@@ -16,18 +16,18 @@ use taper::{
 };
 use taper_host::machine;
 
-/// What this program was built from, as records have it.
+/// Build information of this program, for records.
 #[derive(Clone, Copy, Debug)]
 pub struct BuiltFrom {
-    /// The commit of Taper; unknown where it was built outside of its git work tree.
+    /// The commit of Taper; `None` if it was built outside its git work tree.
     pub commit: Option<&'static str>,
-    /// Whether its sources differed from that.
+    /// Whether the sources differed from that commit.
     pub is_dirty: Option<bool>,
-    /// The compiler.
+    /// The version of the compiler.
     pub rustc: Option<&'static str>,
 }
 
-/// What this program was built from.
+/// Build information of this program.
 pub const BUILT_FROM: BuiltFrom = BuiltFrom {
     commit: option_env!("TAPER_COMMIT"),
     is_dirty: match option_env!("TAPER_DIRTY") {
@@ -37,7 +37,8 @@ pub const BUILT_FROM: BuiltFrom = BuiltFrom {
     rustc: option_env!("TAPER_RUSTC"),
 };
 
-/// What a run is computed on: the CPU, unless it is told otherwise. The number of threads is that of rayon's pool.
+/// The device of a run and its choice of kernels. The default is the CPU. The number of threads is that of rayon's
+/// pool.
 #[derive(Clone, Debug)]
 pub struct Compute {
     /// `cpu`, `cuda`, `cuda:N` or `metal`.
@@ -53,22 +54,22 @@ impl Default for Compute {
 }
 
 impl Compute {
-    /// What passes share: how they choose kernels.
+    /// The kernel context that all passes share.
     pub fn kernels(&self) -> KernelContext {
         KernelContext::new(self.choice)
     }
 
-    /// The device of that name.
+    /// Opens the device.
     ///
     /// # Errors
-    /// If there is no such name, the program was built without it, or the machine lacks it.
+    /// If the name is unknown, the program was built without support for the device, or the machine does not have it.
     pub fn device(&self) -> anyhow::Result<Device> {
         let name = &*self.device;
         let ordinal = |text: Option<&str>| match text {
             None => Ok(0),
             Some(text) => text
                 .parse::<usize>()
-                .map_err(|_| usage(format!("device `{name}`: `{text}` is no number"))),
+                .map_err(|_| usage(format!("device `{name}`: `{text}` is not a number"))),
         };
         let (kind, number) =
             name.split_once(':').map_or((name, None), |(kind, number)| (kind, Some(number)));
@@ -86,7 +87,7 @@ impl Compute {
         }
     }
 
-    /// The choice of kernels, as records have it.
+    /// The choice of kernels, as records store it.
     pub(crate) fn choice_name(&self) -> &'static str {
         match self.choice {
             Choice::Measured => "measured",
@@ -96,7 +97,7 @@ impl Compute {
         }
     }
 
-    /// What computes from a step on: the program with its versions, the machine, and how it is used.
+    /// Records what computes from a step on: the program with its versions, the machine, the device, threads and ranks.
     pub(crate) fn segment(&self, from_step: u64, device: &Device, ranks: &Ranks) -> Segment {
         Segment {
             from_step,
@@ -111,7 +112,7 @@ impl Compute {
             threads: rayon::current_num_threads(),
             ranks: (ranks.size() > 1).then_some(ranks.size()),
             kernels: Variant::current().name().into(),
-            // Results depend on it, but for `rule` and `measured`.
+            // Results depend on the choice; only `rule` and `measured` give equal results.
             choice: Some(self.choice_name().into()),
         }
     }

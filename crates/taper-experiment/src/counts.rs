@@ -1,4 +1,4 @@
-//! What a network's layers keep, as records have it.
+//! Counts of kept weights and of operations, for records.
 
 use taper::{
     core::Sparsity,
@@ -6,7 +6,7 @@ use taper::{
     train::Analysis,
 };
 
-/// Counts over all layers, as in `result.json`.
+/// Totals over all layers, for `result.json`.
 pub fn totals(analysis: &Analysis) -> Totals {
     Totals {
         sparsity: analysis.sparsity().get(),
@@ -18,7 +18,7 @@ pub fn totals(analysis: &Analysis) -> Totals {
     }
 }
 
-/// Counts of each layer, as in `result.json`.
+/// Counts of each layer, for `result.json`.
 pub fn layers(analysis: &Analysis) -> Vec<LayerResult> {
     let layers = analysis.layers.iter().map(|l| LayerResult {
         name: l.info.name.clone(),

@@ -1,13 +1,15 @@
-//! Where two recipes differ.
+//! Finds the first difference between two recipes.
 
 use serde_json::Value;
 use taper::record::later::{FREE, was_before};
 
-/// Keys whose values fill in those of others, by their names in their sections: they are named first.
+/// Keys that decide the defaults of other keys, by their names within their sections. Their differences are reported
+/// first.
 const DECISIVE: [&str; 2] = ["method", "optimizer"];
 
-/// The first key in which two recorded recipes differ, with both values. Keys that change no number are left out, and those that
-/// came later where the older record has none and the newer one what was done then.
+/// Finds the first key in which two recorded recipes differ, and reports both values. Ignores keys that change no
+/// number. If the older record lacks a key of a later version, the key counts with the value that describes the old
+/// behaviour.
 pub fn difference(old: &Value, new: &Value) -> Option<String> {
     below(old, new, "")
 }
@@ -51,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_before_there_was_a_key_is_that_of_its_value_then() {
+    fn a_missing_key_counts_with_the_value_that_describes_the_old_behaviour() {
         let old = json!({ "train": { "lr": 0.1 } });
         let new = |n: f64| json!({ "train": { "lr": 0.1, "validation": n } });
         assert_eq!(difference(&old, &new(0.0)), None);
@@ -61,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_later_versions_have_the_value_of_before_them_unless_asked_for() {
+    fn defaults_of_later_keys_describe_the_old_behaviour() {
         let now = Resolved::new(load(None, &[], &[]).unwrap()).unwrap().settings().unwrap();
         let before = as_before(&now);
         assert_eq!(before.len(), 2, "{now}");
@@ -76,10 +78,10 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_no_number_is_no_difference() {
+    fn keys_that_change_no_number_are_ignored() {
         let record = |every: u64, last: u64, best: bool| json!({ "train": { "checkpoint_every": every, "keep_last": last, "keep_best": best } });
         assert_eq!(difference(&record(0, 2, false), &record(50, 9, true)), None);
-        // A key of that name elsewhere is another key.
+        // The same name in another section is another key.
         let [old, new] = [1, 2].map(|n| json!({ "prune": { "keep_last": n } }));
         assert!(difference(&old, &new).is_some());
     }

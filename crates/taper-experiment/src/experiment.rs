@@ -1,10 +1,10 @@
-//! An experiment as it is given: a file, and settings on top of it.
+//! An experiment before its defaults are filled in: a file with settings on top.
 
 use crate::spec::{Resolved, load};
 use std::path::{Path, PathBuf};
 use taper_compose::Setting;
 
-/// An experiment file, or the defaults, with settings on top; the last one of a key counts.
+/// An experiment file or the defaults, with settings on top. The last setting of a key counts.
 ///
 /// ```
 /// use taper_experiment::Experiment;
@@ -23,18 +23,19 @@ pub struct Experiment {
 }
 
 impl Experiment {
-    /// That of a file.
+    /// Starts from a file.
     pub fn of_file(path: impl Into<PathBuf>) -> Self {
         Self { file: Some(path.into()), ..Self::default() }
     }
 
-    /// That of a file, if there is one, with settings of the form `key=value` on top. A value is TOML if it can be, else text.
+    /// Starts from a file, if any, with settings of the form `key=value` on top. A value that is not TOML is read as
+    /// text.
     ///
-    /// Settings that are `shared` lie beneath the others. They are for several experiments, so it is no error where nothing reads
-    /// them.
+    /// `shared` settings lie below the others. They are meant for several experiments, so a shared key without an
+    /// effect is not an error.
     ///
     /// # Errors
-    /// If a setting is of another form.
+    /// If a setting does not have this form.
     pub fn given(
         file: Option<&Path>,
         shared: &[String],
@@ -54,10 +55,10 @@ impl Experiment {
         self
     }
 
-    /// The experiment with a value for each key, checked.
+    /// Fills in a value for each key, and checks the experiment.
     ///
     /// # Errors
-    /// If the file cannot be read, a key is unknown or read by nothing, or a value or a combination of them cannot be.
+    /// If the file cannot be read, a key is unknown or has no effect, or a value or combination is not allowed.
     pub fn resolve(&self) -> anyhow::Result<Resolved> {
         Resolved::new(load(self.file.as_deref(), &self.shared, &self.settings)?)
     }

@@ -13,15 +13,15 @@ use taper::{
 /// The output folder of one run.
 pub(crate) struct RunFolder {
     files: RunFiles,
-    /// Locked while this process works in the folder; the system unlocks it however the process ends.
+    /// Held while this process uses the folder; the system releases it even if the process is killed.
     _lock: Lock,
 }
 
-/// What is asked of an output folder.
+/// How to open an output folder.
 pub(crate) struct Request<'a> {
-    /// Go on with the run that it holds.
+    /// Resume the run in the folder.
     pub resume: bool,
-    /// Replace the run that it holds.
+    /// Replace the run in the folder.
     pub force: bool,
     /// The recipe of the run.
     pub record: &'a Value,
@@ -30,21 +30,21 @@ pub(crate) struct Request<'a> {
 }
 
 impl RunFolder {
-    /// Makes the folder, or goes on in it.
+    /// Creates the folder, or opens it to resume a run.
     ///
-    /// A folder that holds anything that a run writes is taken. It needs `resume` and a run of the same recipe, or `force`
-    /// and a run of any: what no run has written is never replaced.
+    /// A folder that contains any file of a run is in use. Opening it requires `resume` and a run with the same recipe,
+    /// or `force` and a run with any recipe. Files that no run has written are never replaced.
     pub fn open(path: &Path, request: &Request) -> anyhow::Result<Self> {
-        // Before anything is written, the lock included.
+        // Checked before anything is written, even the lock.
         Plan::of(path, request)?;
         let made = std::fs::create_dir_all(path);
         made.with_context(|| {
             format!("cannot make the output folder {}; choose another with --out", path.display())
         })?;
         let folder = Self { files: RunFiles::new(path), _lock: lock(path)? };
-        // And once more where nobody else can write any longer.
+        // Checked again under the lock, since no other process can write now.
         if let Plan::Replace(records) = Plan::of(path, request)? {
-            // The record that says whose they are goes last, so that a kill leaves a folder that can be replaced.
+            // `run.json`, which identifies the run, is deleted last: a folder left by a kill can still be replaced.
             for record in records.iter().rev() {
                 std::fs::remove_file(record)
                     .with_context(|| format!("cannot delete {}", record.display()))?;
@@ -54,7 +54,7 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Checks that what the folder holds comes from this recipe.
+    /// Checks that the content of the folder comes from this recipe.
     pub fn expect_recipe(&self, found: &Value, record: &Value) -> anyhow::Result<()> {
         match difference(found, record) {
             None => Ok(()),
@@ -62,19 +62,19 @@ impl RunFolder {
         }
     }
 
-    /// The folder.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         self.files.folder()
     }
 
-    /// Its files.
+    /// The files of the run.
     pub fn files(&self) -> &RunFiles {
         &self.files
     }
 
     /// The result, if the run is finished.
     pub fn result(&self) -> anyhow::Result<Option<RunResult>> {
-        // Without its network, the run is finished anew from the last checkpoint.
+        // Without its network, the run is finished again from the last checkpoint.
         if !self.files.path(NAMES.pruned).exists() {
             return Ok(None);
         }
@@ -92,7 +92,7 @@ impl RunFolder {
     }
 }
 
-/// A file that cannot be written, with what to do about it.
+/// Adds what to do to the error of a file that cannot be written.
 fn unwritable(error: RecordError) -> anyhow::Error {
     match error {
         RecordError::Io { path, source, .. } => anyhow::Error::new(source)
@@ -101,24 +101,24 @@ fn unwritable(error: RecordError) -> anyhow::Error {
     }
 }
 
-/// Takes the folder for this process.
+/// Locks the folder for this process.
 fn lock(folder: &Path) -> anyhow::Result<Lock> {
     let path = folder.join(NAMES.lock);
     let cannot = || format!("cannot write {}; is the folder writable?", path.display());
     Lock::take(&path).with_context(cannot)?.ok_or_else(|| {
         usage(format!(
-            "another taper is training in {}; wait for it, or pass another --out",
+            "another taper process is training in {}; wait for it, or pass another --out",
             folder.display()
         ))
     })
 }
 
-/// What may be done with a folder.
+/// How a folder may be used.
 #[derive(Debug)]
 enum Plan {
-    /// Begin a run, or go on with the one that is there.
+    /// Begin a run, or resume the existing one.
     Use,
-    /// Delete these files of another run first.
+    /// First delete these files of another run.
     Replace(Vec<PathBuf>),
 }
 
@@ -130,12 +130,12 @@ impl Plan {
         let Some(recipe) = recipe_in(folder) else {
             let has = |name: &str| folder.join(name).symlink_metadata().is_ok();
             let has_checkpoints = !Checkpoints::files(&folder.join(NAMES.checkpoints))?.is_empty();
-            // A run that has lost its record goes on by its checkpoints, which have the recipe as well.
+            // A run without its record resumes from its checkpoints, which contain the recipe, too.
             if request.resume && has_checkpoints && !has(NAMES.run) && !has(NAMES.result) {
                 return Ok(Self::Use);
             }
             return Err(usage(format!(
-                "{place} holds {}, and no run.json that says of which run; move it away, or pass another --out",
+                "{place} contains {}, but no run.json that identifies the run; move it away, or pass another --out",
                 first.strip_prefix(folder).unwrap_or(first).display()
             )));
         };
@@ -145,7 +145,7 @@ impl Plan {
             (_, _, true) => {
                 match request.from.filter(|from| records.iter().any(|r| is_same(r, from))) {
                     Some(from) => Err(usage(format!(
-                        "--force would delete {}, which training starts from; pass another --out",
+                        "--force would delete {}, the checkpoint that training starts from; pass another --out",
                         from.display()
                     ))),
                     None => Ok(Self::Replace(records)),
@@ -153,13 +153,13 @@ impl Plan {
             }
             (Some(difference), true, false) => Err(another_recipe(folder, &difference)),
             (_, false, false) => Err(usage(format!(
-                "{place} holds a run already; pass --resume to go on with it, --force to replace it, or another --out"
+                "{place} already contains a run; pass --resume to continue it, --force to replace it, or another --out"
             ))),
         }
     }
 }
 
-/// Everything in a folder that a run writes, `run.json` first.
+/// Lists all files in a folder that a run writes, `run.json` first.
 fn records(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let paths = NAMES.records().into_iter().map(|name| folder.join(name));
     let mut records: Vec<PathBuf> = paths.filter(|path| path.symlink_metadata().is_ok()).collect();
@@ -168,7 +168,7 @@ fn records(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(records)
 }
 
-/// The recipe of the run in a folder; `None` if no run has a record there.
+/// Reads the recipe of the run in a folder; `None` without a readable record.
 fn recipe_in(folder: &Path) -> Option<Value> {
     let run: Value = serde_json::from_slice(&std::fs::read(folder.join(NAMES.run)).ok()?).ok()?;
     run.get("recipe").filter(|recipe| recipe.is_object()).cloned()
@@ -176,12 +176,12 @@ fn recipe_in(folder: &Path) -> Option<Value> {
 
 fn another_recipe(folder: &Path, difference: &str) -> anyhow::Error {
     usage(format!(
-        "{} holds a run with another recipe: {difference}; resume with the same recipe, replace it with --force, or pass another --out",
+        "{} contains a run with another recipe: {difference}; resume with the same recipe, replace it with --force, or pass another --out",
         folder.display()
     ))
 }
 
-/// Whether two paths lead to one file.
+/// Whether two paths lead to the same file.
 fn is_same(a: &Path, b: &Path) -> bool {
     a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
 }
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_run_would_write_takes_a_folder() {
+    fn any_file_of_a_run_makes_a_folder_used() {
         let record = json!({ "seed": 0 });
         let mut names: Vec<&str> = NAMES.records().into();
         names.extend(["checkpoints/step-00000003.safetensors", "checkpoints/best.safetensors"]);
@@ -208,7 +208,7 @@ mod tests {
             std::fs::write(&path, "mine").unwrap();
             for (resume, force) in [(false, false), (false, true), (true, false), (true, true)] {
                 let request = Request { resume, force, ..request(&record) };
-                // A checkpoint is read before anything is written.
+                // A run resumes from checkpoints alone; they are checked later, before anything is written.
                 if resume && name.starts_with("checkpoints") {
                     continue;
                 }
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nobodys_record_stays_with_and_without_a_run() {
+    fn files_of_others_stay_with_and_without_a_run() {
         let (old, new) = (json!({ "seed": 0 }), json!({ "seed": 1 }));
         let folder = tempfile::tempdir().unwrap();
         let theirs = ["notes.txt", ".partial-download", ".lock", "checkpoints/step-3.safetensors"];
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn resuming_wins_over_replacing_where_the_recipe_is_the_same() {
+    fn resuming_takes_precedence_over_replacing_if_the_recipe_is_the_same() {
         let (old, new) = (json!({ "seed": 0 }), json!({ "seed": 1 }));
         let folder = tempfile::tempdir().unwrap();
         let both = |record| Request { resume: true, force: true, ..request(record) };

@@ -1,14 +1,15 @@
-//! The images of a run.
+//! Opens the images of a run and checks their shape.
 
 use crate::error::usage;
 use taper::data::{DataError, Dataset, FetchProgress, ImageShape, OpenOptions};
 
-/// Opens a data set and checks that its images fit a model; before it is fetched, where that can be told.
+/// Opens a data set and checks that its images fit a model. If the shape is known from the name, it is checked before a
+/// download.
 ///
-/// `image` is channels, rows, columns; `limit` the number of images of each split that are used, if not all.
+/// `image` is channels, rows, columns. `limit` is the number of images to use per split; `None` for all.
 ///
 /// # Errors
-/// If there is no such data set, it cannot be read or fetched, or its images have another shape.
+/// If the data set is unknown, cannot be read or downloaded, or has images of another shape.
 pub fn open_data(
     name: &str,
     model: &str,
@@ -28,7 +29,7 @@ pub fn open_data(
     Ok(data)
 }
 
-/// Checks that the images of a data set fit a model, if it is known by its name.
+/// Checks that the images of a data set fit a model, if the name of the data set is known.
 pub(crate) fn check_named(name: &str, model: &str, image: [usize; 3]) -> anyhow::Result<()> {
     match Dataset::shape_of(name) {
         Some(shape) => check_shape(name, shape, model, image),
@@ -47,7 +48,7 @@ fn check_shape(
         return Ok(());
     }
     Err(usage(format!(
-        "model {model} takes images of {}, and those of {name} are {}; choose another model or data set",
+        "model {model} expects images of {}, but {name} has images of {}; choose another model or data set",
         size(image),
         size(found)
     )))

@@ -1,9 +1,9 @@
-//! From an experiment to a trained network: a file in TOML with a recipe, data and pruner by its words, a run folder that
-//! is resumed to the bit, and a result.
+//! Trains a network from an experiment: a TOML file that sets the recipe, the data and the pruner. A run has a folder,
+//! resumes bit-identically, and ends with a result.
 //!
-//! An [`Experiment`] is a file and settings on top of it; [`resolve`](Experiment::resolve) gives it a value for each key; a
-//! [`Training`] runs it. Errors are those of the crates below, with what was being done; those of usage have
-//! [`taper_host::Usage`] among their causes.
+//! An [`Experiment`] is a file with settings on top. [`resolve`](Experiment::resolve) fills in a value for each key. A
+//! [`Training`] runs it. Errors come from the crates below, with a context; usage errors have [`taper_host::Usage`]
+//! among their causes.
 #![forbid(unsafe_code)]
 
 mod baked;

@@ -1,4 +1,4 @@
-//! What a run is made of: experiment, data, network.
+//! The parts of a run: experiment, data, network.
 
 use crate::{
     compute::Compute,
@@ -17,7 +17,7 @@ use taper::{
     zoo::Architecture,
 };
 
-/// What a run is made of, but for what it changes.
+/// The experiment, the data and the network of a run.
 pub struct Setup {
     pub(crate) resolved: Resolved,
     pub(crate) device: Device,
@@ -26,21 +26,21 @@ pub struct Setup {
     pub(crate) data: Dataset,
     /// The recipe, as `run.json` records it.
     pub record: Value,
-    /// Training images, in the order of each epoch.
+    /// Loads the training images in the order of each epoch.
     pub train: Loader,
     test: Loader,
-    /// Training images that are held out; `data` is without them.
+    /// Training images that are held out; `data` does not contain them.
     pub(crate) validation: Option<Loader>,
     pub(crate) model: Box<dyn Model>,
 }
 
 impl Setup {
-    /// Refuses what a run would refuse, as far as that is known without fetching data.
+    /// Reports all errors of a run that can be found without downloading data.
     ///
     /// # Errors
-    /// As [`of`](Self::of) and [`run`](Self::run).
+    /// The errors of [`of`](Self::of) and [`run`](Self::run).
     pub fn check(experiment: &Resolved, compute: &Compute) -> anyhow::Result<()> {
-        // The digits are in the program.
+        // The digits are embedded in the program.
         if experiment.data() == "digits" {
             Self::of(experiment, compute, None)?.run()?;
             return Ok(());
@@ -49,7 +49,7 @@ impl Setup {
         let full = Architecture::find(experiment.model()).map_err(usage)?;
         let (name, is_folder) = (experiment.data(), Path::new(experiment.data()).is_dir());
         if Dataset::shape_of(name).is_none() && !is_folder {
-            // It says which names there are.
+            // This error lists the known names.
             open_data(name, &full.name, full.image, None, None)?;
         }
         check_named(experiment.data(), &full.name, full.image)?;
@@ -65,10 +65,10 @@ impl Setup {
         Ok(())
     }
 
-    /// Reads the data, which it fetches where they are not there, and builds the network.
+    /// Reads the data, downloads them if they are missing, and builds the network.
     ///
     /// # Errors
-    /// If the data cannot be read or fetched or do not fit the experiment, or there is no such device.
+    /// If the data cannot be read or downloaded, does not fit the experiment, or the device is not available.
     pub fn of(
         experiment: &Resolved,
         compute: &Compute,
@@ -122,10 +122,10 @@ impl Setup {
         })
     }
 
-    /// A run from the start.
+    /// Prepares a run from its first step.
     ///
     /// # Errors
-    /// If the experiment asks for what its length or its network do not allow.
+    /// If the experiment does not fit the length of the run or the network.
     pub fn run(&self) -> anyhow::Result<Run<'_>> {
         let recipe = self.resolved.recipe();
         recipe.check(&self.train).map_err(|error| usage(format!("train.{error}")))?;
@@ -140,16 +140,16 @@ impl Setup {
         Ok(run)
     }
 
-    /// Which images choices between epochs are made on; none if no such choice is made.
+    /// The images on which epochs are compared; `None` if nothing compares epochs.
     pub(crate) fn chosen_on(&self) -> Option<&'static str> {
         let on = if self.validation.is_some() { "validation" } else { "test" };
         self.resolved.choices().map(|_| on)
     }
 
-    /// The checkpoints of a run folder.
+    /// Opens the checkpoints of a run folder.
     ///
     /// # Errors
-    /// If the folder for them cannot be made.
+    /// If their folder cannot be created.
     pub fn checkpoints(&self, folder: &Path) -> anyhow::Result<Checkpoints> {
         let (every, keep_last, keep_best) = self.resolved.checkpointing();
         Ok(Checkpoints::new(&folder.join(NAMES.checkpoints), self.record.clone())?

@@ -1,19 +1,19 @@
-//! Where a run's images came from: recorded with it, and found again by the commands that come later.
+//! The source of a run's images: recorded with the run, and found again by later commands.
 
 use crate::error::usage;
 use serde_json::Value;
 use std::path::Path;
 use taper::{data::Dataset, record::run::DataRecord};
 
-/// Key of the recipe in a pruned checkpoint. The recipe itself knows images by name and content, so that a run is the
-/// same wherever they lie.
+/// Key of the recipe in a pruned checkpoint. The recipe itself identifies images by name and content, so it does not
+/// depend on their place.
 const KEY: &str = "data_source";
 /// Key of the names of classes, for data sets whose name does not say them.
 const CLASSES: &str = "class_names";
 
-/// The recipe as a pruned checkpoint carries it: with what later commands read the images from.
+/// Adds the source of the images to the recipe of a pruned checkpoint, for later commands.
 pub(crate) fn with_source(mut recipe: Value, data: &Dataset) -> Value {
-    // A name that says all needs no source beside it.
+    // The name alone is enough if it is the source.
     if data.origin.name != data.name
         && let Some(recipe) = recipe.as_object_mut()
     {
@@ -25,8 +25,8 @@ pub(crate) fn with_source(mut recipe: Value, data: &Dataset) -> Value {
     recipe
 }
 
-/// What `run.json` says of the images: what they are, where they were read from, and commit and SHA-256 of what came from the
-/// hub.
+/// The data record in `run.json`: what the images are, where they were read from, and commit and SHA-256 of files from
+/// the hub.
 pub(crate) fn describe(data: &Dataset) -> DataRecord {
     let digests = data.origin.files.iter();
     DataRecord {
@@ -41,24 +41,24 @@ pub(crate) fn describe(data: &Dataset) -> DataRecord {
     }
 }
 
-/// What the images of a checkpoint's recipe can be read from; `None` if it does not say.
+/// Finds the source of the images in a checkpoint's recipe; `None` if the recipe has none.
 ///
 /// # Errors
-/// If that is a folder which is no longer there.
+/// If the source is a folder that no longer exists.
 pub fn of_checkpoint(recipe: &Value, path: &Path) -> anyhow::Result<Option<String>> {
     let Some(source) = recipe[KEY].as_str().or_else(|| recipe["data"].as_str()) else {
         return Ok(None);
     };
     if Dataset::shape_of(source).is_none() && !Path::new(source).is_dir() {
         return Err(usage(format!(
-            "checkpoint {} was trained on the images in {source}, and there is no such folder; pass their place with --data",
+            "checkpoint {} was trained on the images in {source}, but that folder does not exist; pass the folder of the images with --data",
             path.display()
         )));
     }
     Ok(Some(source.into()))
 }
 
-/// Names of the classes that a checkpoint's network was trained on; `None` if its recipe does not say them.
+/// Names of the classes of a checkpoint's network; `None` if its recipe does not record them.
 pub fn class_names(recipe: &Value) -> Option<Vec<String>> {
     match recipe[CLASSES].as_array() {
         Some(names) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect(),
@@ -66,8 +66,8 @@ pub fn class_names(recipe: &Value) -> Option<Vec<String>> {
     }
 }
 
-/// Checks that `data`, read from the source of a checkpoint, is what the checkpoint was trained on, if its recipe says
-/// that.
+/// Checks that `data`, read from the source of a checkpoint, has the images that the checkpoint was trained on, if its
+/// recipe records their fingerprint.
 pub fn expect_same_images(recipe: &Value, data: &Dataset, path: &Path) -> anyhow::Result<()> {
     match recipe["data_fingerprint"].as_str() {
         Some(was) if was != data.fingerprint => Err(usage(format!(
@@ -80,7 +80,7 @@ pub fn expect_same_images(recipe: &Value, data: &Dataset, path: &Path) -> anyhow
     }
 }
 
-/// Checks that the hub's files are those that a run began with; `begun` is what its `run.json` says of the data.
+/// Checks that the hub's files are those that the run began with. `begun` is the data record in its `run.json`.
 pub(crate) fn expect_same_files(
     begun: &DataRecord,
     data: &Dataset,
@@ -91,7 +91,7 @@ pub(crate) fn expect_same_files(
             && *was != file.sha256
         {
             return Err(usage(format!(
-                "{} holds a run on other files: {} had SHA-256 {was} and has {} now; resume with --data {}, or pass another --out",
+                "{} contains a run on other files: {} had SHA-256 {was} and now has {}; resume with --data {}, or pass another --out",
                 folder.display(),
                 file.filename,
                 file.sha256,

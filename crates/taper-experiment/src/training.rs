@@ -1,4 +1,4 @@
-//! A run from its experiment to its result.
+//! Runs an experiment to its result.
 
 use crate::{
     baked::Baked,
@@ -38,7 +38,7 @@ use taper::{
     },
 };
 
-/// A run that is to be made: what, where, and whether it may go on or replace another.
+/// A run to start: its experiment, its folder, and whether to resume or replace an existing run.
 ///
 /// ```no_run
 /// use taper_experiment::{Callbacks, Ended, Experiment, Training};
@@ -52,25 +52,26 @@ use taper::{
 /// ```
 #[derive(Clone)]
 pub struct Training {
-    /// What to train, and how.
+    /// The experiment.
     pub experiment: Resolved,
-    /// What to compute on.
+    /// The device and the choice of kernels.
     pub compute: Compute,
-    /// The run folder; `None` for one below `runs` that is named by the experiment.
+    /// The run folder; `None` for a folder below `runs` that is named after the experiment.
     pub out: Option<PathBuf>,
-    /// Go on from the last checkpoint in the folder, if there is one.
+    /// Resume from the last checkpoint in the folder, if any.
     pub resume: bool,
-    /// Replace the run that the folder holds.
+    /// Replace the run in the folder.
     pub force: bool,
-    /// Write TensorBoard's event files, as `train.tensorboard` of the experiment does.
+    /// Write TensorBoard event files, even without `train.tensorboard`.
     pub tensorboard: bool,
-    /// Write what each refresh of masks changed.
+    /// Record what each mask update changed.
     pub mask_trace: bool,
     /// Ends the run after the step in which it is raised.
     pub interrupt: Interrupt,
-    /// Hears of data that are being fetched.
+    /// Receives the progress of downloads.
     pub fetching: Option<Arc<dyn FetchProgress>>,
-    /// The processes that train it together, each of which calls [`run`](Self::run). The first one fetches data and writes files.
+    /// The processes that train together; each of them calls [`run`](Self::run). The first rank downloads data and
+    /// writes files.
     pub ranks: Ranks,
 }
 
@@ -85,7 +86,7 @@ pub enum Ended {
         folder: PathBuf,
         /// The result.
         result: Box<RunResult>,
-        /// Whether it was not there before.
+        /// Whether this call produced it.
         is_new: bool,
     },
     /// By its interrupt, with a checkpoint.
@@ -95,12 +96,12 @@ pub enum Ended {
         /// Steps done.
         step: u64,
     },
-    /// On a rank that is not the first, which has the result.
+    /// On a rank that is not the first; the first has the result.
     Assisted,
 }
 
 impl Training {
-    /// Training on the CPU that neither goes on nor replaces anything.
+    /// Training on the CPU that neither resumes nor replaces a run.
     pub fn new(experiment: Resolved) -> Self {
         Self {
             experiment,
@@ -116,21 +117,22 @@ impl Training {
         }
     }
 
-    /// The same, in this folder.
+    /// The same training, in this folder.
     #[must_use]
     pub fn out(self, folder: impl Into<PathBuf>) -> Self {
         Self { out: Some(folder.into()), ..self }
     }
 
-    /// Trains from where the run is to its end. `watch` sees its events beside the files that the run writes.
+    /// Trains to the end, and starts from the last checkpoint if it resumes. `watch` receives events in addition to the
+    /// callbacks that write the files of the run.
     ///
     /// # Errors
-    /// If the data cannot be read or fetched or do not fit the experiment, the folder holds another run, something cannot
-    /// be read or written, or the loss is not finite.
+    /// If the data cannot be read or downloaded or does not fit the experiment, the folder contains another run,
+    /// something cannot be read or written, or the loss is not finite.
     pub fn run(&self, watch: Callbacks) -> anyhow::Result<Ended> {
         let setup = self.setup()?;
         let Setup { resolved, data, record, .. } = &setup;
-        // What cannot be run is refused before a folder is made or replaced.
+        // An invalid run is rejected before a folder is created or replaced.
         let mut run = setup.run()?;
         run.ranks = self.ranks.clone();
         self.ranks.expect_images(run.train.n_images_of(0)).map_err(usage)?;
@@ -191,7 +193,7 @@ impl Training {
         }
     }
 
-    /// What the run is made of. The first rank fetches the data before others look for them.
+    /// Prepares the parts of the run. The first rank downloads the data before the others read them.
     fn setup(&self) -> anyhow::Result<Setup> {
         let setup = || Setup::of(&self.experiment, &self.compute, self.fetching.as_deref());
         let setup = match self.ranks.is_first() {
@@ -209,7 +211,7 @@ impl Training {
         Ok(setup)
     }
 
-    /// Trains on a rank that is not the first, from where that one is.
+    /// Trains on a rank that is not the first, from the step of the first rank.
     fn assist(&self, setup: &Setup, mut run: Run) -> anyhow::Result<Ended> {
         let step = self.ranks.each(0.0)?[0];
         if step == FINISHED {
@@ -227,12 +229,12 @@ impl Training {
         Ok(Ended::Assisted)
     }
 
-    /// Whether a run that has stopped was interrupted, on whichever rank.
+    /// Whether a run that has stopped was interrupted, on any rank.
     fn is_interrupted(&self) -> anyhow::Result<bool> {
         Ok(self.ranks.any(self.interrupt.is_raised())?)
     }
 
-    /// The run folder, for these data.
+    /// The run folder.
     fn folder(&self, data: &Dataset) -> PathBuf {
         let experiment = &self.experiment;
         self.out.clone().unwrap_or_else(|| {
@@ -244,7 +246,7 @@ impl Training {
         })
     }
 
-    /// What writes the files of the run, and what may end it.
+    /// The callbacks that write the files of the run, and those that may end it.
     fn records(&self, files: &RunFiles) -> Callbacks {
         let mut callbacks = Callbacks::default()
             .with(EpochCsv::new(&files.path(NAMES.epochs)))
@@ -265,7 +267,7 @@ impl Training {
     }
 }
 
-/// What `run.json` holds.
+/// The content of `run.json`.
 fn description(setup: &Setup, run: &Run, segments: Vec<Segment>) -> run::RunRecord {
     run::RunRecord {
         schema: run::SCHEMA,
@@ -279,11 +281,11 @@ fn description(setup: &Setup, run: &Run, segments: Vec<Segment>) -> run::RunReco
     }
 }
 
-/// Warns of what is legal and probably not meant, for a run of so many steps.
+/// Warns of settings that are legal, but probably not intended, for a run of `total` steps.
 fn warn(setup: &Setup, total: u64) {
     if let (Some(choices), Some("test")) = (setup.resolved.choices(), setup.chosen_on()) {
         tracing::warn!(
-            "the choices of {choices} are made on test data, which biases the test accuracy; hold out training images with train.validation"
+            "epochs are chosen on test data ({choices}), which biases the test accuracy; hold out training images with train.validation"
         );
     }
     let Setup { resolved, data, .. } = setup;
@@ -291,26 +293,26 @@ fn warn(setup: &Setup, total: u64) {
         let n_images = setup.train.of_each_class(0, n, resolved.batch_size()).n_images();
         if n_images < n.saturating_mul(data.classes.len()) {
             tracing::warn!(
-                "prune.{key} is {name}, and not every class has {n} training images, so {n_images} images are used; take fewer of each class"
+                "prune.{key} is {name}, but not every class has {n} training images, so only {n_images} images are used; use fewer of each class"
             );
         }
     }
     if resolved.never_swaps(total) {
         tracing::warn!(
-            "prune.refresh_every is {} and the run has {total} steps, so no weight is swapped before the last step or prune.swap_end; train \
-             longer, or swap more often",
+            "prune.refresh_every is {}, but the run has {total} steps, so no weight is pruned and regrown before the last step or prune.swap_end; train \
+             longer, or lower prune.refresh_every",
             resolved.refresh_every()
         );
     }
     let (n, size) = (setup.train.n_images(), resolved.batch_size());
     if n < size {
         tracing::warn!(
-            "train.batch_size is {size}, and there are {n} training images, which are one step; choose a smaller batch size"
+            "train.batch_size is {size}, but there are only {n} training images, so an epoch is one step; choose a smaller batch size"
         );
     }
 }
 
-/// Bakes the zeros, and writes the pruned checkpoints and then the result.
+/// Sets pruned weights to 0, and writes the pruned checkpoints and then the result.
 fn finish(
     run: Run,
     setup: &Setup,
@@ -319,8 +321,8 @@ fn finish(
     progress: &Progress,
 ) -> anyhow::Result<RunResult> {
     let Setup { resolved, data, architecture, model, validation, .. } = setup;
-    let last = progress.history.last().context("a run of no epochs has no result")?;
-    // Test images that no choice was made on are seen once, here.
+    let last = progress.history.last().context("a run without epochs has no result")?;
+    // Test images that no choice was made on are used once, here.
     let (test_accuracy, test_loss) = match validation {
         None => (last.test_accuracy, last.test_loss),
         Some(_) => {
@@ -376,7 +378,7 @@ fn finish(
     Ok(result)
 }
 
-/// What is recorded of weights that were followed.
+/// The record of weights that were followed.
 fn record_of(fate: &prune::Fate) -> FateRow {
     FateRow {
         step: fate.step.0,

@@ -1,4 +1,4 @@
-//! Writes a small network in every format, to begin fuzzing with: `seeds FOLDER`.
+//! Writes a small network in every format, as seeds for fuzzing: `seeds FOLDER`.
 
 use candle_core::{Device, Result, Tensor};
 use std::{collections::BTreeMap, path::Path};

@@ -1,4 +1,4 @@
-//! Writes a network, which is written here, at 95 % in every format, and lists the sizes.
+//! Writes a small network at 95 % sparsity in every format, and lists the file sizes.
 
 use candle_core::{Device, Result, Tensor};
 use std::collections::BTreeMap;
@@ -49,20 +49,21 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     for format in Format::ALL {
         let path = folder.path().join(format!("net{}", format.suffix()));
         let written = export(&network, format, &path, &Options::default())?;
-        let share = written.bytes as f64 / written.dense_bytes as f64;
-        println!("{format:<8} {:>9} bytes, {share:.3} of dense f32", written.bytes);
+        let ratio = written.bytes as f64 / written.dense_bytes as f64;
+        println!("{format:<8} {:>9} bytes, {ratio:.3} of dense f32", written.bytes);
     }
     Ok(())
 }
 
-/// Keeps a share of each weight: its largest magnitudes.
-fn keep(model: &dyn Model, share: f64) -> candle_core::Result<()> {
+/// Keeps a fraction of each weight: the largest magnitudes.
+fn keep(model: &dyn Model, fraction: f64) -> candle_core::Result<()> {
     for (_, var) in model.params().prunable() {
         let values = var.flatten_all()?.to_vec1::<f32>()?;
         let mut magnitudes: Vec<f32> = values.iter().map(|v| v.abs()).collect();
         magnitudes.sort_by(|a, b| b.total_cmp(a));
-        let cut = magnitudes[(share * values.len() as f64) as usize];
-        let kept: Vec<f32> = values.iter().map(|&v| if v.abs() > cut { v } else { 0.0 }).collect();
+        let threshold = magnitudes[(fraction * values.len() as f64) as usize];
+        let kept = values.iter().map(|&v| if v.abs() > threshold { v } else { 0.0 });
+        let kept: Vec<f32> = kept.collect();
         var.set(&candle_core::Tensor::from_vec(kept, var.shape(), var.device())?)?;
     }
     Ok(())

@@ -1,9 +1,9 @@
-//! compressed-tensors' `sparse-bitmask`: a bit for each weight, and the values that are not zero.
+//! The `sparse-bitmask` format of compressed-tensors: one bit for each weight, and the non-zero values.
 //!
-//! Of a module `M` with a weight: `M.shape` holds its sizes, `M.bitmask` a bit for each element, rows padded to whole
-//! bytes and the first column in the lowest bit, and `M.compressed` the values in order. A row is the last dimension, so
-//! that a 3×3 kernel takes a byte for three weights; compact files have the weight of each output in one row instead,
-//! for readers that can reshape.
+//! For a module `M` with a weight, `M.shape` holds the shape, and `M.compressed` the non-zero values in order.
+//! `M.bitmask` holds one bit for each element: rows are padded to whole bytes, and the first column is the lowest bit.
+//! A row is the last dimension, so a 3×3 kernel takes one byte for three weights. In compact files, a row holds all
+//! weights of one output, and the reader must reshape the weight.
 
 use crate::{
     ExportError, Network,
@@ -14,17 +14,17 @@ use safetensors::Dtype;
 use std::collections::BTreeMap;
 use taper_train::checkpoint::{RawFile, RawTensor};
 
-/// Kind of the file in its metadata.
+/// Value of `kind` in the metadata.
 const KIND: &str = "taper-bitmask-1";
 
 const PARTS: [&str; 4] = ["shape", "bitmask", "compressed", "row_offsets"];
 
-/// Whether a name may end like this beside a bitmask.
+/// Whether this is the last part of the name of a packed tensor.
 pub(crate) fn is_part(part: &str) -> bool {
     PARTS.contains(&part)
 }
 
-/// Weights of layers as bits and values; everything else as it is.
+/// Packs the weights of layers; other tensors are stored unchanged.
 pub(crate) fn file(
     network: &Network,
     element: ElementType,
@@ -39,7 +39,7 @@ pub(crate) fn file(
         let Some(module) = module else {
             if let Some((_, part)) = name.rsplit_once('.').filter(|(_, p)| is_part(p)) {
                 return Err(ExportError::Impossible(format!(
-                    "the bitmask format reads {name} as a part of its own; rename it, as no tensor may end in .{part}"
+                    "the bitmask format reserves names that end in .{part}; rename tensor {name}"
                 )));
             }
             file.tensors.insert(name.clone(), raw);
@@ -81,12 +81,12 @@ pub(crate) fn file(
     Ok(file)
 }
 
-/// Modules of a file whose weight is compressed.
+/// Modules of a file with a packed weight.
 pub(crate) fn modules(file: &RawFile) -> Vec<&str> {
     file.tensors.keys().filter_map(|name| name.strip_suffix(".bitmask")).collect()
 }
 
-/// The weight of a module, of these sizes or compact, with its zeros.
+/// The weight of a module with its zeros, stored in this shape or compact.
 pub(crate) fn weight(
     tensors: &BTreeMap<String, RawTensor>,
     module: &str,
@@ -102,7 +102,7 @@ pub(crate) fn weight(
     let (rows, columns) = crate::sparse::rows_and_columns(expected);
     let is = |dims: &[usize]| shape.iter().copied().eq(dims.iter().map(|&d| d as u64));
     if !is(expected) && !is(&[rows, columns]) {
-        return Err(format!("{module}.shape is {shape:?} where the network has {expected:?}"));
+        return Err(format!("{module}.shape is {shape:?}, but the network needs {expected:?}"));
     }
     let n_elements = rows * columns;
     let bitmask = part("bitmask")?;
@@ -114,14 +114,14 @@ pub(crate) fn weight(
     if bitmask.dtype != Dtype::U8 || bitmask.data.len() != rows * row_bytes {
         let (dtype, found) = (bitmask.dtype, bitmask.data.len());
         return Err(format!(
-            "{module}.bitmask has {found} elements of {dtype}, where {} of U8 are needed",
+            "{module}.bitmask has {found} bytes of type {dtype}, but {} of type U8 are needed",
             rows * row_bytes
         ));
     }
     let n_set: u32 = bitmask.data.iter().map(|byte| byte.count_ones()).sum();
     if n_set as usize != values.len() {
         return Err(format!(
-            "{module}.bitmask marks {n_set} weights, and {module}.compressed has {}",
+            "{module}.bitmask marks {n_set} weights, but {module}.compressed has {}",
             values.len()
         ));
     }
@@ -136,7 +136,7 @@ pub(crate) fn weight(
         }
     }
     match values.next() {
-        Some(_) => Err(format!("{module}.bitmask marks places behind the end of a row")),
+        Some(_) => Err(format!("{module}.bitmask marks weights after the end of a row")),
         None => Ok(weight),
     }
 }

@@ -1,8 +1,8 @@
-//! Compressed sparse rows in safetensors.
+//! Compressed sparse rows (CSR) in safetensors.
 //!
-//! Of a weight `W`: `W.indptr`, where each row begins among the values, `W.indices`, the column of each value, and
-//! `W.values`. A row is what one output reads, so a 4-D weight of `[out, in, k, k]` has `out` rows of `in·k·k`. The
-//! metadata hold sizes and kinds under `csr`: `{"W": {"shape": [..], "kind": "conv"}}`.
+//! A weight `W` is stored as `W.indptr` (index of the first value of each row), `W.indices` (column of each value) and
+//! `W.values`. A row holds the weights of one output, so a 4-D weight `[out, in, k, k]` has `out` rows of `in·k·k`
+//! columns. The metadata hold shapes and kinds under `csr`: `{"W": {"shape": [..], "kind": "conv"}}`.
 
 use crate::{
     ExportError, Network,
@@ -13,18 +13,18 @@ use crate::{
 use safetensors::Dtype;
 use taper_train::checkpoint::{RawFile, RawTensor};
 
-/// Kind of the file in its metadata.
+/// Value of `kind` in the metadata.
 const KIND: &str = "taper-csr-1";
 
 /// Key of the shapes in the metadata.
 pub(crate) const SHAPES: &str = "csr";
 
-/// Whether a name may end like this for a part of a weight.
+/// Whether this is the last part of the name of a packed tensor.
 pub(crate) fn is_part(part: &str) -> bool {
     ["indptr", "indices", "values"].contains(&part)
 }
 
-/// Weights of layers as rows; everything else as it is.
+/// Packs the weights of layers; other tensors are stored unchanged.
 pub(crate) fn file(network: &Network, element: ElementType) -> Result<RawFile, ExportError> {
     let mut file = RawFile { metadata: network.metadata().clone(), ..RawFile::default() };
     let layers = network.layers();
@@ -48,7 +48,7 @@ pub(crate) fn file(network: &Network, element: ElementType) -> Result<RawFile, E
                 (Dtype::U32, csr.columns.iter().flat_map(|&c| (c as u32).to_le_bytes()).collect())
             }
         };
-        // The bytes of the values as they are, so that nothing is rounded twice.
+        // Copies the bytes of the values, as encoding them again would round twice.
         let mut values = Vec::with_capacity(csr.values.len() * width);
         for row in 0..csr.starts.len() - 1 {
             for at in csr.starts[row] as usize..csr.starts[row + 1] as usize {
@@ -71,12 +71,12 @@ pub(crate) fn file(network: &Network, element: ElementType) -> Result<RawFile, E
     Ok(file)
 }
 
-/// Names of the weights that are stored as rows.
+/// Names of the packed weights.
 pub(crate) fn names(file: &RawFile) -> Vec<&str> {
     file.tensors.keys().filter_map(|name| name.strip_suffix(".indptr")).collect()
 }
 
-/// A weight of these sizes with its zeros.
+/// A weight of this shape with its zeros.
 pub(crate) fn weight(file: &RawFile, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
     let part = |part: &str| {
         let part = format!("{name}.{part}");

@@ -1,4 +1,4 @@
-//! Types of the numbers in a file.
+//! Element types of stored floats.
 
 use crate::ExportError;
 use half::{bf16, f16};
@@ -7,15 +7,15 @@ use std::{fmt, str::FromStr};
 use taper_graph::Tensor;
 use taper_train::checkpoint::RawTensor;
 
-/// Type of the numbers in a file.
+/// Element type of the stored floats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ElementType {
     /// 32 bits, as networks are trained.
     #[default]
     F32,
-    /// 16 bits, 11 of them for digits; at most 65,504.
+    /// 16 bits, with 11 significant bits; at most 65,504.
     F16,
-    /// 16 bits, 8 of them for digits, with the range of f32.
+    /// 16 bits, with 8 significant bits and the range of f32.
     Bf16,
 }
 
@@ -43,10 +43,10 @@ impl FromStr for ElementType {
 }
 
 impl ElementType {
-    /// The bytes of a tensor with its numbers rounded to this type.
+    /// The bytes of a tensor, rounded to this type.
     ///
     /// # Errors
-    /// If a finite number becomes infinite.
+    /// If a finite value overflows.
     pub(crate) fn raw(self, name: &str, tensor: &Tensor) -> Result<RawTensor, ExportError> {
         let values = tensor.values();
         let is_held = |v: f32| match self {
@@ -56,7 +56,7 @@ impl ElementType {
         };
         if let Some(value) = values.iter().find(|v| v.is_finite() && !is_held(**v)) {
             return Err(ExportError::Impossible(format!(
-                "{name} holds {value}, which {self} cannot; choose bf16 or f32"
+                "{name} holds {value}, which overflows {self}; choose bf16 or f32"
             )));
         }
         let (dtype, data) = match self {
@@ -68,12 +68,12 @@ impl ElementType {
     }
 }
 
-/// The bytes of numbers, `N` each.
+/// The values as bytes, `N` for each.
 fn write<const N: usize>(values: &[f32], to: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
     values.iter().flat_map(|&value| to(value)).collect()
 }
 
-/// Bytes of an element of a raw tensor, if it has whole bytes.
+/// Bytes of an element, if it takes whole bytes.
 pub(crate) fn width(dtype: Dtype) -> Option<usize> {
     dtype.bitsize().is_multiple_of(8).then(|| dtype.bitsize() / 8)
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with a file.
+//! The error type of export and import.
 
 use std::path::{Path, PathBuf};
 use taper_train::checkpoint::CheckpointError;
@@ -7,28 +7,28 @@ use taper_train::checkpoint::CheckpointError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
-    /// Something is there already.
-    #[error("{} exists already; name another, or say that it may be overwritten", .0.display())]
+    /// The path exists already.
+    #[error("{} exists already; choose another path, or allow overwriting", .0.display())]
     Exists(PathBuf),
-    /// The format cannot hold what it should.
+    /// The format cannot store the network.
     #[error("{0}")]
     Impossible(String),
     /// The file could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: std::io::Error,
     },
-    /// The file is not what it should be.
+    /// The file is malformed, or does not fit the network.
     #[error("cannot read {}: {reason}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The defect, and where it is.
         reason: String,
     },
     /// A safetensors file could not be read or written.

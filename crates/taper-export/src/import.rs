@@ -1,4 +1,4 @@
-//! Reading files of any of the formats.
+//! Reads files of all formats.
 
 use crate::{
     ExportError, Network, csr,
@@ -19,7 +19,7 @@ use std::{
 };
 use taper_train::checkpoint::{RawFile, RawTensor};
 
-/// A file whose tensors have not been unpacked yet.
+/// An opened file. Its tensors are unpacked on request.
 #[derive(Debug)]
 pub struct Opened {
     path: PathBuf,
@@ -27,21 +27,22 @@ pub struct Opened {
     names: Names,
 }
 
-/// Keys that say something of a file, or of the accuracy of its very numbers, and nothing of the network.
+/// Metadata keys that describe the file or its exact values, not the network.
 const OF_FILES: [&str; 7] =
     ["format", "kind", "epoch", "test_accuracy", "validation_accuracy", csr::SHAPES, npz::SHAPES];
 
 /// The values of a tensor.
 enum Values {
     Floats(Vec<f32>),
-    /// Batches that were counted.
+    /// Numbers of batches.
     Counts(Vec<i64>),
 }
 
-/// Opens a file of any format, or a folder of `.npz`. Its content says which format it is, whatever its name.
+/// Opens a file of any format, or a folder of `.npz` files. The content decides the format; the name matters only if
+/// the content is unknown.
 ///
 /// # Errors
-/// If it cannot be read, or is of no format that is known.
+/// If it cannot be read, or its format is unknown.
 pub fn open(path: &Path) -> Result<Opened, ExportError> {
     let metadata = std::fs::metadata(path).map_err(ExportError::io("read", path))?;
     if metadata.is_dir() {
@@ -68,24 +69,24 @@ impl Opened {
         Self { path: path.into(), source, names }
     }
 
-    /// A piece of the metadata that a file of ours carries, such as `architecture` or `classes`.
+    /// A value of the metadata, such as `architecture` or `classes` in files of this crate.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.source.metadata()?.get(key).map(String::as_str)
     }
 
-    /// Whether the file has a tensor of every one of these names and no other, but for counters of batches. Names may be
-    /// wrapped: all behind the same prefix, such as `module.`, or with the `_orig_mod` that `torch.compile` inserts. `W_orig`
-    /// with `W_mask`, as PyTorch's pruning tools leave them, is `W`.
+    /// Checks that the file has exactly the tensors with these names. Only counters of batches may be missing. Names in
+    /// the file may be wrapped: with a common prefix, such as `module.`, or with the `_orig_mod` that `torch.compile`
+    /// inserts. `W_orig` with `W_mask` from PyTorch's pruning tools is read as `W`.
     ///
     /// # Errors
-    /// What is missing, and what is too much.
+    /// Lists the missing names, and the names that the network does not have.
     pub fn check_names<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), ExportError> {
         let wanted = names.collect();
         self.names.prefix(&wanted).map(drop).map_err(ExportError::malformed(&self.path))
     }
 
-    /// The network of the file, where it is like another: the tensors of the file in the graph of that one, or in its
-    /// [folded](Network::folded) one if the file has those, and the metadata of the file.
+    /// Reads the tensors and metadata of the file into the graph of `like`, or into its [folded](Network::folded) graph
+    /// if the file has the folded tensors.
     ///
     /// # Errors
     /// As [`tensors`](Self::tensors).
@@ -117,7 +118,7 @@ impl Opened {
         Ok(network)
     }
 
-    /// Number of elements of a tensor that is stored as it is, such as a bias.
+    /// Number of elements of a tensor that is not packed, such as a bias.
     ///
     /// # Errors
     /// If it is missing, packed, or cannot be read.
@@ -126,17 +127,19 @@ impl Opened {
             let at = self.names.behind_any(name).ok_or_else(|| missing(name))?;
             let (At::Whole(stored) | At::Masked { weight: stored, .. }) = at;
             let shape = self.source.shape(stored)?;
-            let shape = shape.ok_or_else(|| format!("tensor {stored} is packed"))?;
-            n_elements(&shape).ok_or_else(|| format!("tensor {stored} has shape {shape:?}"))
+            let shape = shape
+                .ok_or_else(|| format!("tensor {stored} is packed, so its size is unknown"))?;
+            n_elements(&shape)
+                .ok_or_else(|| format!("tensor {stored} has shape {shape:?}, which is too large"))
         };
         len().map_err(ExportError::malformed(&self.path))
     }
 
-    /// The tensors of a network whose entries have these shapes, with their zeros, on the CPU: f32, and i64 for counters
-    /// of batches, which are 0 where the file has none. The names are those of [`check_names`](Self::check_names).
+    /// The dense tensors of a network with these shapes, on the CPU: f32, and i64 for counters of batches. A counter
+    /// that the file lacks is 0. Names are compared as in [`check_names`](Self::check_names).
     ///
     /// # Errors
-    /// If a tensor is missing, of another shape, damaged, not of floats, or none of the network's.
+    /// If a tensor is missing, has another shape, is damaged, holds no floats, or is not in the network.
     pub fn tensors(
         &self,
         shapes: &BTreeMap<String, Vec<usize>>,
@@ -153,7 +156,7 @@ impl Opened {
         unpacked.into_iter().map(tensor).collect()
     }
 
-    /// The values of tensors of these names and shapes, as many as the shapes have.
+    /// The values of tensors with these names and shapes. Each has the length that its shape requires.
     fn unpack(
         &self,
         shapes: &BTreeMap<String, Vec<usize>>,
@@ -172,7 +175,7 @@ impl Opened {
         Ok(tensors)
     }
 
-    /// The numbers of a tensor of the file that must have this shape.
+    /// The values of a tensor of the file, which must have this shape.
     fn numbers(&self, stored: &str, shape: &[usize]) -> Result<Numbers, String> {
         match self.source.shape(stored)? {
             Some(found) if found != shape => Err(other_shape(stored, &found, shape)),
@@ -194,14 +197,16 @@ impl Opened {
                 kept.map(|(value, mark)| match mark {
                     0 => Ok(0.0),
                     1 => Ok(value),
-                    _ => Err(named(mask)(format!("it holds {mark}, and a mask is of 0 and 1"))),
+                    _ => {
+                        Err(named(mask)(format!("it holds {mark}, but a mask holds only 0 and 1")))
+                    }
                 })
                 .collect()
             }
         }
     }
 
-    /// Batches that were counted, in any type that holds the number; one number of any rank.
+    /// Numbers of batches. The file may store them in any type, and a single number in any rank.
     fn counts(&self, at: Option<&At>, shape: &[usize]) -> Result<Vec<i64>, String> {
         let n = shape.iter().product();
         let Some(At::Whole(stored)) = at else { return Ok(vec![0; n]) };
@@ -211,7 +216,7 @@ impl Opened {
     }
 }
 
-/// What is wrong with the bytes of a safetensors file of any kind, for a network of these shapes; for fuzzing.
+/// Checks the bytes of a safetensors file of any kind against a network of these shapes; for fuzzing.
 #[doc(hidden)]
 pub fn check_safetensors(
     bytes: &[u8],

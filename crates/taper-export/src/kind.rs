@@ -1,4 +1,4 @@
-//! What a file is. Its content says so; its name decides only where the content is of no kind that is known.
+//! Detects the kind of a file from its content, and from its name only if the content is unknown.
 
 use crate::ExportError;
 use std::{fs::File, io::Read, path::Path};
@@ -11,16 +11,16 @@ pub(crate) enum Kind {
     Torch,
 }
 
-/// Endings that PyTorch's files have.
+/// File name extensions of PyTorch.
 const TORCH: [&str; 7] = ["pt", "pth", "th", "bin", "ckpt", "pkl", "tar"];
 
-/// Whether the content of a file is that of ONNX.
+/// Whether a file is an ONNX file.
 ///
 /// # Errors
-/// If it cannot be read, or is of no format that is known.
+/// If the file cannot be read, or its format is unknown.
 pub fn is_onnx(path: &Path) -> Result<bool, ExportError> {
     let metadata = std::fs::metadata(path).map_err(ExportError::io("read", path))?;
-    // A folder may be one of `.npz`.
+    // A folder can be an exported network of `.npz` files.
     if !metadata.is_file() {
         return Ok(false);
     }
@@ -32,13 +32,13 @@ pub fn is_onnx(path: &Path) -> Result<bool, ExportError> {
     Ok(kind == Kind::Onnx)
 }
 
-/// Bytes that say what a file is.
+/// Number of leading bytes that identify a file.
 const BEGIN: u64 = 512;
 
-/// The kind of a file, by its first bytes, of `len` in all.
+/// The kind of a file of `len` bytes, from its first bytes.
 ///
 /// # Errors
-/// What it is instead, and what to do.
+/// Names what the file is instead, and what to do.
 pub(crate) fn kind(bytes: &[u8], len: u64, path: &Path) -> Result<Kind, String> {
     if is_safetensors(bytes, len) {
         return Ok(Kind::Safetensors);
@@ -50,12 +50,12 @@ pub(crate) fn kind(bytes: &[u8], len: u64, path: &Path) -> Result<Kind, String> 
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => return Err(compressed("xz")),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => return Err(compressed("zstd")),
         [] => return Err("it is empty; copy it again".into()),
-        // The version, which a model begins with.
+        // A model begins with its version.
         [0x08, ..] => return Ok(Kind::Onnx),
         _ => {}
     }
     if bytes.starts_with(b"version https://git-lfs") {
-        return Err("it is a pointer of Git LFS; fetch the file itself with `git lfs pull`".into());
+        return Err("it is a Git LFS pointer; fetch the file itself with `git lfs pull`".into());
     }
     // ONNX as text begins with `<` too.
     let start = bytes.trim_ascii_start();
@@ -75,24 +75,24 @@ pub(crate) fn kind(bytes: &[u8], len: u64, path: &Path) -> Result<Kind, String> 
     match &end[..] {
         "onnx" => Ok(Kind::Onnx),
         end if TORCH.contains(&end) => Ok(Kind::Torch),
-        // One that was cut off has its header all the same.
+        // A truncated file still has its header.
         "safetensors" => Ok(Kind::Safetensors),
         _ if bytes.get(8) == Some(&b'{') => Ok(Kind::Safetensors),
-        _ => Err(
-            "it is of no format that is read; save safetensors, ONNX or a state dict of PyTorch"
-                .into(),
-        ),
+        _ => {
+            Err("its format is not supported; save safetensors, ONNX or a PyTorch state dict"
+                .into())
+        }
     }
 }
 
-/// Whether the file begins with the length of a header that fits, and the header.
+/// Whether the file begins with the length of a header that fits into it, and the header.
 fn is_safetensors(bytes: &[u8], len: u64) -> bool {
     let Some((header, rest)) = bytes.split_first_chunk::<8>() else { return false };
     rest.first() == Some(&b'{') && u64::from_le_bytes(*header) <= len.saturating_sub(8)
 }
 
 fn compressed(by: &str) -> String {
-    format!("it is compressed by {by}; unpack it first")
+    format!("it is compressed with {by}; decompress it first")
 }
 
 #[cfg(test)]
@@ -130,13 +130,16 @@ mod tests {
             assert_eq!(of(&[7; 99], name), Ok(kind), "{name}");
         }
         assert_eq!(of(b"\xff\0\0\0\0\0\0\0{\"a\"", "a"), Ok(Kind::Safetensors));
-        // A header may be longer than the begin that is looked at.
+        // A header may be longer than the bytes that are checked.
         let begin = b"\xff\xff\0\0\0\0\0\0{";
         assert_eq!(kind(begin, 1 << 20, Path::new("a.onnx")), Ok(Kind::Safetensors));
         assert_eq!(kind(begin, 1 << 10, Path::new("a.onnx")), Ok(Kind::Onnx));
         for name in ["a", "a.h5", "a.gguf"] {
-            assert!(of(&[7; 99], name).unwrap_err().contains("no format that is read"), "{name}");
-            assert!(of(b"<ir_version: 8>", name).unwrap_err().contains("no format"), "{name}");
+            assert!(
+                of(&[7; 99], name).unwrap_err().contains("its format is not supported"),
+                "{name}"
+            );
+            assert!(of(b"<ir_version: 8>", name).unwrap_err().contains("format is not"), "{name}");
         }
     }
 }

@@ -1,16 +1,18 @@
-//! Sparse networks in the files of other tools.
+//! Exports sparse networks to the file formats of other tools, and imports them.
 //!
-//! A [`Network`] is the graph of what a model computes, with copies of its tensors; [`export()`] writes it in a [`Format`],
-//! [`open`] reads one back, as tensors for a model or as another [`Network`](Opened::network). Writers replace a file whole
-//! or not at all, and nothing that is there unless told to. Readers take every file for hostile: an error names the tensor
-//! and what is wrong with it, and nothing is allocated that neither the file nor the network justifies.
+//! A [`Network`] is the graph of a model with copies of its tensors. [`export()`] writes it in a [`Format`]. [`open`]
+//! reads a file, as tensors for a model or as another [`Network`](Opened::network).
 //!
-//! | format | what | read by |
+//! Writers replace a file completely or not at all, and only with [`Options::overwrite`]. Readers treat every file as
+//! hostile: an error names the tensor and the defect, and allocations are bounded by the size of the file or of the
+//! network.
+//!
+//! | format | content | read by |
 //! | --- | --- | --- |
-//! | [`Dense`](Format::Dense) | safetensors, zeros in place | PyTorch, candle, anything that reads safetensors |
-//! | [`Bitmask`](Format::Bitmask) | safetensors, a bit for each weight | compressed-tensors |
-//! | [`Csr`](Format::Csr) | safetensors, compressed rows | SciPy, by a line for each weight |
-//! | [`Npz`](Format::Npz) | a folder with a matrix for each weight | `scipy.sparse.load_npz` |
+//! | [`Dense`](Format::Dense) | safetensors with zeros stored | PyTorch, candle, anything that reads safetensors |
+//! | [`Bitmask`](Format::Bitmask) | safetensors, one bit for each weight and the non-zero values | compressed-tensors |
+//! | [`Csr`](Format::Csr) | safetensors, compressed sparse rows | SciPy, with one line of code for each weight |
+//! | [`Npz`](Format::Npz) | a folder with one sparse matrix for each weight | `scipy.sparse.load_npz` |
 //! | [`Onnx`](Format::Onnx) | graph and weights, opset 17 | onnxruntime, OpenVINO |
 //!
 //! ```
@@ -62,23 +64,23 @@ pub use taper_graph as graph;
 use std::{fmt, path::Path, str::FromStr};
 use taper_train::checkpoint::RawFile;
 
-/// What a network is written as.
+/// File format of an exported network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Safetensors, zeros in place, under PyTorch's names.
+    /// Safetensors with zeros stored, under PyTorch's names.
     Dense,
     /// compressed-tensors' `sparse-bitmask` in safetensors.
     Bitmask,
     /// Compressed sparse rows in safetensors.
     Csr,
-    /// A folder of SciPy's sparse matrices.
+    /// A folder of SciPy sparse matrices.
     Npz,
     /// An ONNX graph.
     Onnx,
 }
 
 impl Format {
-    /// All of them.
+    /// All formats.
     pub const ALL: [Self; 5] = [Self::Dense, Self::Bitmask, Self::Csr, Self::Npz, Self::Onnx];
 
     /// Name on the command line.
@@ -92,7 +94,7 @@ impl Format {
         }
     }
 
-    /// End of the name of a file of this format.
+    /// File name suffix of this format.
     pub fn suffix(self) -> &'static str {
         match self {
             Self::Dense => ".dense.safetensors",
@@ -124,33 +126,33 @@ impl FromStr for Format {
     }
 }
 
-/// How a network is written.
+/// Options of an export.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Type of the numbers.
+    /// Element type of the stored floats.
     pub element: ElementType,
-    /// For [`Format::Bitmask`]: the weight of an output in one row, instead of its last dimension alone.
+    /// For [`Format::Bitmask`]: a row holds all weights of one output, instead of only the last dimension.
     pub compact: bool,
-    /// For [`Format::Onnx`]: weights as places and values. onnxruntime alone reads them.
+    /// For [`Format::Onnx`]: store weights as indices and values. Only onnxruntime reads them.
     pub sparse_initializers: bool,
-    /// Whether what is there may be replaced.
+    /// Whether an existing file or folder may be replaced.
     pub overwrite: bool,
 }
 
-/// What has been written.
+/// Sizes of an exported network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
     /// Bytes on disk.
     pub bytes: u64,
-    /// Bytes of all tensors as f32 with their zeros.
+    /// Bytes of all tensors as dense f32.
     pub dense_bytes: u64,
 }
 
 /// Writes a network to `path`, a file or (for [`Format::Npz`]) a folder.
 ///
 /// # Errors
-/// If something is there already, the graph is not valid, the format cannot hold the network, or it cannot be written.
-/// What was there is then as it was.
+/// If `path` exists and may not be replaced, the graph is not valid, the format cannot store the network, or writing
+/// fails. An existing file or folder is then unchanged.
 pub fn export(
     network: &Network,
     format: Format,
@@ -167,7 +169,7 @@ pub fn export(
         Format::Csr => csr::file(network, options.element)?.save(path)?,
         Format::Npz if options.element != ElementType::F32 => {
             return Err(ExportError::Impossible(format!(
-                "SciPy's matrices hold no {}; leave out the type, or choose another format",
+                "SciPy's sparse matrices cannot store {}; export f32, or choose another format",
                 options.element
             )));
         }
@@ -182,7 +184,7 @@ pub fn export(
     Ok(Written { bytes, dense_bytes: network.bytes() })
 }
 
-/// Kind of a dense file in its metadata.
+/// Value of `kind` in the metadata of a dense file.
 const DENSE: &str = "taper-dense-1";
 
 fn dense(network: &Network, element: ElementType) -> Result<RawFile, ExportError> {
@@ -196,8 +198,8 @@ fn dense(network: &Network, element: ElementType) -> Result<RawFile, ExportError
     Ok(file)
 }
 
-/// Writes a folder beside `path`, and puts it in its place when it is whole. A folder that is replaced must be one that
-/// this crate has written.
+/// Writes a temporary folder next to `path`, and moves it to `path` when it is complete. An existing folder is replaced
+/// only if it contains nothing but files of this crate.
 fn replace_folder(
     path: &Path,
     write: impl FnOnce(&Path) -> Result<(), ExportError>,
@@ -205,7 +207,7 @@ fn replace_folder(
     let is_there = path.symlink_metadata().is_ok();
     if is_there && !npz::is_ours_alone(path) {
         return Err(ExportError::Impossible(format!(
-            "{} is not overwritten: it is no folder of an exported network, or more than that is in it",
+            "{} is not overwritten: it is not the folder of an exported network, or it contains other files; choose another path",
             path.display()
         )));
     }
@@ -219,7 +221,7 @@ fn replace_folder(
     std::fs::create_dir(&new).map_err(io)?;
     write(&new)?;
     if is_there {
-        // The old folder goes with the temporary one.
+        // The old folder is deleted with the temporary one.
         std::fs::rename(path, beside.path().join("old")).map_err(io)?;
     }
     std::fs::rename(&new, path).map_err(|error| {

@@ -1,18 +1,18 @@
-//! A network's names among those of a file.
+//! Finds the tensors of a network among the names of a file.
 //!
-//! PyTorch's wrappers leave their mark on the names of a state dict: `torch.compile` puts `_orig_mod` into them,
-//! `DataParallel` `module`, a trainer the attribute that holds the network. Its pruning tools keep a weight `W` as
-//! `W_orig` and `W_mask`, whose product it is.
+//! PyTorch's wrappers change the names of a state dict. `torch.compile` inserts `_orig_mod`, `DataParallel` inserts
+//! `module`, and a trainer inserts the name of the attribute with the network. PyTorch's pruning tools store a weight
+//! `W` as the product of `W_orig` and `W_mask`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Parts of a name that wrappers alone give.
+/// Parts of a name that only wrappers insert.
 const WRAPPERS: [&str; 3] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 
-/// Of so many names a message lists each.
+/// A message lists at most this many names.
 const MOST_LISTED: usize = 6;
 
-/// What a tensor is made of: names in the file.
+/// Where a tensor is stored, by names in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum At {
     Whole(String),
@@ -23,11 +23,11 @@ pub(crate) enum At {
 #[derive(Debug)]
 pub(crate) struct Names {
     found: BTreeMap<String, At>,
-    /// What all names begin with, from nothing to the most.
+    /// The prefixes that all names share, from the empty one to the longest.
     prefixes: Vec<String>,
 }
 
-/// Whether a tensor counts batches; not every format has a place for that.
+/// Whether a tensor counts batches. Not every format stores these counters.
 pub(crate) fn is_counter(name: &str) -> bool {
     name.ends_with("num_batches_tracked")
 }
@@ -37,7 +37,7 @@ impl Names {
         let mut plain: BTreeMap<String, &String> = BTreeMap::new();
         for name in stored {
             let short = without_wrappers(name);
-            // Two names must not become one.
+            // Two different names must not become equal.
             let is_taken =
                 short != *name && (stored.contains(&short) || plain.contains_key(&short));
             plain.insert(if is_taken { name.clone() } else { short }, name);
@@ -62,24 +62,24 @@ impl Names {
         Self { found, prefixes }
     }
 
-    /// The tensor of this name, behind any prefix that all names share.
+    /// The tensor with this name after one of the shared prefixes.
     pub(crate) fn behind_any(&self, name: &str) -> Option<&At> {
         self.prefixes.iter().find_map(|prefix| self.behind(prefix, name))
     }
 
-    /// The tensor of this name behind a prefix.
+    /// The tensor with this name after a prefix.
     pub(crate) fn behind(&self, prefix: &str, name: &str) -> Option<&At> {
         self.found.get(&format!("{prefix}{name}"))
     }
 
-    /// The prefix behind which the file has these names and no other, but for counters of batches.
+    /// The prefix with which the file has exactly these names. Only counters of batches may be missing.
     ///
     /// # Errors
-    /// What is missing, and what is too much.
+    /// Lists the missing names, and the names that the network does not have.
     pub(crate) fn prefix(&self, wanted: &BTreeSet<&str>) -> Result<&str, String> {
         let n_found =
             |prefix: &&String| wanted.iter().filter(|n| self.behind(prefix, n).is_some()).count();
-        // The shortest of those that fit equally well.
+        // The shortest of several prefixes that fit equally well.
         let best = self.prefixes.iter().rev().max_by_key(n_found);
         let prefix = best.map(String::as_str).unwrap_or_default();
         let is_wanted = |name: &str| name.strip_prefix(prefix).is_some_and(|n| wanted.contains(n));
@@ -91,10 +91,10 @@ impl Names {
             ([], []) => Ok(prefix),
             ([], missing) => Err(format!("{} missing", some(missing))),
             (foreign, []) => {
-                Err(format!("{} none of the network's{}", some(foreign), advice(foreign)))
+                Err(format!("{} not in the network{}", some(foreign), advice(foreign)))
             }
             (foreign, missing) => Err(format!(
-                "{} none of the network's, and {} missing{}",
+                "{} not in the network, and {} missing{}",
                 some(foreign),
                 some(missing),
                 advice(foreign)
@@ -108,7 +108,7 @@ fn without_wrappers(name: &str) -> String {
     parts.join(".")
 }
 
-/// What all names begin with, by whole parts: nothing, the first part, the first two, …
+/// The shared prefixes of all names, in whole parts: none, the first part, the first two, …
 fn shared_prefixes<'a>(mut names: impl Iterator<Item = &'a String> + Clone) -> Vec<String> {
     let all = names.clone();
     let first = names.next().map(String::as_str).unwrap_or_default();
@@ -129,7 +129,7 @@ fn some(names: &[&str]) -> String {
     }
 }
 
-/// What to do about names that a reparametrization gives.
+/// The remedy for names that come from a reparametrization or an exporter.
 fn advice(names: &[&str]) -> &'static str {
     let has = |part: &str| names.iter().any(|name| name.contains(part));
     if has(".parametrizations.") {
@@ -139,7 +139,7 @@ fn advice(names: &[&str]) -> &'static str {
     } else if has("onnx::") {
         "; export with training=torch.onnx.TrainingMode.PRESERVE and do_constant_folding=False"
     } else if has(".weight_bias") {
-        "; export with torch.onnx.export(..., optimize=False), which does not fold normalisations"
+        "; export with torch.onnx.export(..., optimize=False), which does not fold batch norm"
     } else {
         ""
     }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn wrappers_go_in_any_order_and_a_networks_own_names_stay() {
+    fn wrappers_are_removed_in_any_order_and_a_networks_own_names_stay() {
         let wanted = ["a.weight", "b.weight", "b.num_batches_tracked"];
         for wrapper in
             ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "net."]
@@ -169,14 +169,14 @@ mod tests {
             assert_eq!(found.behind(prefix, "a.weight"), Some(&At::Whole(stored[0].clone())));
             assert_eq!(found.behind_any("b.weight"), Some(&At::Whole(stored[1].clone())));
         }
-        // One module alone was compiled.
+        // Only one module was compiled.
         assert_eq!(prefix(&["a._orig_mod.weight", "b.weight"], &wanted).unwrap(), "");
-        // A network whose names all begin with `module`, as it is and wrapped.
+        // All names of a network begin with `module`, plain and wrapped.
         let own = ["module.a", "module.b"];
         assert_eq!(prefix(&own, &own).unwrap(), "");
         assert_eq!(prefix(&["module.module.a", "module.module.b"], &own).unwrap(), "module.");
         assert_eq!(prefix(&["m.a", "m.m.a"], &["a", "m.a"]).unwrap(), "m.");
-        // Wrapped or not is then another tensor.
+        // The wrapped and the plain name are two tensors here.
         let twins = names(&["_orig_mod.a", "a"]);
         assert_eq!(twins.behind("", "_orig_mod.a"), Some(&At::Whole("_orig_mod.a".into())));
         assert_eq!(twins.behind("", "a"), Some(&At::Whole("a".into())));
@@ -191,7 +191,7 @@ mod tests {
         let at = pruned.behind_any("a.weight").cloned();
         assert_eq!(at, masked("module.a.weight_orig", "module.a.weight_mask"));
         assert_eq!(pruned.prefix(&["a.weight", "a.bias"].into()).unwrap(), "module.");
-        // Neither part alone, nor beside the whole.
+        // Not with one part alone, and not next to the whole weight.
         assert!(prefix(&["a.weight_orig"], &["a.weight"]).unwrap_err().contains("weight_orig is"));
         let whole = names(&["a.weight", "a.weight_mask", "a.weight_orig"]);
         assert_eq!(whole.found.len(), 3);
@@ -202,16 +202,13 @@ mod tests {
         let missing = prefix(&["a"], &["a", "b", "c", "n.num_batches_tracked"]).unwrap_err();
         assert_eq!(missing, "tensors b, c are missing");
         let foreign = prefix(&["a", "b"], &["a"]).unwrap_err();
-        assert_eq!(foreign, "tensor b is none of the network's");
+        assert_eq!(foreign, "tensor b is not in the network");
         let both = prefix(&["x.a", "x.b"], &["c"]).unwrap_err();
-        assert_eq!(both, "tensors x.a, x.b are none of the network's, and tensor c is missing");
+        assert_eq!(both, "tensors x.a, x.b are not in the network, and tensor c is missing");
         let many: Vec<String> = (0..9).map(|i| format!("t{i}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let many = prefix(&many, &[]).unwrap_err();
-        assert!(
-            many.starts_with("tensors t0, t1, t2, t3, t4, t5 and 3 more are none of"),
-            "{many}"
-        );
+        assert!(many.starts_with("tensors t0, t1, t2, t3, t4, t5 and 3 more are not in"), "{many}");
         assert_eq!(prefix(&[], &["a"]).unwrap_err(), "tensor a is missing");
         let advised = prefix(&["a.parametrizations.weight.original"], &["a.weight"]).unwrap_err();
         assert!(advised.ends_with("remove_parametrizations before saving"), "{advised}");

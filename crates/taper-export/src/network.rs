@@ -1,4 +1,4 @@
-//! A network apart from its model: what is written to files.
+//! A network separate from its model, for export.
 
 use crate::{ElementType, ExportError, onnx::Repeats};
 use candle_core::DType;
@@ -7,20 +7,20 @@ use taper_graph::{Graph, LayerCost, Op, Tensor, passes};
 use taper_nn::{Model, graph, ops::with_values};
 use taper_train::checkpoint::RawTensor;
 
-/// A network as it is exported: the graph of what it computes, with copies of its tensors, and the counters of its state
-/// dict. Nothing that is done to it changes the model that it was taken from.
+/// A network for export: its graph with copies of the tensors, and the counters of its state dict. Changes to it do not
+/// affect the model.
 #[derive(Clone, Debug)]
 pub struct Network {
     pub(crate) graph: Graph,
-    /// Integers of the state dict, such as `num_batches_tracked`: no operation computes with them.
+    /// Integers of the state dict, such as `num_batches_tracked`. No operation reads them.
     pub(crate) counters: BTreeMap<String, RawTensor>,
 }
 
 impl Network {
-    /// A model as it is now, for images of this shape, channels first. The metadata go into every file.
+    /// Copies the current state of a model, for images of this shape, channels first. Every file contains the metadata.
     ///
     /// # Errors
-    /// If the model computes by candle's own operations, which no exporter knows.
+    /// If the model uses candle's own operations, which cannot be exported.
     pub fn of(
         model: &dyn Model,
         image: [usize; 3],
@@ -33,7 +33,7 @@ impl Network {
             if entry.var.dtype() == DType::I64 {
                 counters.insert(entry.name.clone(), RawTensor::of(&entry.var)?);
             } else if !graph.tensors.contains_key(&entry.name) {
-                // A parameter that the forward pass does not read is part of the state dict all the same.
+                // The state dict also has the parameters that the forward pass does not read.
                 let values = with_values(&[entry.var.as_tensor()], |values| values[0].to_vec())?;
                 graph.add_tensor(&entry.name, Tensor::new(entry.var.dims(), values)?);
             }
@@ -41,17 +41,17 @@ impl Network {
         Ok(Self { graph, counters })
     }
 
-    /// What it computes, with its tensors and metadata.
+    /// The graph, with its tensors and metadata.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// The graph alone.
+    /// The graph without the counters.
     pub fn into_graph(self) -> Graph {
         self.graph
     }
 
-    /// Short texts that every file carries: `architecture`, `classes`, `sparsity`, `recipe` and `tool`.
+    /// Metadata for every file: `architecture`, `classes`, `sparsity`, `recipe` and `tool`.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.graph.metadata
     }
@@ -66,7 +66,7 @@ impl Network {
         &self.graph.tensors
     }
 
-    /// Shapes of all tensors by name, those of counters included.
+    /// Shapes of all tensors by name, counters included.
     pub fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
         let tensors = self.graph.tensors.iter().map(|(name, t)| (name.clone(), t.dims().to_vec()));
         let counters = self.counters.iter().map(|(name, raw)| (name.clone(), raw.shape.clone()));
@@ -80,7 +80,7 @@ impl Network {
         tensors.chain(counters).sum::<usize>() as u64
     }
 
-    /// Every tensor as the bytes of a file: floats rounded to a type, counters as they are.
+    /// Every tensor as bytes for a file: floats rounded to a type, counters unchanged.
     pub(crate) fn raw(
         &self,
         element: ElementType,
@@ -90,7 +90,7 @@ impl Network {
         tensors.chain(self.counters.iter().map(|(name, raw)| Ok((name, raw.clone()))))
     }
 
-    /// Weights of convolutions and linear layers, with their kind: what sparse formats compress.
+    /// Weights of convolutions and linear layers, with their kind. Sparse formats compress these.
     pub(crate) fn layers(&self) -> BTreeMap<&str, &'static str> {
         let layer = |op| match op {
             &Op::Conv(taper_graph::Conv { ref weight, .. }) => Some((&weight[..], "conv")),
@@ -100,9 +100,9 @@ impl Network {
         self.graph.nodes.iter().filter_map(|node| layer(&node.op)).collect()
     }
 
-    /// The same function with each normalisation that follows a convolution or linear layer folded into it
-    /// ([`fold_norms`](passes::fold_norms)): the layer's weight is scaled, and it has a bias instead. Zeros stay zeros.
-    /// Normalisations that follow something else stay, too. Tensors that nothing reads are left out.
+    /// The same function with batch norm folded into the convolution or linear layer before it
+    /// ([`fold_norms`](passes::fold_norms)). This scales the layer's weight and gives the layer a bias. Zeros stay
+    /// zeros. Batch norm after another operation is kept. Tensors that nothing reads are removed.
     ///
     /// # Errors
     /// If the graph is not valid.
@@ -110,12 +110,12 @@ impl Network {
         Ok(self.with_graph(passes::fold_norms(&self.graph)?))
     }
 
-    /// A smaller network with equal results: without channels that have no effect, or a constant one
-    /// ([`shrink`](passes::shrink)). Results differ by rounding alone: that of the bias that a constant becomes.
+    /// A smaller network with equal results, without channels that have no effect or a constant effect
+    /// ([`shrink`](passes::shrink)). Constants become biases, and only their rounding changes results.
     ///
-    /// It is no architecture of the zoo any more, and cannot be trained. Its metadata name the one that it was made of under
-    /// `shrunk_from` instead of `architecture`, and `sparsity` is that of the weights that are left. An ONNX file holds it
-    /// whole; the other formats hold its tensors without the graph.
+    /// The result is not an architecture of the zoo and cannot be trained. Its metadata name the original architecture
+    /// under `shrunk_from` instead of `architecture`, and `sparsity` is the sparsity of the remaining weights. An ONNX
+    /// file stores the whole network; the other formats store the tensors without the graph.
     ///
     /// ```
     /// use std::collections::BTreeMap;
@@ -155,10 +155,10 @@ impl Network {
         Ok(network)
     }
 
-    /// Share of the weights of convolutions and linear layers that are 0; 0 if there are none.
+    /// Fraction of zeros among the weights of convolutions and linear layers; 0 if there are no weights.
     ///
     /// # Errors
-    /// If a weight is not there.
+    /// If a weight is missing.
     pub fn sparsity(&self) -> Result<f64, ExportError> {
         let layers = self.graph.layers()?;
         let n: u64 = layers.iter().map(LayerCost::n_weights).sum();
@@ -166,11 +166,11 @@ impl Network {
         Ok((n - n_kept) as f64 / n.max(1) as f64)
     }
 
-    /// Numbers that the network is made of: weights, biases and constants, without running statistics. Of a constant whose
-    /// rows or columns are equal, those that differ count, which are what an ONNX file holds.
+    /// Number of parameters: weights, biases and constants, without running statistics. Equal rows or columns of a
+    /// constant count once, as an ONNX file stores them once.
     ///
     /// # Errors
-    /// If a tensor is not there.
+    /// If a tensor is missing.
     pub fn n_params(&self) -> Result<u64, ExportError> {
         let mut sizes = BTreeMap::new();
         for node in &self.graph.nodes {
@@ -190,11 +190,11 @@ impl Network {
         Ok(sizes.into_values().sum())
     }
 
-    /// The network with a graph that a pass has made of its own. A counter goes with its normalisation.
+    /// The network with a graph that a pass made from its graph. A counter is removed together with its batch norm.
     fn with_graph(&self, graph: Graph) -> Self {
         let is_there = |counter: &str| match counter.strip_suffix(".num_batches_tracked") {
             Some(norm) => {
-                // Weight and bias may be missing.
+                // Batch norm may have no weight and bias, but it has a mean.
                 let mean = format!("{norm}.running_mean");
                 graph.tensors.contains_key(&mean) || !self.graph.tensors.contains_key(&mean)
             }
@@ -206,7 +206,7 @@ impl Network {
     }
 }
 
-/// A graph without counters, such as one of another tool.
+/// A network without counters, for example from a graph of another tool.
 impl From<Graph> for Network {
     fn from(graph: Graph) -> Self {
         Self { graph, counters: BTreeMap::new() }
@@ -219,7 +219,7 @@ mod tests {
     use candle_core::{Device, Result};
     use taper_nn::{BatchNorm, BatchNormConfig, Conv2d, ConvConfig, Init, Params, Pass, Scope};
 
-    /// A convolution, and one that its forward pass does not read.
+    /// Two convolutions. The forward pass reads only the first.
     struct Net([Conv2d; 2], Params);
 
     impl Model for Net {
@@ -236,7 +236,7 @@ mod tests {
         }
     }
 
-    /// A convolution with a normalisation that has no weight and bias.
+    /// A convolution, and batch norm without weight and bias.
     struct Normed(Conv2d, BatchNorm, Params);
 
     impl Model for Normed {
@@ -253,7 +253,7 @@ mod tests {
         }
     }
 
-    /// A convolution, its normalisation, and another convolution.
+    /// A convolution, batch norm, and another convolution.
     struct Stack((Conv2d, BatchNorm, Conv2d), Params);
 
     impl Model for Stack {
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_normalisation_without_parameters_is_folded_with_its_counter() -> Result<()> {
+    fn batch_norm_without_parameters_is_folded_with_its_counter() -> Result<()> {
         let scope = Scope::new(0, &Device::Cpu);
         let conv = ConvConfig::same(1);
         let conv = Conv2d::new(&scope.pp("conv"), 2, 3, conv, Init::Constant(0.5))?;
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shrunk_network_says_what_it_was_and_how_sparse_it_is() -> Result<()> {
+    fn metadata_of_a_shrunk_network_name_its_origin_and_sparsity() -> Result<()> {
         let scope = Scope::new(0, &Device::Cpu);
         let (first, last) = (scope.pp("a"), scope.pp("b"));
         let first = Conv2d::new(&first, 1, 4, ConvConfig::same(3), Init::Constant(0.5))?;
@@ -299,7 +299,7 @@ mod tests {
         let said = [("architecture", "stack"), ("sparsity", "0.5"), ("recipe", "{}")];
         let said = said.map(|(key, value)| (key.to_string(), value.to_string()));
         let mut network = Network::of(&model, [1, 6, 6], said.into()).expect("a network");
-        // Two of four filters, and one weight of another one. The normalisation makes a constant of one of them.
+        // Two of four filters are pruned, and one weight of another. Batch norm makes a constant of one pruned filter.
         let weight: Vec<f32> = (0..36).map(|i| f32::from(u8::from(i < 18 && i != 4))).collect();
         let tensor = |dims: &[usize], values: Vec<f32>| Tensor::new(dims, values).expect("a shape");
         network.graph.add_tensor("a.weight", tensor(&[4, 1, 3, 3], weight));
@@ -318,7 +318,7 @@ mod tests {
         assert!(small.metadata().iter().map(|(k, v)| (&k[..], &v[..])).eq(expected));
         // 18 + 2 weights, a bias, and two for each of two channels.
         assert_eq!(small.n_params().expect("tensors"), 25);
-        // A border of 3 × 3 distinct pixels.
+        // 2 × 2 distinct pixels.
         let constant = Tensor::new(
             &[1, 6, 6],
             (0..36).map(|i| f32::from(u8::from(i == 0))).collect::<Vec<_>>(),
@@ -343,7 +343,7 @@ mod tests {
             assert_eq!(tensor.dims(), entry.var.dims(), "{}", entry.name);
             assert_eq!(tensor.values(), entry.var.flatten_all()?.to_vec1::<f32>()?);
         }
-        // Sparse formats compress what is computed with.
+        // Sparse formats compress only weights that the forward pass reads.
         assert_eq!(found.layers(), [("out.weight", "conv")].into());
         assert_eq!((found.bytes(), found.image()), (2 * 9 * 4, &[2, 1, 1][..]));
         let folded = found.folded().expect("a network");

@@ -1,4 +1,4 @@
-//! The numbers of a tensor of a safetensors file, or of one that names its types as these do.
+//! Decodes the values of tensors with safetensors' element types.
 
 use safetensors::Dtype;
 use taper_onnx::DataType;
@@ -6,7 +6,7 @@ use taper_train::checkpoint::RawTensor;
 
 pub(crate) use taper_onnx::Numbers;
 
-/// Those of a raw tensor.
+/// The values of a raw tensor.
 ///
 /// # Errors
 /// As [`decode`].
@@ -14,10 +14,10 @@ pub(crate) fn of(raw: &RawTensor) -> Result<Numbers, String> {
     decode(raw.dtype, &raw.data)
 }
 
-/// Those of little-endian bytes.
+/// The values of little-endian bytes.
 ///
 /// # Errors
-/// If the type is not read, the last number is cut off, or one does not fit f32 or i64.
+/// If the type is not supported, the last value is cut off, or a value does not fit f32 or i64.
 pub(crate) fn decode(dtype: Dtype, data: &[u8]) -> Result<Numbers, String> {
     let dtype = match dtype {
         Dtype::F32 => DataType::F32,
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_keep_their_names_and_those_that_are_not_read_are_refused() {
+    fn types_keep_their_names_and_unsupported_types_are_rejected() {
         let all = [
             Dtype::BOOL,
             Dtype::U8,

@@ -1,30 +1,30 @@
-//! A weight as its rows: what is common to formats that store what is not zero.
+//! A weight as compressed sparse rows (CSR), for all formats that store only non-zero values.
 
 use crate::Network;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, ops::Range};
 
-/// A weight of `rows × columns`, where a row is all that one output reads.
+/// A weight as a matrix `rows × columns`. A row holds the weights of one output.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Csr {
-    /// Sizes of the weight.
+    /// Shape of the weight.
     pub(crate) shape: Vec<usize>,
-    /// Where each row begins among the values, and at last their number.
+    /// Index of the first value of each row, then the number of values.
     pub(crate) starts: Vec<u64>,
     /// Column of each value.
     pub(crate) columns: Vec<u64>,
-    /// What is not zero, row by row.
+    /// The non-zero values, row by row.
     pub(crate) values: Vec<f32>,
 }
 
-/// Rows and columns of a weight: outputs, and what each of them reads.
+/// Rows and columns of a weight: outputs, and weights of each output.
 pub(crate) fn rows_and_columns(shape: &[usize]) -> (usize, usize) {
     let rows = shape.first().copied().unwrap_or(1);
     (rows, shape.iter().skip(1).product())
 }
 
-/// Sizes and kinds of the weights of a network as JSON, `{"W": {"shape": [..], "kind": "conv"}}`: rows alone do not tell a
-/// kernel from another of as many outputs.
+/// Shapes and kinds of a network's weights as JSON, `{"W": {"shape": [..], "kind": "conv"}}`. Rows and columns alone do
+/// not determine the shape of a kernel.
 pub(crate) fn shapes(network: &Network) -> String {
     let layers = network.layers().into_iter().filter_map(|(name, kind)| {
         let shape = network.tensors().get(name)?.dims();
@@ -33,7 +33,7 @@ pub(crate) fn shapes(network: &Network) -> String {
     Value::Object(layers.collect::<Map<_, _>>()).to_string()
 }
 
-/// The [`shapes`] that a file states.
+/// The [`shapes`] in the metadata of a file.
 #[derive(Debug)]
 pub(crate) struct StatedShapes {
     key: &'static str,
@@ -41,30 +41,30 @@ pub(crate) struct StatedShapes {
 }
 
 impl StatedShapes {
-    /// Those under a key of the metadata, if they are there.
+    /// The shapes under a key of the metadata, if they are present.
     pub(crate) fn of(metadata: &BTreeMap<String, String>, key: &'static str) -> Self {
         let layers = metadata.get(key).and_then(|text| serde_json::from_str(text).ok());
         Self { key, layers }
     }
 
-    /// Whether they say so of a weight.
+    /// Checks the shape of a weight.
     pub(crate) fn check(&self, name: &str, shape: &[usize]) -> Result<(), String> {
         let key = self.key;
         let layers = self
             .layers
             .as_ref()
-            .ok_or_else(|| format!("its metadata has no `{key}` with the shapes of its weights"))?;
+            .ok_or_else(|| format!("its metadata have no shapes under `{key}`; export it again"))?;
         match &layers[name]["shape"] {
             found if *found == json!(shape) => Ok(()),
             found => {
-                Err(format!("tensor {name} has shape {found} where the network has {shape:?}"))
+                Err(format!("tensor {name} has shape {found}, but the network needs {shape:?}"))
             }
         }
     }
 }
 
 impl Csr {
-    /// What is not zero of a weight.
+    /// The non-zero values of a weight.
     pub(crate) fn of(shape: &[usize], weight: &[f32]) -> Self {
         let (rows, columns) = rows_and_columns(shape);
         let mut csr = Self { shape: shape.to_vec(), starts: vec![0], ..Self::default() };
@@ -81,24 +81,31 @@ impl Csr {
         csr
     }
 
-    /// The weight with its zeros. The parts may be anything that a file has held: the columns of a row may come in any
-    /// order, and values of one place are added, as SciPy does.
+    /// The weight with its zeros. The columns of a row may be in any order, and duplicate entries are summed, as in
+    /// SciPy.
     ///
     /// # Errors
-    /// What is wrong with the parts. Nothing is allocated before they are known to be right.
+    /// If the parts are inconsistent: they come from a file and can be anything. Nothing is allocated before this
+    /// check.
     pub(crate) fn dense(&self) -> Result<Vec<f32>, String> {
         let (rows, columns) = rows_and_columns(&self.shape);
         if self.starts.len() != rows + 1 {
-            return Err(format!("it has {} row pointers for {rows} rows", self.starts.len()));
+            return Err(format!(
+                "it has {} row pointers, but {rows} rows need {}",
+                self.starts.len(),
+                rows + 1
+            ));
         }
         if self.columns.len() != self.values.len() {
             let (i, v) = (self.columns.len(), self.values.len());
-            return Err(format!("it has {i} column indices for {v} values"));
+            return Err(format!("it has {i} column indices, but {v} values"));
         }
         let n = self.values.len() as u64;
         let ascend = self.starts.windows(2).all(|pair| pair[0] <= pair[1]);
         if !ascend || self.starts[0] != 0 || self.starts[rows] != n {
-            return Err(format!("its row pointers do not ascend from 0 to {n}"));
+            return Err(format!(
+                "its row pointers do not ascend from 0 to {n}, the number of values"
+            ));
         }
         if let Some(column) = self.columns.iter().find(|&&column| column >= columns as u64) {
             return Err(format!("its column index {column} is not below {columns}"));
@@ -124,7 +131,7 @@ mod tests {
     const WEIGHT: [f32; 8] = [0.0, 1.0, 0.0, 2.0, 0.0, 0.0, 0.0, -3.0];
 
     #[test]
-    fn a_weight_comes_back_and_its_rows_are_outputs() {
+    fn a_weight_is_restored_from_a_row_for_each_output() {
         let csr = Csr::of(&[2, 2, 1, 2], &WEIGHT);
         assert_eq!((&csr.starts[..], &csr.columns[..]), (&[0, 2, 3][..], &[1, 3, 3][..]));
         assert_eq!(csr.dense().unwrap(), WEIGHT);
@@ -132,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_in_any_order_and_values_of_one_place_are_summed() {
+    fn columns_may_be_in_any_order_and_duplicates_are_summed() {
         let unsorted = Csr {
             shape: vec![2, 4],
             starts: vec![0, 4, 5],
@@ -143,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_do_not_fit_are_refused() {
+    fn inconsistent_parts_are_rejected() {
         let good = Csr::of(&[2, 4], &WEIGHT);
         let bad = |change: fn(&mut Csr)| {
             let mut csr = good.clone();

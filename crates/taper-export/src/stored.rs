@@ -1,4 +1,4 @@
-//! Safetensors files of any kind: tensors as they are, as bits with values, or as rows.
+//! Reads safetensors files of every kind: dense, bitmask and CSR.
 
 use crate::{
     bitmask, csr,
@@ -9,7 +9,7 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 use taper_train::checkpoint::RawFile;
 
-/// A file that has been read whole.
+/// A file in memory.
 #[derive(Debug)]
 pub(crate) struct Stored {
     file: RawFile,
@@ -61,12 +61,12 @@ impl Source for Stored {
     }
 }
 
-/// Sizes of a tensor that is stored as it is.
+/// Shape of a tensor that is not packed.
 pub(crate) fn shape(file: &RawFile, name: &str) -> Option<Vec<usize>> {
     file.tensors.get(name).map(|raw| raw.shape.clone())
 }
 
-/// Numbers of a tensor that is stored as it is.
+/// Values of a tensor that is not packed.
 pub(crate) fn numbers(file: &RawFile, name: &str) -> Result<Numbers, String> {
     let raw = file.tensors.get(name).ok_or_else(|| missing(name))?;
     numbers::of(raw).map_err(|e| format!("tensor {name}: {e}"))

@@ -1,4 +1,4 @@
-//! Every format there and back.
+//! Writes and reads every format.
 
 use crate::{ElementType, Format, Network, Options, check_onnx, check_safetensors, export, open};
 use candle_core::{DType, Device, Tensor};
@@ -13,7 +13,7 @@ fn shapes(model: &dyn Model) -> Shapes {
     entries.map(|e| (e.name.clone(), e.var.dims().to_vec())).collect()
 }
 
-/// A network of which a tenth of the weights is left, with running statistics of its own.
+/// A network with a tenth of its weights, and running statistics that are not the initial ones.
 fn sparse(architecture: &str) -> (Box<dyn Model>, Network) {
     let found = taper_zoo::Architecture::find(architecture).unwrap();
     let model = found.build(7, 1, &Device::Cpu).unwrap();
@@ -51,7 +51,7 @@ fn bits(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Vec<u32>> {
     tensors.iter().map(|(name, t)| (name.clone(), bits(t))).collect()
 }
 
-/// What a format can give back: ONNX has no place for counters of batches.
+/// The network that a format can restore. ONNX does not store counters of batches.
 fn as_stored(network: &Network, format: Format) -> Network {
     let mut stored = network.clone();
     if format == Format::Onnx {
@@ -60,7 +60,7 @@ fn as_stored(network: &Network, format: Format) -> Network {
     stored
 }
 
-/// The bits of all tensors, and those of counters as floats.
+/// The bits of all tensors, with counters as floats.
 fn bits_of(network: &Network) -> BTreeMap<String, Vec<u32>> {
     let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect();
     let counted = |raw: &RawTensor| {
@@ -74,7 +74,7 @@ fn bits_of(network: &Network) -> BTreeMap<String, Vec<u32>> {
 }
 
 #[test]
-fn every_format_gives_back_every_network_to_the_bit() {
+fn every_format_restores_every_network_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
     for architecture in ["digits-cnn", "resnet20", "mobilenet-v1", "densenet40-24", "resnet18"] {
         let (model, network) = sparse(architecture);
@@ -149,7 +149,7 @@ fn a_shrunk_network_is_the_same_function_in_its_file() {
 }
 
 #[test]
-fn a_file_is_read_into_the_network_that_it_is_of_folded_or_not() {
+fn a_file_is_read_into_its_network_folded_or_not() {
     let folder = tempfile::tempdir().unwrap();
     for architecture in ["digits-cnn", "densenet40-24"] {
         let (_, plain) = sparse(architecture);
@@ -167,7 +167,7 @@ fn a_file_is_read_into_the_network_that_it_is_of_folded_or_not() {
             }
         }
     }
-    // What is missing is said of the network itself, not of its folded form.
+    // The message lists the missing tensors of the plain network, not those of the folded one.
     let (_, other) = sparse("resnet20");
     let path = folder.path().join(format!("digits-cnn-plain{}", Format::Csr.suffix()));
     let error = open(&path).unwrap().network(&other).unwrap_err().to_string();
@@ -175,7 +175,7 @@ fn a_file_is_read_into_the_network_that_it_is_of_folded_or_not() {
 }
 
 #[test]
-fn sixteen_bits_are_the_nearest_numbers_and_f16_does_not_overflow() {
+fn sixteen_bit_values_are_the_nearest_and_overflow_of_f16_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let (model, mut network) = sparse("digits-cnn");
     let shapes = shapes(&*model);
@@ -208,7 +208,7 @@ fn sixteen_bits_are_the_nearest_numbers_and_f16_does_not_overflow() {
 }
 
 #[test]
-fn folding_leaves_zeros_and_the_function() {
+fn folding_keeps_zeros_and_the_function() {
     for (architecture, n_left) in
         [("digits-cnn", 0), ("resnet20", 0), ("mobilenet-v1", 0), ("densenet40-24", 21)]
     {
@@ -224,12 +224,12 @@ fn folding_leaves_zeros_and_the_function() {
             };
             assert_eq!(zeros(&network), zeros(&folded), "{architecture}: {name}");
         }
-        // The model is what it was.
+        // The model is unchanged.
         let image = network.image().try_into().unwrap();
         let before = Network::of(&*model, image, BTreeMap::new()).unwrap();
         assert!(bits_of(&before) == bits_of(&network), "{architecture}");
     }
-    // One convolution by hand: the first of the digits' network.
+    // The first convolution of the digits network, folded by hand.
     let (model, network) = sparse("digits-cnn");
     let folded = network.folded().unwrap();
     assert_eq!(network.layers()["linear.weight"], "linear");
@@ -255,7 +255,7 @@ fn folding_leaves_zeros_and_the_function() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_by_name() {
+fn tensors_that_do_not_fit_are_rejected_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let (model, network) = sparse("digits-cnn");
     let mut shapes = shapes(&*model);
@@ -274,7 +274,7 @@ fn what_does_not_fit_is_refused_by_name() {
         let size = shapes.insert("conv2.weight".into(), vec![32, 16, 3, 2]).unwrap();
         let shape = open(&path).unwrap().tensors(&shapes).unwrap_err().to_string();
         assert!(shape.contains("conv2"), "{format}: {shape}");
-        // As many elements, and a larger network than the file's.
+        // The same number of elements, and a larger network than the file's.
         for other in [vec![32, 48, 3, 1], vec![32, 17, 3, 3]] {
             shapes.insert("conv2.weight".into(), other);
             let shape = open(&path).unwrap().tensors(&shapes).err();
@@ -282,20 +282,20 @@ fn what_does_not_fit_is_refused_by_name() {
         }
         shapes.remove("conv2.weight");
         let foreign = open(&path).unwrap().tensors(&shapes).unwrap_err().to_string();
-        assert!(foreign.contains("conv2.weight is none of"), "{format}: {foreign}");
+        assert!(foreign.contains("conv2.weight is not in"), "{format}: {foreign}");
         shapes.insert("conv2.weight".into(), size);
     }
     let precious = folder.path().join("precious");
     std::fs::create_dir(&precious).unwrap();
     let options = Options { overwrite: true, ..Options::default() };
     let refused = export(&network, Format::Npz, &precious, &options).unwrap_err().to_string();
-    assert!(refused.contains("not overwritten"), "{refused}");
-    // A folder of ours in which somebody has put something.
+    assert!(refused.contains("is not overwritten"), "{refused}");
+    // A folder of an exported network with another file in it.
     let ours = folder.path().join(format!("network{}", Format::Npz.suffix()));
     for theirs in ["notes.txt", "my-data.npz"] {
         std::fs::write(ours.join(theirs), "mine").unwrap();
         let refused = export(&network, Format::Npz, &ours, &options).unwrap_err().to_string();
-        assert!(refused.contains("not overwritten"), "{refused}");
+        assert!(refused.contains("is not overwritten"), "{refused}");
         std::fs::remove_file(ours.join(theirs)).unwrap();
     }
     export(&network, Format::Npz, &ours, &options).unwrap();
@@ -303,7 +303,7 @@ fn what_does_not_fit_is_refused_by_name() {
     assert!(open(&folder.path().join("nowhere.pt")).is_err());
     std::fs::write(folder.path().join("noise.pt"), [7u8; 99]).unwrap();
     let noise = open(&folder.path().join("noise.pt")).unwrap_err().to_string();
-    assert!(noise.contains("no state dict"), "{noise}");
+    assert!(noise.contains("not a readable state dict"), "{noise}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Files that PyTorch, SciPy and ONNX have written; `testdata/import/make.py` says how.
+//! Reads files of PyTorch, SciPy and ONNX. `testdata/import/make.py` writes them.
 
 use std::{
     collections::BTreeMap,
@@ -90,7 +90,7 @@ fn every_form_of_a_state_dict_is_read() {
 }
 
 #[test]
-fn what_is_not_read_says_what_it_is_and_what_to_save() {
+fn messages_name_the_content_of_unsupported_files_and_what_to_save() {
     for (name, parts) in [
         ("whole.pt", &["object of class ", "Net, not a state dict", "model.state_dict()"][..]),
         ("list.pt", &["holds a list or tuple", "model.state_dict()"]),
@@ -99,18 +99,18 @@ fn what_is_not_read_says_what_it_is_and_what_to_save() {
         (
             "parametrized.pt",
             &[
-                "conv.parametrizations.weight.original is none of",
+                "conv.parametrizations.weight.original is not in the network",
                 "conv.weight is missing",
                 "remove_parametrizations",
             ],
         ),
-        ("sparse.pt", &["tensor linear.weight: it is a sparse tensor; save its to_dense()"]),
+        ("sparse.pt", &["tensor linear.weight: it is a sparse tensor; convert it with to_dense()"]),
         ("codes.pt", &["tensor linear.weight: its numbers are I8, not floats", "scale"]),
         ("float8.pt", &["tensor linear.weight: its numbers are F8_E4M3; save them as F32"]),
         ("quantized.pt", &["tensor linear.weight: it is a quantized tensor", "dequantize()"]),
-        ("numpy.pt", &["tensor linear.weight: it is an array of NumPy", "torch.from_numpy"]),
+        ("numpy.pt", &["tensor linear.weight: it is a NumPy array", "torch.from_numpy"]),
         ("complex.pt", &["tensor linear.weight: its type is ComplexFloatStorage"]),
-        ("extra_bool.pt", &["tensor mask is none of the network's"]),
+        ("extra_bool.pt", &["tensor mask is not in the network"]),
     ] {
         let error = read(&folder().join("torch").join(name)).expect_err(name);
         for part in parts {
@@ -120,7 +120,7 @@ fn what_is_not_read_says_what_it_is_and_what_to_save() {
 }
 
 #[test]
-fn content_decides_whatever_a_file_is_called() {
+fn the_content_decides_the_format_whatever_the_name() {
     let other = tempfile::tempdir().expect("a folder");
     for from in
         ["torch/plain.pt", "torch/legacy.pth", "torch/pruned.safetensors", "onnx/double.onnx"]
@@ -136,7 +136,7 @@ fn content_decides_whatever_a_file_is_called() {
 }
 
 #[test]
-fn rows_in_any_order_with_values_in_two_halves_are_read() {
+fn rows_in_any_order_with_duplicate_entries_are_read() {
     for name in ["rows.npz.d", "rows.safetensors"] {
         assert_eq!(read(&folder().join(name)), Ok(expected()), "{name}");
     }
@@ -149,17 +149,17 @@ fn every_form_of_an_initializer_is_read() {
     }
     let codes = read(&folder().join("onnx/codes.onnx")).expect_err("codes");
     assert!(codes.contains("linear.weight: its numbers are I8, not floats"), "{codes}");
-    // The other file does not come along.
+    // Without the other file.
     let elsewhere = tempfile::tempdir().expect("a folder");
     let alone = elsewhere.path().join("external.onnx");
     std::fs::copy(folder().join("onnx/external.onnx"), &alone).expect("a copy");
     let error = read(&alone).expect_err("a part");
-    assert!(error.contains("`external.data`") && error.contains("put it beside"), "{error}");
+    assert!(error.contains("`external.data`") && error.contains("put it next to"), "{error}");
 }
 
-/// Long lists and dictionaries are written in batches of a thousand, each a step on the same value.
+/// Python writes long lists and dictionaries in batches of 1000, and each batch extends the same value.
 #[test]
-fn histories_of_any_length_are_no_nesting() {
+fn long_lists_are_not_counted_as_nesting() {
     let batch = [&b"("[..], &b"G\x3f\xf0\0\0\0\0\0\0".repeat(1000), b"e"].concat();
     let list = [&b"]"[..], &batch.repeat(70)].concat();
     let head = b"\x80\x02}(X\x06\0\0\0lossesq\0";
@@ -196,7 +196,7 @@ fn damage_is_an_error_or_readable_never_a_panic() {
         };
         assert_eq!(check(&bytes), Ok(()), "{name}");
         for len in 0..bytes.len() {
-            // What ONNX has behind its graph can be left out.
+            // The parts of an ONNX file after its graph are optional.
             let is_read = check(&bytes[..len]).is_ok();
             assert!(!is_read || name.starts_with("onnx"), "{name} cut to {len} bytes");
         }
@@ -213,7 +213,7 @@ fn damage_is_an_error_or_readable_never_a_panic() {
 }
 
 #[test]
-fn checksums_are_compared_where_there_are_some() {
+fn checksums_are_compared_if_present() {
     let other = tempfile::tempdir().expect("a folder");
     let bits = expected()["conv.weight"].iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
     let flipped = |name: &str| {
@@ -239,7 +239,7 @@ fn the_length_of_a_tensor_or_why_it_has_none() {
     assert_eq!(opened("torch/pruned.pt").len_of("conv.weight").expect("a length"), 24);
     for (name, tensor, part) in [
         ("torch/plain.pt", "linear.biases", "linear.biases is missing"),
-        ("torch/numpy.pt", "linear.weight", "an array of NumPy"),
+        ("torch/numpy.pt", "linear.weight", "a NumPy array"),
         ("rows.npz.d", "linear.weight", "linear.weight is packed"),
     ] {
         let error = opened(name).len_of(tensor).expect_err(name).to_string();

@@ -1,9 +1,9 @@
-//! Graphs of random operations, written as ONNX and read back.
+//! Writes graphs of random operations as ONNX and reads them back.
 
 use taper_export::{Format, Network, Options, export};
 use taper_graph::{Graph, GraphError, interpret, random};
 
-/// The graph of an ONNX file of this one; `None` where opset 17 has no operator for it.
+/// The graph after writing it as ONNX and reading it back; `None` if opset 17 has no operator for it.
 fn there_and_back(graph: &Graph) -> Option<Graph> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("network.onnx");
@@ -11,14 +11,14 @@ fn there_and_back(graph: &Graph) -> Option<Graph> {
     match export(&network, Format::Onnx, &path, &Options::default()) {
         Ok(_) => Some(taper_onnx::open(&path).unwrap()),
         Err(error) => {
-            assert!(error.to_string().contains("average pools with dilation"), "{error}");
+            assert!(error.to_string().contains("average pooling with dilation"), "{error}");
             None
         }
     }
 }
 
 #[test]
-fn what_is_written_as_onnx_is_read_as_the_same_function() -> Result<(), GraphError> {
+fn a_graph_written_as_onnx_is_read_as_the_same_function() -> Result<(), GraphError> {
     let mut n_read = 0;
     for seed in 1000..1300 {
         let graph = random::graph(seed);

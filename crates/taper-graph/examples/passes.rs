@@ -1,4 +1,4 @@
-//! What the passes make of a convolution with batch norm, ReLU and a dead channel.
+//! The passes on a convolution with batch norm, ReLU and a dead channel: operations before and after.
 
 use taper_graph::{
     ActivationFn, Conv, Graph, GraphError, Norm, Op, Tensor, Window, interpret, passes,

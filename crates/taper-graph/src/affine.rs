@@ -1,4 +1,4 @@
-//! What a batch norm does with a channel.
+//! The affine function that a batch norm applies to each channel.
 
 use crate::{Graph, GraphError, Norm};
 
@@ -12,7 +12,7 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// Its value; with a factor of 0, `x` takes no part.
+    /// `x · scale + shift`. With a scale of 0 it is the shift, even for infinite or NaN `x`.
     pub fn apply(self, x: f64) -> f64 {
         match self.scale {
             0.0 => self.shift,
@@ -22,17 +22,17 @@ impl Affine {
 }
 
 impl Norm {
-    /// What it does with each channel.
+    /// The function of each channel.
     ///
     /// # Errors
-    /// If a tensor is not in the graph, or has another number of values than the others.
+    /// If the graph lacks one of the tensors, or their numbers of values differ.
     pub fn affine(&self, graph: &Graph) -> Result<Vec<Affine>, GraphError> {
         let [weight, bias, mean, var] = [&self.weight, &self.bias, &self.mean, &self.var]
             .map(|name| graph.tensor(name).map(|tensor| tensor.values()));
         let (weight, bias, mean, var) = (weight?, bias?, mean?, var?);
         let lens = [weight, bias, mean, var].map(<[f32]>::len);
         if lens != [weight.len(); 4] {
-            let message = format!("the tensors of a batch norm have {lens:?} values");
+            let message = format!("the tensors of a batch norm have different lengths, {lens:?}");
             return Err(GraphError::new(message));
         }
         let channel = |c: usize| {
@@ -61,6 +61,6 @@ mod tests {
         let [weight, bias, mean, var] = ["a", "a", "a", "b"].map(String::from);
         let norm = Norm { weight, bias, mean, var, eps: 0.0 };
         let error = norm.affine(&graph).unwrap_err().to_string();
-        assert_eq!(error, "the tensors of a batch norm have [2, 2, 2, 1] values");
+        assert_eq!(error, "the tensors of a batch norm have different lengths, [2, 2, 2, 1]");
     }
 }

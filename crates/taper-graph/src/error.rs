@@ -1,8 +1,8 @@
-//! What is wrong with a graph.
+//! The error of an invalid graph.
 
 use std::fmt;
 
-/// A graph that cannot be computed. The message names the node or tensor, the value and the legal range.
+/// Why a graph cannot be computed. The message names the node or tensor, the value and the legal range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GraphError(String);
 

@@ -1,27 +1,27 @@
-//! Nodes in order, and the tensors that they name.
+//! The graph: nodes in order, and the tensors that they name.
 
 use crate::{GraphError, Op, Tensor, infer, tensor::n_elements};
 use std::collections::BTreeMap;
 
-/// What a network computes for one image.
+/// The computation of a network for one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
-    /// Short texts that go with the network, such as `architecture`, `classes` and `normalise`.
+    /// Short texts about the network, for example `architecture`, `classes` and `normalise`.
     pub metadata: BTreeMap<String, String>,
     /// Constants by name.
     pub tensors: BTreeMap<String, Tensor>,
-    /// Operations, each after those that it reads; the first is the input.
+    /// Operations, each after the nodes that it reads; the first is the input.
     pub nodes: Vec<Node>,
-    /// The node whose value the network gives.
+    /// The node that computes the result of the network.
     pub output: usize,
 }
 
 /// An operation, the nodes that it reads, and the shape of its value for one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// What messages call it, such as its name in an ONNX file; empty if it has no name.
+    /// Its name in messages, for example from an ONNX file; empty if it has no name.
     pub name: String,
-    /// What it computes.
+    /// The operation.
     pub op: Op,
     /// The nodes that it reads, in order; all come before it.
     pub inputs: Vec<usize>,
@@ -40,7 +40,7 @@ impl Graph {
     /// The node of the input.
     pub const INPUT: usize = 0;
 
-    /// A graph that gives its input, of this shape, such as `[channels, rows, columns]`.
+    /// A graph that returns its input. `input` is the shape, for example `[channels, rows, columns]`.
     pub fn new(input: &[usize]) -> Self {
         let input = Node::new(Op::Input, &[], input.to_vec());
         Self {
@@ -51,7 +51,7 @@ impl Graph {
         }
     }
 
-    /// Adds a constant, or replaces the one of this name.
+    /// Adds a constant, or replaces the constant of this name.
     pub fn add_tensor(&mut self, name: impl Into<String>, tensor: Tensor) {
         self.tensors.insert(name.into(), tensor);
     }
@@ -59,26 +59,26 @@ impl Graph {
     /// The constant of this name.
     ///
     /// # Errors
-    /// If there is none.
+    /// If no constant has this name.
     pub fn tensor(&self, name: &str) -> Result<&Tensor, GraphError> {
         infer::tensor(&self.tensors, name).map_err(GraphError::new)
     }
 
-    /// Adds an operation behind the others, and gives its place. Its tensors must be there.
+    /// Appends an operation, and returns its index. Its tensors must be in the graph.
     ///
     /// # Errors
-    /// If an input is not there, or the operation does not fit its inputs or tensors.
+    /// If an input does not exist, or the operation does not fit its inputs or tensors.
     pub fn push(&mut self, op: Op, inputs: &[usize]) -> Result<usize, GraphError> {
         let dims = self.shape_of(&op, inputs)?;
         self.nodes.push(Node::new(op, inputs, dims));
         Ok(self.nodes.len() - 1)
     }
 
-    /// Checks what the fields allow and [`push`](Self::push) does not: the first node is the input and no other, each node
-    /// fits those before it and has the shape that its operation gives, and the output is there.
+    /// Checks a graph that was not built only by [`push`](Self::push). The first node, and no other, must be the
+    /// input; each node must fit the nodes before it, and have the shape of its operation; the output must exist.
     ///
     /// # Errors
-    /// If one of these does not hold; the message names the node.
+    /// If one of these conditions does not hold; the message names the node.
     pub fn check(&self) -> Result<(), GraphError> {
         let Some((input, nodes)) = self.nodes.split_first() else {
             return Err(GraphError::new("the graph has no input"));
@@ -106,7 +106,7 @@ impl Graph {
         Ok(())
     }
 
-    /// A node in messages: its name, or else its place, and its operation.
+    /// The title of a node in messages: its name, or its index if it has no name, and its operation.
     ///
     /// ```
     /// use taper_graph::{ActivationFn, Graph, Op};
@@ -128,8 +128,8 @@ impl Graph {
         }
     }
 
-    /// The only reader of each node, if it has one reader that reads it once; none for the output. Nodes that are read but
-    /// not there, which [`check`](Self::check) refuses, have no place in the list.
+    /// For each node, the only node that reads it. `None` if several nodes read it, if one node reads it twice, or if
+    /// it is the output. Inputs that do not exist are ignored; [`check`](Self::check) rejects them.
     pub fn sole_readers(&self) -> Vec<Option<usize>> {
         let mut readers = vec![Vec::new(); self.nodes.len()];
         for (i, node) in self.nodes.iter().enumerate() {
@@ -154,7 +154,7 @@ impl Graph {
         self.dims(Self::INPUT)
     }
 
-    /// Shape of the result for one image; empty if the output is not there.
+    /// Shape of the result for one image; empty if the output does not exist.
     pub fn output_dims(&self) -> &[usize] {
         self.dims(self.output)
     }
@@ -163,7 +163,7 @@ impl Graph {
         self.nodes.get(node).map_or(&[], |node| &node.dims)
     }
 
-    /// Shape of the value of `op` behind these nodes.
+    /// Shape of the value of `op` on these inputs.
     pub(crate) fn shape_of(&self, op: &Op, inputs: &[usize]) -> Result<Vec<usize>, GraphError> {
         let at = self.nodes.len();
         self.fit(op, inputs)
@@ -186,7 +186,7 @@ impl Graph {
 }
 
 impl GraphError {
-    /// This error of a node, whose [`title`](Graph::title) comes first.
+    /// This error with the [`title`](Graph::title) of a node in front.
     pub fn at(self, graph: &Graph, node: usize) -> Self {
         Self::new(format!("{}: {self}", graph.title(node)))
     }
@@ -198,7 +198,7 @@ mod tests {
     use crate::ActivationFn;
 
     #[test]
-    fn a_graph_that_is_not_valid_is_no_panic() {
+    fn an_invalid_graph_does_not_panic() {
         let mut graph = Graph::new(&[1, 2, 2]);
         graph.output = graph.push(Op::Activation(ActivationFn::Relu), &[0]).unwrap();
         assert_eq!(graph.sole_readers(), [Some(1), None]);

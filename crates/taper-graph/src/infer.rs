@@ -1,4 +1,4 @@
-//! The shape that an operation gives, and the conditions on its inputs and tensors.
+//! Shape inference: the shape of an operation's value, and the conditions on its inputs and tensors.
 
 use crate::{
     Conv, Op, Window,
@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 /// The constants of a graph by name.
 type Tensors = BTreeMap<String, Tensor>;
 
-/// The tensor of this name among those of a graph.
+/// The tensor of this name.
 pub(crate) fn tensor<'a>(tensors: &'a Tensors, name: &str) -> Result<&'a Tensor, String> {
     tensors.get(name).ok_or_else(|| format!("the graph has no tensor `{name}`"))
 }
 
-/// Shape of the value of `op` behind inputs of these shapes, for one image.
+/// Shape of the value of `op` on inputs of these shapes, for one image.
 pub(crate) fn shape(tensors: &Tensors, op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
     let expected = match op {
         Op::Input | Op::Constant(_) => 0..=0,
@@ -47,7 +47,7 @@ fn infer(tensors: &Tensors, op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, 
                 return Err(format!("a weight {dims:?} does not fit an input {:?}", inputs[0]));
             };
             if features != n {
-                return Err(format!("a weight {dims:?} does not fit an input of {n}"));
+                return Err(format!("a weight {dims:?} does not fit an input of {n} features"));
             }
             if let Some(bias) = bias {
                 expect(tensors, bias, &[out])?;
@@ -125,8 +125,8 @@ fn infer(tensors: &Tensors, op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, 
         Op::Upsample { factors } => {
             let [channels, rows, columns] = plane(inputs[0])?;
             let times = |n: usize, by: usize| match by {
-                0 => Err("a factor is 0, outside 1 and more"),
-                _ => n.checked_mul(by).ok_or("its planes are too large"),
+                0 => Err("an upsampling factor is 0; it must be at least 1"),
+                _ => n.checked_mul(by).ok_or("its output is too large"),
             };
             vec![channels, times(rows, factors[0])?, times(columns, factors[1])?]
         }
@@ -138,19 +138,23 @@ fn infer(tensors: &Tensors, op: &Op, inputs: &[&[usize]]) -> Result<Vec<usize>, 
             for (conv, input) in fused.convs.iter().zip(inputs).skip(1) {
                 let other = convolved(tensors, conv, input)?;
                 if other != dims {
-                    return Err(format!("its convolutions give {dims:?} and {other:?}"));
+                    return Err(format!(
+                        "its convolutions have different output shapes, {dims:?} and {other:?}"
+                    ));
                 }
             }
             if let Some(residual) = inputs.get(fused.convs.len())
                 && *residual != &dims[..]
             {
-                return Err(format!("it adds {residual:?} to {dims:?}"));
+                return Err(format!(
+                    "its residual input has shape {residual:?} instead of {dims:?}"
+                ));
             }
             if let Some(name) = &fused.bias {
                 let bias = tensor(tensors, name)?.dims();
                 if bias != &dims[..1] && bias != &dims[..] {
                     return Err(format!(
-                        "its bias {bias:?} fits neither channels nor pixels of {dims:?}"
+                        "its bias {bias:?} fits neither the channels nor the pixels of {dims:?}"
                     ));
                 }
             }
@@ -164,7 +168,7 @@ fn plane(dims: &[usize]) -> Result<[usize; 3], String> {
     dims.try_into().map_err(|_| format!("its input {dims:?} is not [channels, rows, columns]"))
 }
 
-/// Rows and columns of windows on a plane of `sizes`.
+/// Number of window positions along rows and columns of a plane of `sizes`.
 ///
 /// # Errors
 /// If a parameter is outside its range, or no window fits.
@@ -210,7 +214,7 @@ fn convolved(tensors: &Tensors, conv: &Conv, input: &[usize]) -> Result<Vec<usiz
     }
     if conv.window.kernel != [down, across] {
         return Err(format!(
-            "its kernel is {:?}, that of its weight {weight:?}",
+            "its kernel size {:?} does not match its weight {weight:?}",
             conv.window.kernel
         ));
     }
@@ -229,7 +233,7 @@ fn expect(tensors: &Tensors, name: &str, dims: &[usize]) -> Result<(), String> {
     }
 }
 
-/// Shape of two inputs of equal rank, where a size of 1 is broadcast.
+/// Shape of an element-wise operation on two inputs of equal rank; sizes of 1 are broadcast.
 fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
     let misfit = || format!("its inputs {a:?} and {b:?} do not fit together");
     if a.len() != b.len() {

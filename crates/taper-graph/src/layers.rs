@@ -1,4 +1,4 @@
-//! The convolutions and linear layers of a graph, and what they cost.
+//! The convolutions and linear layers of a graph, with their multiply-accumulates.
 
 use crate::{Graph, GraphError, Op, Tensor, interpret::pixels};
 
@@ -9,35 +9,35 @@ pub struct LayerCost<'a> {
     pub name: &'a str,
     /// `[out, in / groups, kernel rows, kernel columns]`, or `[out, in]`.
     pub weight: &'a Tensor,
-    /// Windows that it computes for an image: the pixels of its output; 1 for a linear layer.
+    /// Window positions per image: the number of output pixels; 1 for a linear layer.
     pub windows: usize,
 }
 
 impl LayerCost<'_> {
-    /// Weights, zeros among them.
+    /// Number of weights, zeros included.
     pub fn n_weights(&self) -> u64 {
         self.weight.values().len() as u64
     }
 
-    /// Weights other than 0.
+    /// Number of weights other than 0.
     pub fn n_kept(&self) -> u64 {
         self.weight.values().iter().filter(|&&weight| weight != 0.0).count() as u64
     }
 
-    /// Multiply-accumulates per image with all weights. Those on padding count.
+    /// Multiply-accumulates per image with all weights. Products with padding count.
     pub fn macs_dense(&self) -> u64 {
         self.n_weights().saturating_mul(self.windows as u64)
     }
 
-    /// Multiply-accumulates per image with the weights that are not 0.
+    /// Multiply-accumulates per image with the weights other than 0.
     pub fn macs_sparse(&self) -> u64 {
         self.n_kept().saturating_mul(self.windows as u64)
     }
 }
 
 impl Graph {
-    /// The layers in order. A weight that two operations take is listed twice, and a fused operation has a layer for each
-    /// of its convolutions.
+    /// The layers in order. A weight of two operations is listed twice. A fused operation has a layer for each of its
+    /// convolutions.
     ///
     /// ```
     /// use taper_graph::{Conv, Graph, Op, Tensor, Window};
@@ -51,7 +51,7 @@ impl Graph {
     /// ```
     ///
     /// # Errors
-    /// If a weight is not there.
+    /// If the graph lacks a weight.
     pub fn layers(&self) -> Result<Vec<LayerCost<'_>>, GraphError> {
         let mut layers = Vec::new();
         for node in &self.nodes {
@@ -96,7 +96,7 @@ mod tests {
         graph.output = graph.push(linear, &[x]).unwrap();
         let layers = graph.layers().unwrap();
         let found = layers.iter().map(|l| (l.name, l.n_weights(), l.n_kept(), l.windows));
-        // Two by two windows of a plane of 4 × 6.
+        // A plane of 4 × 6 pixels has 2 × 2 window positions.
         let conv = ("a", 72, 70, 4);
         assert_eq!(found.collect::<Vec<_>>(), [conv, conv, conv, ("b", 12, 12, 1)]);
         let macs = |i: usize| (layers[i].macs_dense(), layers[i].macs_sparse());

@@ -1,7 +1,8 @@
 //! The graph of a convolutional network: operations, shapes, weights as slices, and metadata.
 //!
-//! A [`Graph`] is a list of [`Node`]s, each after those that it reads. Its first node is the input. Weights are [`Tensor`]s
-//! that operations name. Shapes are those of one image: the batch is no dimension of the graph.
+//! A [`Graph`] is a list of [`Node`]s; each node comes after the nodes that it reads. The first node is the input.
+//! Weights are [`Tensor`]s, and operations refer to them by name. Shapes are for one image: the graph has no batch
+//! dimension.
 //!
 //! | module | contents |
 //! | --- | --- |
@@ -9,7 +10,7 @@
 //! | [`op`] | operations and their parameters |
 //! | [`passes`] | folding of batch norm and constants, fusion, elimination of dead channels |
 //! | [`Graph::layers`] | convolutions and linear layers, with their multiply-accumulates |
-//! | [`shape`] | the shape that an operation gives |
+//! | [`shape`] | shape inference |
 #![forbid(unsafe_code)]
 
 mod affine;

@@ -1,23 +1,25 @@
 //! Operations and their parameters.
 
-/// What a node computes from its inputs; [`interpret`](crate::interpret()) is the specification. Shapes are those of one image: `[channels, rows, columns]` for planes, `[features]`
-/// for vectors. Operations name the [`Tensor`](crate::Tensor)s that they take.
+/// The operation of a node. [`interpret`](crate::interpret()) is the specification.
+///
+/// Shapes are for one image: `[channels, rows, columns]` for planes, `[features]` for vectors. Operations refer to
+/// [`Tensor`](crate::Tensor)s by name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// The image. Always the first node, and nowhere else.
+    /// The image. It is the first node, and no other node.
     Input,
     /// A constant of any shape, without inputs.
     Constant(String),
     /// Convolution of planes.
     Conv(Conv),
-    /// `weight·x + bias` with a weight `[out, in]`, of a vector. Weights of 0 take no part.
+    /// `weight·x + bias` of a vector, with a weight `[out, in]`. Weights of 0 are skipped.
     Linear {
         /// Name of the weight.
         weight: String,
         /// Name of the bias `[out]`.
         bias: Option<String>,
     },
-    /// Batch normalisation by constants for each channel.
+    /// Batch norm with constants for each channel.
     Norm(Norm),
     /// A function of each element.
     Activation(ActivationFn),
@@ -25,29 +27,29 @@ pub enum Op {
     Add,
     /// Product of two inputs of equal rank; a size of 1 is broadcast.
     Multiply,
-    /// The channels of all inputs, one after the other (dimension 0).
+    /// The inputs concatenated along the channels (dimension 0).
     Concat,
-    /// A border of a constant around each plane.
+    /// A constant border around each plane.
     Pad(Pad),
-    /// Largest pixel of each window; padding takes no part. NaN if a pixel is NaN; −∞ if the window lies on padding alone.
+    /// Largest pixel of each window; padding is ignored. NaN if a pixel is NaN; −∞ if the window covers padding only.
     MaxPool(Window),
-    /// Mean of the pixels of each window; NaN if one of them is NaN. A window that lies on padding alone gives NaN, or 0 if
-    /// padding counts.
+    /// Mean of the pixels of each window; NaN if one of them is NaN. For a window that covers padding only it is NaN,
+    /// or 0 if padding counts.
     AveragePool {
         /// The windows.
         window: Window,
         /// Whether padding counts as pixels of value 0.
         counts_padding: bool,
     },
-    /// Mean of each plane, which has pixels: `[channels, 1, 1]`. NaN if a pixel is NaN.
+    /// Mean of each plane, as `[channels, 1, 1]`. Planes must not be empty. NaN if a pixel is NaN.
     GlobalAverage,
-    /// Largest pixel of each plane, which has pixels: `[channels, 1, 1]`. NaN if a pixel is NaN.
+    /// Largest pixel of each plane, as `[channels, 1, 1]`. Planes must not be empty. NaN if a pixel is NaN.
     GlobalMax,
-    /// The same elements in another shape, that of the node. A vector is a reshaped plane.
+    /// The same elements in this shape, for example planes as a vector.
     Reshape(Vec<usize>),
-    /// Softmax over a dimension of the image's value.
+    /// Softmax over one dimension.
     Softmax {
-        /// The dimension, without the batch.
+        /// The dimension; the batch is not counted.
         axis: usize,
     },
     /// Each pixel repeated in rows and columns.
@@ -55,7 +57,7 @@ pub enum Op {
         /// Copies of each row and of each column, at least 1.
         factors: [usize; 2],
     },
-    /// Convolutions with what follows them, in one operation. Made by passes.
+    /// Convolutions with their bias, residual input and activation, in one operation. Passes create it.
     Fused(Fused),
 }
 
@@ -84,7 +86,7 @@ impl Op {
         }
     }
 
-    /// Names of the tensors that it takes.
+    /// Names of its tensors.
     pub fn tensors(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         match self {
@@ -129,16 +131,16 @@ impl Op {
     }
 }
 
-/// A convolution with a weight `[out, in / groups, kernel rows, kernel columns]`. Weights of 0 take no part.
+/// A convolution with a weight `[out, in / groups, kernel rows, kernel columns]`. Weights of 0 are skipped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conv {
     /// Name of the weight.
     pub weight: String,
     /// Name of the bias `[out]`.
     pub bias: Option<String>,
-    /// Sizes of its windows; the kernel is that of the weight.
+    /// Kernel size, stride, padding and dilation. The kernel size must match the weight.
     pub window: Window,
-    /// Groups of channels that do not see each other, at least 1; a divisor of both counts of channels.
+    /// Groups, at least 1; a divisor of the numbers of input and output channels.
     pub groups: usize,
 }
 
@@ -159,7 +161,8 @@ impl Conv {
     }
 }
 
-/// `(x − mean) · weight / √(var + eps) + bias`, by constants `[channels]`; the bias alone where the factor of `x` is 0.
+/// `(x − mean) · weight / √(var + eps) + bias`, with constants `[channels]`. Where the factor of `x` is 0, it is the
+/// bias.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Norm {
     /// Name of γ.
@@ -174,7 +177,7 @@ pub struct Norm {
     pub eps: f64,
 }
 
-/// Where windows lie on a plane. Pairs are rows, columns.
+/// Sizes and positions of the windows on a plane. Pairs are rows, columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Window {
     /// Taps, at least 1.
@@ -193,7 +196,8 @@ impl Window {
         Self { kernel: [kernel; 2], stride: [stride; 2], padding: [padding; 4], dilation: [1; 2] }
     }
 
-    /// The row (axis 0) or column (axis 1) of a plane of `size` pixels under a tap of window `at`; none if it is padding.
+    /// The row (axis 0) or column (axis 1) of a plane of `size` pixels at tap `tap` of window `at`; `None` if it is
+    /// padding.
     pub fn pixel(&self, axis: usize, at: usize, tap: usize, size: usize) -> Option<usize> {
         let padded = at * self.stride[axis] + tap * self.dilation[axis];
         padded.checked_sub(self.padding[axis]).filter(|&pixel| pixel < size)
@@ -207,7 +211,7 @@ impl Window {
         size: usize,
     ) -> impl Iterator<Item = usize> + use<> {
         let (padding, dilation) = (self.padding[axis], self.dilation[axis].max(1));
-        // Both in pixels from the begin of the padding. Kernels can be far larger than the plane.
+        // Both in pixels from the start of the padding. Kernels can be much larger than the plane.
         let first = at * self.stride[axis];
         let last = first + self.kernel[axis].saturating_sub(1) * dilation;
         let taps_outside = padding.saturating_sub(first).div_ceil(dilation);
@@ -215,7 +219,7 @@ impl Window {
         (first..size.min((last + 1).saturating_sub(padding))).step_by(dilation)
     }
 
-    /// An odd kernel that keeps the size of the plane.
+    /// Windows of an odd kernel that keep the size of the plane.
     pub const fn same(kernel: usize) -> Self {
         Self::square(kernel, 1, kernel / 2)
     }
@@ -235,16 +239,16 @@ pub struct Pad {
 pub enum ActivationFn {
     /// `max(x, 0)`.
     Relu,
-    /// `min(max(x, min), max)`; ReLU6 is that of 0 and 6.
+    /// `min(max(x, min), max)`. ReLU6 has min 0 and max 6.
     Clip {
-        /// The least value.
+        /// The smallest value.
         min: f32,
         /// The largest value.
         max: f32,
     },
-    /// `x` where it is at least 0, else `slope·x`.
+    /// `x` if it is at least 0, else `slope·x`.
     LeakyRelu {
-        /// Factor below 0.
+        /// Factor of negative values.
         slope: f32,
     },
     /// `1 / (1 + e⁻ˣ)`.
@@ -267,23 +271,23 @@ impl ActivationFn {
     pub const RELU6: Self = Self::Clip { min: 0.0, max: 6.0 };
 }
 
-/// Convolutions whose results are added, with a bias, a residual input and an activation.
+/// A sum of convolutions, with a bias, a residual input and an activation.
 ///
-/// Its inputs are one for each convolution, then the residual one, if there is any. All convolutions give the same shape.
+/// Inputs: one for each convolution, then the residual input, if any. All convolutions have the same output shape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fused {
-    /// At least one; they have no bias of their own.
+    /// The convolutions, at least one. Their own bias is `None`.
     pub convs: Vec<Conv>,
-    /// Name of what is added to each channel, `[channels]`, or to each pixel, `[channels, rows, columns]`.
+    /// Name of the bias, `[channels]` or, for each pixel, `[channels, rows, columns]`.
     pub bias: Option<String>,
     /// Whether the last input is added before the activation.
     pub residual: bool,
-    /// What is applied at the end.
+    /// Applied at the end.
     pub activation: Option<ActivationFn>,
 }
 
 impl From<Conv> for Fused {
-    /// The convolution alone.
+    /// The convolution without residual input and activation.
     fn from(mut conv: Conv) -> Self {
         let bias = conv.bias.take();
         Self { convs: vec![conv], bias, residual: false, activation: None }

@@ -1,12 +1,12 @@
-//! Graphs of random operations on small planes, for tests.
+//! Random graphs on small planes, for tests.
 
 use crate::{
     ActivationFn, Conv, Graph, GraphError, Norm, Op, Pad, Tensor, Window,
     interpret::{channels, pixels},
 };
 
-/// A valid graph, the same one for the same seed: convolutions with groups, strides, dilation and padding on each side, dead
-/// rows and columns of weights, residual blocks, concatenations, pools, and whatever else a graph may hold.
+/// A valid graph, the same for the same seed. It has convolutions with groups, strides, dilation and asymmetric
+/// padding, weights with dead rows and columns, residual blocks, concatenations, pools and other operations.
 pub fn graph(seed: u64) -> Graph {
     let mut random = Random::new(seed);
     let [rows, columns] = random.pick(&[
@@ -25,7 +25,7 @@ pub fn graph(seed: u64) -> Graph {
     ]);
     let channels = random.width();
     let graph = Graph::new(&[channels, rows, columns]);
-    // Many graphs of few zeros, and some that are nearly or wholly dead.
+    // Most graphs have few zeros, and some are almost or completely dead.
     let sparsities: &[f32] = random.pick(&[
         &[0.0f32] as &[f32],
         &[0.0, 0.3, 0.5],
@@ -37,7 +37,7 @@ pub fn graph(seed: u64) -> Graph {
     let mut last = Graph::INPUT;
     for _ in 0..2 + maker.random.below(12) {
         let x = if maker.random.one_in(6) { maker.random.below(last + 1) } else { last };
-        // What does not fit is left out.
+        // Operations that do not fit are left out.
         last = maker.extend(x).unwrap_or(last);
     }
     if !maker.random.one_in(4) {
@@ -53,7 +53,7 @@ pub fn images(graph: &Graph, n: usize, seed: u64) -> Vec<f32> {
     (0..n * graph.input_dims().iter().product::<usize>()).map(|_| random.value()).collect()
 }
 
-/// A sequence of numbers without visible order (xorshift64).
+/// A pseudo-random generator (xorshift64).
 struct Random(u64);
 
 impl Random {
@@ -98,7 +98,7 @@ impl Random {
 struct Maker {
     graph: Graph,
     random: Random,
-    /// Shares of zeros that its weights may have.
+    /// Fractions of zeros, one of which is chosen for each weight.
     sparsities: &'static [f32],
 }
 
@@ -107,7 +107,7 @@ impl Maker {
         self.graph.nodes[node].dims.clone()
     }
 
-    /// Adds a tensor, and gives its name.
+    /// Adds a tensor, and returns its name.
     fn tensor(&mut self, dims: &[usize], mut value: impl FnMut(&mut Random) -> f32) -> String {
         let name = format!("t{}.weight", self.graph.tensors.len());
         let n = dims.iter().product::<usize>();
@@ -116,7 +116,7 @@ impl Maker {
         name
     }
 
-    /// A weight with zeros here and there, and with whole rows or columns of them.
+    /// A weight with random zeros, and in some cases with rows or columns of zeros.
     fn weight(&mut self, dims: &[usize]) -> String {
         let sparsity = self.random.pick(self.sparsities);
         let (each, taps) = (dims[1], dims[2..].iter().product::<usize>());
@@ -154,7 +154,7 @@ impl Maker {
         ])
     }
 
-    /// A convolution to `out` channels, of any window or one that keeps the plane.
+    /// A convolution to `out` channels. With `is_same` it keeps the size of the plane.
     fn conv(&mut self, x: usize, out: usize, is_same: bool) -> Result<usize, GraphError> {
         let dims = self.dims(x);
         let input = channels(&dims);
@@ -179,7 +179,7 @@ impl Maker {
         let weight = self.weight(&[out, input / groups, window.kernel[0], window.kernel[1]]);
         let bias = self.bias(out);
         let conv = self.graph.push(Op::Conv(Conv { weight, bias, window, groups }), &[x])?;
-        // Now and then another node takes the same weight.
+        // Sometimes another node uses the same weight.
         if self.random.one_in(12) {
             let op = self.graph.nodes[conv].op.clone();
             let other = self.graph.push(op, &[x])?;
@@ -197,7 +197,7 @@ impl Maker {
         self.graph.push(Op::Norm(Norm { weight, bias, mean, var, eps: 1e-3 }), &[x])
     }
 
-    /// A batch norm and an activation, one of them, or nothing.
+    /// A batch norm and an activation, either of them, or nothing.
     fn tail(&mut self, mut x: usize) -> Result<usize, GraphError> {
         if self.random.one_in(2) {
             x = self.norm(x)?;
@@ -209,7 +209,7 @@ impl Maker {
         Ok(x)
     }
 
-    /// A constant that fits a value of these sizes.
+    /// A constant that broadcasts to these sizes.
     fn constant(&mut self, dims: &[usize]) -> Result<usize, GraphError> {
         let mut own = dims.to_vec();
         let per_channel = self.random.one_in(2);
@@ -222,7 +222,7 @@ impl Maker {
         self.graph.push(Op::Constant(name), &[])
     }
 
-    /// Another node with a value of this shape, from `first` on in its sizes.
+    /// A random node with a value of the same rank and, from dimension `first` on, the same sizes.
     fn partner(&mut self, dims: &[usize], first: usize) -> Option<usize> {
         let nodes = self.graph.nodes.iter().enumerate();
         let fits = |other: &[usize]| other.len() == dims.len() && other[first..] == dims[first..];
@@ -230,7 +230,7 @@ impl Maker {
         (!fitting.is_empty()).then(|| self.random.pick(&fitting))
     }
 
-    /// A few operations behind node `x`, and the last of them.
+    /// Adds a few operations after node `x`, and returns the last of them.
     fn extend(&mut self, x: usize) -> Result<usize, GraphError> {
         let dims = self.dims(x);
         let width = self.random.width();
@@ -240,7 +240,7 @@ impl Maker {
                 self.tail(conv)
             }
             7..=9 => {
-                // A residual block, its shortcut with a convolution of its own or not.
+                // A residual block; its shortcut has a convolution or not.
                 let inner = self.conv(x, width, true)?;
                 let inner = self.tail(inner)?;
                 let has_own = self.random.one_in(3);
@@ -331,7 +331,7 @@ impl Maker {
         }
     }
 
-    /// A pool or none, and linear layers.
+    /// A classifier: global average pooling or not, then linear layers.
     fn head(&mut self, mut x: usize) -> Result<usize, GraphError> {
         if self.random.one_in(2) {
             x = self.graph.push(Op::GlobalAverage, &[x])?;

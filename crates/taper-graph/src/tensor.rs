@@ -3,14 +3,14 @@
 use crate::GraphError;
 use std::{fmt, sync::Arc};
 
-/// A constant: a shape, and f32 values in row-major order. Copies share the values.
+/// A constant: a shape, and f32 values in row-major order. Clones share the values.
 #[derive(Clone)]
 pub struct Tensor {
     dims: Vec<usize>,
     values: Arc<[f32]>,
 }
 
-/// Copies are equal at once, NaN included.
+/// Clones are equal without comparing values, even with NaN.
 impl PartialEq for Tensor {
     fn eq(&self, other: &Self) -> bool {
         let is_copy = || Arc::ptr_eq(&self.values, &other.values);
@@ -27,7 +27,9 @@ impl Tensor {
         let values = values.into();
         if n_elements(dims) != Some(values.len()) {
             let n = values.len();
-            return Err(GraphError::new(format!("a tensor of shape {dims:?} has {n} values")));
+            return Err(GraphError::new(format!(
+                "a tensor of shape {dims:?} cannot have {n} values"
+            )));
         }
         Ok(Self { dims: dims.to_vec(), values })
     }

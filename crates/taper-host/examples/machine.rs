@@ -1,6 +1,6 @@
-//! Describes the machine that it runs on, as records do.
+//! Prints a description of the machine, as in records.
 
 fn main() {
     println!("{:#?}", taper_host::machine());
-    println!("results folders of it are called DATE-{}", taper_host::host());
+    println!("results folders of this machine are named DATE-{}", taper_host::host());
 }

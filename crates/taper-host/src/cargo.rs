@@ -1,12 +1,12 @@
-//! Runs of cargo from a program that cargo runs.
+//! Runs cargo from a program that cargo started.
 
 use std::ffi::OsStr;
 use std::process::Command;
 
 /// The user's cargo: the one that runs this program, or else the first in `PATH`.
 ///
-/// What cargo has told this program about its own package is taken away again. Build scripts that read these variables
-/// would otherwise run anew, and all that depends on them would be compiled anew, whenever another program calls cargo.
+/// Removes the variables in which cargo describes the package of this program. Build scripts that read them would
+/// otherwise rerun whenever another program calls cargo, and all their dependents would be recompiled.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os().filter(|(name, _)| of_a_package(name)) {
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cargo_is_not_told_about_the_package_that_calls_it() {
+    fn cargo_gets_no_variables_of_the_package_that_calls_it() {
         let command = cargo();
         let removed =
             |name: &str| command.get_envs().any(|(key, value)| key == name && value.is_none());

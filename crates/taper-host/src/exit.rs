@@ -2,35 +2,35 @@
 
 use std::{error::Error, fmt, io, process::ExitCode};
 
-/// How a program ends. The book's table of exit codes lists the same.
+/// How a program ends. The book's table of exit codes lists the same codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// What was asked for is done.
+    /// Success.
     Done = 0,
-    /// It failed: a file that is missing or damaged, a loss that is not finite, a server that cannot be reached.
+    /// Failure: a missing or damaged file, a loss that is not finite, a server that cannot be reached.
     Failed = 1,
     /// The command, an experiment or a combination of them is wrong; nothing was done.
     Usage = 2,
-    /// The results are written, and a run failed, or a band or floor was missed.
+    /// The results are written, but a run failed, or a band or a minimum ratio was missed.
     Missed = 3,
-    /// The disk is full or read-only, or a quota is used up; what was written before is whole.
+    /// The disk is full or read-only, or a quota is used up; files that were written before are complete.
     Full = 4,
     /// Stopped by Ctrl-C or SIGTERM, with a checkpoint.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// All of them, ascending.
+    /// All codes, ascending.
     pub const ALL: [Self; 6] =
         [Self::Done, Self::Failed, Self::Usage, Self::Missed, Self::Full, Self::Interrupted];
 
-    /// The number that the system gets.
+    /// The number for the system.
     pub fn code(self) -> u8 {
         self as u8
     }
 
-    /// What an error means, by it and its causes: [`Usage`], [`Full`](Self::Full), or else [`Failed`](Self::Failed).
+    /// The code of an error, from it and its causes: [`Usage`], [`Full`](Self::Full), or else [`Failed`](Self::Failed).
     pub fn of(error: &(dyn Error + 'static)) -> Self {
         let (mut exit, mut next) = (Self::Failed, Some(error));
         while let Some(cause) = next {
@@ -52,18 +52,18 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Whether there was no room to write.
+/// Whether the disk is full or read-only, or a quota is used up.
 fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     matches!(error.kind(), FileTooLarge | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
 }
 
-/// Marks an error as one of usage: a flag, an experiment, or a combination of them.
+/// Marks an error as a usage error: in a flag, an experiment, or a combination of them.
 #[derive(Debug)]
 pub struct Usage(String);
 
 impl Usage {
-    /// An error that says what is wrong and what to do.
+    /// An error with a message that says what is wrong and what to do.
     pub fn new(message: impl fmt::Display) -> Self {
         Self(message.to_string())
     }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_told_by_its_causes() {
+    fn the_causes_of_an_error_decide_its_code() {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         let absent = io::Error::from(io::ErrorKind::NotFound);
         assert_eq!(Exit::of(&Behind(Behind(full()))), Exit::Full);

@@ -1,5 +1,4 @@
-//! What the programs `taper` and `cargo xtask` share of the system they run on: exit codes, signals, memory, the
-//! machine, cargo.
+//! System functions for the programs `taper` and `cargo xtask`: exit codes, signals, memory, the machine, cargo.
 #![forbid(unsafe_code)]
 
 mod cargo;

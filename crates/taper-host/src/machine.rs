@@ -1,9 +1,9 @@
-//! What a measurement says of the machine that made it.
+//! Describes the machine, for records of measurements.
 
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 use taper_record::Machine;
 
-/// The machine that this program runs on, without an accelerator: whoever computes on one says which.
+/// Describes this machine, without an accelerator: code that uses one adds it.
 pub fn machine() -> Machine {
     let kinds = RefreshKind::nothing()
         .with_cpu(CpuRefreshKind::nothing())
@@ -20,13 +20,13 @@ pub fn machine() -> Machine {
     }
 }
 
-/// The host's name as part of a folder name: at most 40 of lower case letters, digits and `-`.
+/// The host's name as part of a folder name: at most 40 lower-case letters, digits and `-`.
 pub fn host() -> String {
     plain(&System::host_name().unwrap_or_default())
 }
 
 fn plain(name: &str) -> String {
-    // The domain says nothing about the machine, and is nobody's business.
+    // The domain does not describe the machine, and may be private.
     let name = name.trim().split('.').next().unwrap_or_default().to_ascii_lowercase();
     let name: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_says_what_it_is() {
+    fn the_machine_is_described() {
         let here = machine();
         assert!(!here.os.is_empty() && here.arch == std::env::consts::ARCH, "{here:?}");
         assert!(here.cores > Some(0) && here.memory_bytes > Some(1 << 20), "{here:?}");

@@ -1,7 +1,7 @@
-//! Requests to stop: Ctrl-C, and on Unix SIGTERM, which a cluster sends before it kills, and SIGUSR1, which `mpirun` and `srun`
-//! forward to what they have started.
+//! Requests to stop: Ctrl-C, and on Unix also SIGTERM and SIGUSR1. A cluster sends SIGTERM before it kills; `mpirun`
+//! and `srun` forward SIGUSR1 to the processes that they have started.
 //!
-//! SIGHUP is left as it is: a run under `nohup` survives the end of its terminal.
+//! SIGHUP is not handled here, so a run under `nohup` survives the end of its terminal.
 
 use std::{
     io,
@@ -9,16 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Signals within so long after one are the same request: a cluster signals every process of a job, and a terminal every
-/// process in the foreground, while a parent hands its own on.
+/// Signals within this time after the first are the same request: a cluster signals every process of a job, a terminal
+/// signals every process in the foreground, and a parent also forwards its signal.
 const ONE_REQUEST: Duration = Duration::from_secs(1);
 
-/// Tells requests from signals that repeat them.
+/// Distinguishes new requests from repeated signals.
 #[derive(Default)]
 struct Requests(Option<Instant>);
 
 impl Requests {
-    /// Whether a signal at this time is a request of its own.
+    /// Whether a signal at this time is a new request.
     fn is_new(&mut self, at: Instant) -> bool {
         let is_new = self.0.is_none_or(|last| at.duration_since(last) >= ONE_REQUEST);
         if is_new {
@@ -28,10 +28,10 @@ impl Requests {
     }
 }
 
-/// Calls `act` at each request to stop, on a thread of its own. At most once in a process.
+/// Calls `act` at each request to stop, on a separate thread. Call this at most once in a process.
 ///
 /// # Errors
-/// If the system refuses the handler or the thread.
+/// If the system rejects the handler or the thread.
 #[cfg(unix)]
 pub fn on_stop(act: impl Fn() + Send + 'static) -> io::Result<()> {
     use signal_hook::{
@@ -46,10 +46,10 @@ pub fn on_stop(act: impl Fn() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name("signals".into()).spawn(listen).map(|_| ())
 }
 
-/// Calls `act` at each request to stop, on a thread of its own. At most once in a process.
+/// Calls `act` at each request to stop, on a separate thread. Call this at most once in a process.
 ///
 /// # Errors
-/// If the system refuses the handler.
+/// If the system rejects the handler.
 #[cfg(not(unix))]
 pub fn on_stop(act: impl Fn() + Send + 'static) -> io::Result<()> {
     let mut requests = Requests::default();
@@ -61,7 +61,7 @@ pub fn on_stop(act: impl Fn() + Send + 'static) -> io::Result<()> {
     ctrlc::set_handler(act).map_err(io::Error::other)
 }
 
-/// Asks a child to stop in order. Where there are no signals nothing is done: a console hands Ctrl-C to all its
+/// Sends a child the request to stop. Does nothing on systems without signals: their console sends Ctrl-C to all its
 /// processes.
 pub fn terminate(child: &Child) {
     #[cfg(unix)]
@@ -70,8 +70,8 @@ pub fn terminate(child: &Child) {
     let _ = child;
 }
 
-/// Asks the ranks that `mpirun` or `srun` has started to stop in order. Both forward SIGUSR1; SIGTERM would end the ranks within
-/// a second, or at once.
+/// Sends the request to stop to the ranks that `mpirun` or `srun` has started. Both forward SIGUSR1; SIGTERM would end
+/// the ranks within a second, or at once.
 pub fn terminate_ranks(starter: &Child) {
     #[cfg(unix)]
     send(starter, nix::sys::signal::Signal::SIGUSR1);
@@ -82,14 +82,14 @@ pub fn terminate_ranks(starter: &Child) {
 #[cfg(unix)]
 fn send(child: &Child, signal: nix::sys::signal::Signal) {
     use nix::{sys::signal, unistd::Pid};
-    // One that has ended meanwhile needs no signal.
+    // A child that has already ended needs no signal.
     if let Ok(pid) = i32::try_from(child.id()) {
         let _ = signal::kill(Pid::from_raw(pid), signal);
     }
 }
 
-/// Has a command start its program as the first of a group of processes, for [`kill_group`]. Ctrl-C at a terminal does not
-/// reach that group. Where there are no groups nothing is done.
+/// Makes a command start its program as the leader of a new process group, for [`kill_group`]. Ctrl-C at a terminal
+/// does not reach that group. Does nothing on systems without process groups.
 pub fn lead_group(command: &mut Command) {
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(command, 0);
@@ -97,16 +97,16 @@ pub fn lead_group(command: &mut Command) {
     let _ = command;
 }
 
-/// Ends a child at once and waits for it. All processes of the group that it leads end with it: those that it has started,
-/// which are not children of this process. Where there are no groups only the child ends.
+/// Kills a child and waits for it. This also kills all other processes of the group that it leads: those that it has
+/// started, which are not children of this process. On systems without process groups, only the child is killed.
 pub fn kill_group(child: &mut Child) {
     #[cfg(unix)]
     if let Ok(pid) = i32::try_from(child.id()) {
         use nix::{sys::signal, unistd::Pid};
-        // While the child has not been waited for, nothing else has its number.
+        // The child has not been waited for, so no other process has its id.
         let _ = signal::killpg(Pid::from_raw(pid), signal::Signal::SIGKILL);
     }
-    // Whether it has ended already does not matter any more.
+    // Whether it has already ended does not matter any more.
     let _ = child.kill();
     let _ = child.wait();
 }
@@ -117,7 +117,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
 
     #[test]
-    fn signals_right_behind_one_are_the_same_request() {
+    fn signals_right_after_one_are_the_same_request() {
         let (mut requests, begin) = (Requests::default(), Instant::now());
         let at = |share: f64| begin + ONE_REQUEST.mul_f64(share);
         assert!(requests.is_new(at(0.0)));
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_group_ends_with_the_child_that_leads_it() {
         use std::io::Read;
-        // The shell ends at once in the second case, and what it has started remains.
+        // In the second case, the shell ends at once, and the process that it has started remains.
         for script in ["sleep 600 & echo; wait", "sleep 600 & echo"] {
             let mut command = Command::new("sh");
             command.args(["-c", script]).stdout(std::process::Stdio::piped());
@@ -147,7 +147,7 @@ mod tests {
             let mut output = child.stdout.take().expect("output");
             output.read_exact(&mut [0]).expect("it has started the other");
             kill_group(&mut child);
-            // It ends with all that may write to it.
+            // The output ends when no process can write to it.
             let (done, ended) = std::sync::mpsc::channel();
             std::thread::spawn(move || done.send(output.read(&mut [0]).ok()));
             let end = ended.recv_timeout(Duration::from_secs(60));

@@ -1,4 +1,4 @@
-//! A convolution with one weight that is not 0, built by hand, compiled and run. Also what `.ci/wasm` runs.
+//! Builds a convolution with one non-zero weight by hand, compiles and runs it. `.ci/wasm` also runs this example.
 
 use std::error::Error;
 use taper_infer::{
@@ -7,7 +7,7 @@ use taper_infer::{
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Each pixel becomes three times its right neighbour, less 1, and 0 where that is negative.
+    // Each pixel becomes three times its right neighbour minus 1, and 0 where that is negative.
     let mut weight = [0.0; 9];
     weight[5] = 3.0;
     let mut graph = Graph::new(&[1, 2, 3]);

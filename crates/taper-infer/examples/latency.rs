@@ -1,11 +1,11 @@
-//! Opens an ONNX file, runs it on images of zeros and shows where the time goes: latency FILE.onnx [BATCH] [THREADS].
+//! Runs an ONNX file on images of zeros and prints the time of each layer: latency FILE.onnx [BATCH] [THREADS].
 
 use std::{error::Error, time::Instant};
 use taper_infer::{Engine, Options, onnx};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let file = args.first().ok_or("which file? latency FILE.onnx [BATCH] [THREADS]")?;
+    let file = args.first().ok_or("usage: latency FILE.onnx [BATCH] [THREADS]")?;
     let number = |i: usize| args.get(i).map_or(Ok(1), |arg| arg.parse::<usize>());
     let options = Options { batch: number(1)?, threads: number(2)?, ..Options::default() };
 

@@ -3,7 +3,7 @@
 use crate::{memory::ALIGNMENT, step::Step};
 use taper_kernels::Variant;
 
-/// The memory of one image: the planes of all values, and what steps need beside them.
+/// The memory of one image: the planes of all values, and scratch memory for steps.
 #[derive(Debug)]
 pub(crate) struct Arena {
     memory: Vec<f32>,
@@ -13,7 +13,7 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
-    /// Zeros, from a cache line's begin on.
+    /// Zeros, aligned to a cache line.
     pub(crate) fn new(len: usize, scratch: usize) -> Self {
         let memory = vec![0.0; len + ALIGNMENT];
         let begin = memory.as_ptr().align_offset(4 * ALIGNMENT).min(ALIGNMENT);

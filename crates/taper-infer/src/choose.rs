@@ -1,4 +1,4 @@
-//! Chooses the kernels of convolutions, by rule or by timing them.
+//! Chooses the kernels of convolutions, by rule or by timing.
 
 use crate::{
     arena::Arena,
@@ -24,7 +24,7 @@ enum Candidate {
 }
 
 impl Candidate {
-    /// The step, unless it is another convolution than the kernel computes.
+    /// The packed step; `None` if the kernel does not support this convolution.
     fn pack(self, variant: Variant, spec: &ConvSpec<'_>) -> Option<Step> {
         Some(match self {
             Self::Tile(tile) => Step::Conv(PlaneConv::new(variant, spec, tile)),
@@ -36,18 +36,18 @@ impl Candidate {
 
 type Packed = (Candidate, Step);
 
-/// Chooses among kernels that give the same bits.
+/// Chooses among kernels with bit-identical results.
 pub(crate) enum Chooser {
     /// By rule.
     Rule,
-    /// By running them.
+    /// By timing.
     Timing(Timing),
-    /// The candidate of this number, of as many as there are.
+    /// The candidate of this number, modulo the number of candidates.
     #[cfg(test)]
     Nth(usize),
 }
 
-/// Memory to run candidates in, and the choice for each shape so far.
+/// Memory for running candidates, and the choice for each shape so far.
 #[derive(Default)]
 pub(crate) struct Timing {
     arena: Option<Arena>,
@@ -55,7 +55,7 @@ pub(crate) struct Timing {
 }
 
 impl Chooser {
-    /// By rule, or else by timing where there is a clock.
+    /// By rule, or by timing if `by_rule` is false and the target has a clock.
     pub(crate) fn new(by_rule: bool) -> Self {
         match by_rule || cfg!(target_arch = "wasm32") {
             true => Self::Rule,
@@ -75,9 +75,9 @@ impl Chooser {
         let of = |kinds: Vec<Kind>| candidates(kinds, &spec).into_iter().filter_map(pack);
         let mut others = of(recipe.kinds());
         let first = others.next().unwrap_or_else(|| {
-            // A dense kernel may lack this layout or window.
+            // Dense kernels do not support every layout and window.
             others = of(vec![Kind::Sparse]);
-            others.next().expect("rows have numbers of vectors that some tile has")
+            others.next().expect("a tile exists for every number of vectors in a row")
         });
         match self {
             Self::Rule => first.1,
@@ -96,7 +96,7 @@ impl Chooser {
         }
     }
 
-    /// What has been chosen for a convolution that takes as long.
+    /// The choice for an earlier convolution of the same shape.
     fn known(&self, shape: &Shape) -> Option<Candidate> {
         match self {
             Self::Timing(timing) => timing.known.get(shape).copied(),
@@ -105,27 +105,28 @@ impl Chooser {
     }
 }
 
-/// Floats of an arena and multiply-adds of a convolution (some milliseconds) above which the rule chooses: a few bytes of a
-/// file can ask for any of them, and compiling shall take little memory and time.
+/// Above this many floats in an arena, or multiply-adds of a convolution (some milliseconds), the rule chooses. A few
+/// bytes of a file can request any size, and compiling must take little memory and time.
 const MOST_FLOATS: usize = 1 << 24;
 const MOST_WORK: usize = 1 << 28;
 
-/// Tiles that are timed: so many that the rule finds the best, and those of so many vectors, whose pixels of all channels are
-/// more likely to lie in the first cache.
+/// Tiles that are timed: the first `BEST` by rule, and the tiles with `SMALL` numbers of vectors. With a small tile,
+/// the pixels of all channels are more likely to fit the L1 cache.
 const BEST: usize = 3;
 const SMALL: [usize; 3] = [2, 4, 8];
 
-/// Runs of a candidate, at least and at most, and the time after which there is no further one.
+/// Minimum and maximum number of runs of a candidate, and the time after which no further run starts.
 const LEAST_RUNS: usize = 2;
 const RUNS: usize = 8;
 const ENOUGH: Duration = Duration::from_micros(100);
-/// A candidate that takes so many times as long as the fastest is not run again.
+/// A candidate is not run again if it takes more than this factor of the fastest time.
 const SLOW: f64 = 1.25;
-/// What a candidate takes at most, relative to the fastest so far, to be chosen instead.
+/// A candidate replaces the fastest so far if it takes less than this fraction of its time.
 const GAIN: f64 = 0.97;
 
 impl Timing {
-    /// The one that takes the least time; an earlier one if later ones are hardly faster. Two are packed at a time.
+    /// The fastest candidate; later candidates must be at least 3 % faster to replace an earlier one. Only two
+    /// candidates are packed at any time.
     fn fastest(
         &mut self,
         first: Packed,
@@ -138,7 +139,7 @@ impl Timing {
         }
         let arena = self.arena.get_or_insert_with(|| {
             let mut arena = Arena::new(places.arena, 0);
-            // Pages that have not been written are all the same in the cache.
+            // Pages that were never written share one physical page, which would always be in the cache.
             arena.floats().fill(1.0);
             arena
         });
@@ -154,7 +155,7 @@ impl Timing {
     }
 }
 
-/// The least time of some runs, of few if they take longer than a limit.
+/// The shortest time of several runs. Stops early if the runs take longer than `limit`.
 fn time(step: &Step, arena: &mut Arena, variant: Variant, limit: Duration) -> Duration {
     let begun = Instant::now();
     let mut least = Duration::MAX;
@@ -169,7 +170,7 @@ fn time(step: &Step, arena: &mut Arena, variant: Variant, limit: Duration) -> Du
     least
 }
 
-/// The kernels of these kinds that are worth timing: first the one that the rule chooses.
+/// The kernels of these kinds that are worth timing. The first is the choice of the rule.
 fn candidates(kinds: Vec<Kind>, spec: &ConvSpec<'_>) -> Vec<Candidate> {
     let of_kind = |kind: Kind| match kind {
         Kind::Depthwise => vec![Candidate::Depthwise],
@@ -180,7 +181,7 @@ fn candidates(kinds: Vec<Kind>, spec: &ConvSpec<'_>) -> Vec<Candidate> {
     kinds.into_iter().flat_map(of_kind).collect()
 }
 
-/// The tiles that are worth timing, the best by rule first.
+/// The tiles that are worth timing. The first is the best by rule.
 fn tiles(spec: &ConvSpec<'_>, lists: TapLists) -> Vec<Candidate> {
     let tiles = Tile::choices(spec, lists).into_iter().enumerate();
     let worth = tiles.filter(|(i, tile)| *i < BEST || SMALL.contains(&tile.vectors));

@@ -1,4 +1,4 @@
-//! From a graph to steps on an arena.
+//! Compiles a graph to steps on an arena.
 
 use crate::{
     InferError, Options,
@@ -18,7 +18,7 @@ use taper_kernels::{
     planes::{Layout, flush},
 };
 
-/// What a plan says of a step.
+/// The description of a step in a plan.
 #[derive(Debug)]
 pub(crate) struct Label {
     pub(crate) name: String,
@@ -37,14 +37,14 @@ pub(crate) struct Compiled {
     pub(crate) output_dims: Vec<usize>,
     /// Floats of an arena.
     pub(crate) arena: usize,
-    /// Floats that a step needs beside it.
+    /// Floats of scratch memory.
     scratch: usize,
-    /// What lies in an arena from the begin: rows of pixels and where they go.
+    /// Rows of constant pixels, with their positions in the arena.
     constants: Vec<(usize, Vec<f32>)>,
-    /// Where each row of an image goes, and its columns.
+    /// Position in the arena of each row of an image; a row has `columns` pixels.
     rows: Vec<usize>,
     columns: usize,
-    /// Where each element of the result is.
+    /// Position in the arena of each element of the result.
     output: Vec<u32>,
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Infe
     compile_by(graph, variant, &mut Chooser::new(options.deterministic))
 }
 
-/// Compiles a graph with the kernels that are chosen.
+/// Compiles a graph with kernels from `chooser`.
 pub(crate) fn compile_by(
     graph: &Graph,
     variant: Variant,
@@ -78,7 +78,7 @@ pub(crate) fn compile_by(
     let Drafts { steps: drafts, mut regions, .. } = drafts;
     unify_halos(&mut regions);
     let (places, end) = places(&regions, &drafts, &input.regions(), &output.regions());
-    // Zeros for channels that have fewer weights than those beside them.
+    // A plane of zeros, read by channels that have fewer weights than the channels computed together with them.
     let zeros = end;
     let largest = regions.iter().map(|r| r.layout.stride()).max().unwrap_or(0);
     let arena = zeros + largest.next_multiple_of(ALIGNMENT);
@@ -145,7 +145,7 @@ impl Compiled {
         self.output.len()
     }
 
-    /// Memory for an image, with the constants in their places.
+    /// Memory for an image, with the constants filled in.
     pub(crate) fn arena(&self) -> Arena {
         let mut arena = Arena::new(self.arena, self.scratch);
         for (at, values) in &self.constants {
@@ -159,7 +159,7 @@ impl Compiled {
         Arena::bytes(self.arena, self.scratch)
     }
 
-    /// Puts an image into its place.
+    /// Copies an image into the arena.
     pub(crate) fn load(&self, arena: &mut Arena, image: &[f32]) {
         let floats = arena.floats();
         for (&at, row) in self.rows.iter().zip(image.chunks(self.columns)) {

@@ -1,4 +1,4 @@
-//! Steps over planes of regions, before these have places in the arena.
+//! Drafts: steps on planes of regions, before the regions have positions in the arena.
 
 use crate::{
     conv::Recipe,
@@ -7,7 +7,7 @@ use crate::{
 use std::collections::HashMap;
 use taper_kernels::planes::{GlobalPool, Layout, Map, Pairs, ParitySplit, Pool, ReadFrom, Remap};
 
-/// What a step computes. Kernels come without planes, as these have no places yet.
+/// The computation of a step. The kernels have empty plane lists, because planes have no positions yet.
 #[derive(Debug)]
 pub(crate) enum Work<'a> {
     Conv(Recipe<'a>),
@@ -22,12 +22,12 @@ pub(crate) enum Work<'a> {
         values: [Value; 2],
         /// Elements of a group.
         n: usize,
-        /// Elements from one of a group to the next.
+        /// Distance between consecutive elements of a group, in elements.
         inner: usize,
     },
 }
 
-/// A step, with what a plan says of it.
+/// A step, with its description for plans.
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
     pub(crate) work: Work<'a>,
@@ -40,13 +40,13 @@ pub(crate) struct Draft<'a> {
 /// Steps and regions so far.
 #[derive(Debug)]
 pub(crate) struct Drafts<'a> {
-    /// Floats of the machine's vectors, widest first.
+    /// Widths of the machine's vectors in floats, widest first.
     pub(crate) lanes: &'static [usize],
     pub(crate) steps: Vec<Draft<'a>>,
     pub(crate) regions: Vec<Region>,
-    /// Values that have been copied for strided readers: by node, stride and pitch.
+    /// Values split into phases for strided readers, by node, stride and pitch.
     split: HashMap<(usize, [usize; 2], usize), Value>,
-    /// Of these, the ones that only the first pixels of each stride were copied of.
+    /// Values of which only the first phase was copied, by node, stride and pitch.
     every: HashMap<(usize, [usize; 2], usize), Value>,
 }
 
@@ -61,7 +61,7 @@ impl<'a> Drafts<'a> {
         }
     }
 
-    /// A new region of this many planes.
+    /// A new region of `planes` planes.
     fn region(&mut self, layout: Layout, planes: usize) -> Value {
         self.regions.push(Region { layout, planes, constant: None });
         let region = self.regions.len() - 1;
@@ -102,7 +102,7 @@ impl<'a> Drafts<'a> {
         self.steps.push(Draft { work, name, dims, reads, writes });
     }
 
-    /// A copy of pixels to planes of another layout or in other places.
+    /// Copies pixels to planes of another layout, or to other rows and columns.
     pub(crate) fn remap(
         &mut self,
         from: &Value,
@@ -118,7 +118,7 @@ impl<'a> Drafts<'a> {
         self.push(Work::Remap(remap, from.beside(to)), name, &dims, &[from], to);
     }
 
-    /// The value with rows of this pitch, copied if need be.
+    /// The value with rows of this pitch, copied if necessary.
     pub(crate) fn with_pitch(&mut self, value: &Value, pitch: usize) -> Value {
         if value.layout.pitch == pitch {
             return value.clone();
@@ -130,7 +130,8 @@ impl<'a> Drafts<'a> {
         to
     }
 
-    /// Every `stride`-th pixel of a value, from each of the first ones: planes `[channel][row phase][column phase]`.
+    /// Splits a value into phases: each has every `stride`-th row and column. The planes are
+    /// `[channel][row phase][column phase]`.
     pub(crate) fn split(
         &mut self,
         node: usize,
@@ -161,7 +162,8 @@ impl<'a> Drafts<'a> {
         to
     }
 
-    /// Every `stride`-th pixel of a value, from the first one on: what convolutions of single pixels read.
+    /// The first phase of a value: every `stride`-th row and column from the first on. 1×1 convolutions need no other
+    /// phase.
     pub(crate) fn every(
         &mut self,
         node: usize,
@@ -183,7 +185,7 @@ impl<'a> Drafts<'a> {
         to
     }
 
-    /// A copy of every `stride`-th pixel, from `first` on.
+    /// Copies every `stride`-th row and column, from `first` on.
     fn phase(&mut self, value: &Value, to: &Value, stride: [usize; 2], first: [usize; 2]) {
         let (from, sizes) = (&value.layout, [to.layout.rows, to.layout.columns]);
         let origins = |axis: usize, limit: usize| -> Vec<ReadFrom> {
@@ -194,7 +196,8 @@ impl<'a> Drafts<'a> {
         self.remap(value, to, rows, columns, 0.0, "stride");
     }
 
-    /// Makes the zeros around planes enough for tiles of a result that begin `delta` floats behind them.
+    /// Widens the zeros around planes for tiles of the result `to` that read from `delta` floats after the start of a
+    /// plane.
     pub(crate) fn widen_halos<'p>(
         &mut self,
         planes: impl Iterator<Item = &'p Plane>,
@@ -206,8 +209,8 @@ impl<'a> Drafts<'a> {
         self.widen_halo(planes, above, below);
     }
 
-    /// Makes the zeros around planes enough for so many floats in front of them, and for those that end so many behind their
-    /// begin.
+    /// Widens the zeros around planes for reads from `above` floats before the start of a plane to `end` floats after
+    /// it.
     pub(crate) fn widen_halo<'p>(
         &mut self,
         planes: impl IntoIterator<Item = &'p Plane>,

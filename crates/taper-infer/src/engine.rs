@@ -1,4 +1,4 @@
-//! A compiled network, and what runs it.
+//! The engine: a compiled network, and functions to run it.
 
 use crate::{
     InferError, Options, Plan,
@@ -12,13 +12,13 @@ use std::{
 };
 use taper_graph::Graph;
 
-/// A compiled network. Any number of threads may run it at a time, each with a [`Workspace`] of its own.
+/// A compiled network. Any number of threads may run it at the same time, each with its own [`Workspace`].
 #[derive(Debug)]
 pub struct Engine {
     compiled: Arc<Compiled>,
     batch: usize,
     threads: usize,
-    /// Workspaces of [`run`](Self::run) that no call uses at the moment.
+    /// Workspaces of [`run`](Self::run) that are not in use.
     free: Mutex<Vec<Workspace>>,
 }
 
@@ -26,7 +26,7 @@ impl Engine {
     /// Compiles a graph.
     ///
     /// # Errors
-    /// If the graph is not valid or has what the engine lacks, or an option is outside of its range.
+    /// If the graph is not valid, the engine does not support it, or an option is outside its range.
     pub fn compile(graph: &Graph, options: &Options) -> Result<Self, InferError> {
         options.check()?;
         let compiled = Arc::new(compile(graph, options)?);
@@ -34,12 +34,12 @@ impl Engine {
         Ok(Self { compiled, batch, threads, free: Mutex::default() })
     }
 
-    /// Images that a run takes at most.
+    /// Largest number of images of a run.
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// Threads of a run of as many: those of the options, or one for each image if these are fewer.
+    /// Threads of a full batch: the number in the options, but at most one per image.
     pub fn threads(&self) -> usize {
         self.threads
     }
@@ -57,15 +57,15 @@ impl Engine {
     /// Memory and threads for [`run_with`](Self::run_with). Its threads end when it is dropped.
     ///
     /// # Errors
-    /// If the system refuses to start as many threads, or memory for their images; see [`Options::threads`].
+    /// If the system cannot start the threads, or has no memory for their images; see [`Options::threads`].
     pub fn workspace(&self) -> Result<Workspace, InferError> {
         Workspace::new(&self.compiled, self.batch, self.threads)
     }
 
-    /// The results for up to [`batch`](Self::batch) images, which lie one after the other.
+    /// The results for 1 to [`batch`](Self::batch) consecutive images.
     ///
     /// # Errors
-    /// If the images are not whole, or too many, or a workspace is needed and cannot be made.
+    /// If `images` is not 1 to `batch` whole images, or a new workspace cannot be created.
     pub fn run(&self, images: &[f32]) -> Result<Vec<f32>, InferError> {
         let n = self.check(images)?;
         let free = || self.free.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,10 +77,12 @@ impl Engine {
         Ok(results)
     }
 
-    /// Like [`run`](Self::run), without allocating: the results go to `results`, which has room for just as many.
+    /// Like [`run`](Self::run), without allocating. The results are written to `results`, which must have exactly their
+    /// length.
     ///
     /// # Errors
-    /// If the images or results are not whole, or too many, or the workspace is that of another engine.
+    /// If `images` is not 1 to `batch` whole images, `results` has another length, or the workspace is from another
+    /// engine.
     pub fn run_with(
         &self,
         workspace: &mut Workspace,
@@ -91,8 +93,7 @@ impl Engine {
         let needed = n * self.compiled.output_len();
         if results.len() != needed {
             let len = results.len();
-            let message =
-                format!("there is room for {len} results, where {n} images have {needed}");
+            let message = format!("there is room for {len} results, but {n} images have {needed}");
             return Err(InferError::Images(message));
         }
         if !workspace.is_of(&self.compiled) {
@@ -102,20 +103,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Number of images.
+    /// The number of images.
     fn check(&self, images: &[f32]) -> Result<usize, InferError> {
         let each = self.compiled.input_len();
         let (n, most) = (images.len(), self.batch);
         if each == 0 || n == 0 || !n.is_multiple_of(each) || n / each > most {
             let dims = &self.compiled.input_dims;
             return Err(InferError::Images(format!(
-                "{n} values are not 1 to {most} images of {dims:?}, {each} values each"
+                "{n} values are not 1 to {most} images of shape {dims:?}, {each} values each"
             )));
         }
         Ok(n / each)
     }
 
-    /// What the engine does, step by step.
+    /// The steps of the engine.
     pub fn plan(&self) -> Plan {
         let layers =
             self.compiled.steps.iter().zip(&self.compiled.labels).map(|(step, label)| LayerPlan {
@@ -137,10 +138,11 @@ impl Engine {
         }
     }
 
-    /// The plan with the time of each step for these images on one thread: the median of `rounds`, at least 1.
+    /// The plan with the time of each step for these images on one thread. It is the median of `rounds` runs, at least
+    /// 1.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// If `images` is not 1 to `batch` whole images.
     pub fn profile(&self, images: &[f32], rounds: usize) -> Result<Plan, InferError> {
         let n = self.check(images)?;
         let each = self.compiled.input_len();

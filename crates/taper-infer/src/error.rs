@@ -1,20 +1,20 @@
-//! What can go wrong.
+//! The errors of inference.
 
 use std::fmt;
 use taper_graph::{Graph, GraphError};
 
-/// A network that cannot be compiled or run, or images that do not fit it.
+/// Why a network cannot be compiled or run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InferError {
-    /// The graph is not valid, or has an operation or shape that the engine lacks.
+    /// The graph is not valid, or the engine does not support one of its operations or shapes.
     Graph(GraphError),
-    /// Options outside of their range.
+    /// An option is outside its range.
     Options(String),
-    /// Images or results of another number or size than the network's.
+    /// The number or size of images or results does not fit the network.
     Images(String),
-    /// A thread of a workspace that the system does not start, or whose memory it refuses.
+    /// The system cannot start a thread of a workspace, or has no memory for it.
     Threads(String),
-    /// A workspace of another engine.
+    /// The workspace is from another engine.
     Workspace,
 }
 
@@ -25,7 +25,7 @@ impl From<GraphError> for InferError {
 }
 
 impl InferError {
-    /// This error, with the name of the node that has it.
+    /// This error, with the title of its node in front.
     pub(crate) fn at(self, graph: &Graph, node: usize) -> Self {
         match self {
             Self::Graph(error) => Self::Graph(error.at(graph, node)),
@@ -42,7 +42,7 @@ impl fmt::Display for InferError {
                 f.write_str(message)
             }
             Self::Workspace => {
-                f.write_str("the workspace is that of another engine; take one from this engine")
+                f.write_str("the workspace is from another engine; create one with this engine")
             }
         }
     }

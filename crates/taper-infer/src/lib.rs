@@ -1,46 +1,49 @@
 //! Compiled inference of sparse convolutional networks on CPUs.
 //!
-//! [`Engine::compile`] makes of a [`graph::Graph`] a list of steps on one stretch of memory, and [`Engine::run`] computes the
-//! results of images with it. Weights that are 0 are neither stored nor multiplied.
+//! [`Engine::compile`] turns a [`graph::Graph`] into a list of steps on one block of memory, and [`Engine::run`]
+//! computes the results for images. Weights of 0 are neither stored nor multiplied.
 //!
-//! | item | what |
+//! | item | content |
 //! | --- | --- |
 //! | [`graph`] | the network: operations, weights, shapes; `taper-graph` |
-//! | `onnx` | opens ONNX files as graphs; `taper-onnx`, with the feature `onnx`, which is on by default |
+//! | `onnx` | opens ONNX files as graphs; `taper-onnx`, with the feature `onnx` (default) |
 //! | [`Options`] | batch, threads, instruction set |
-//! | [`Engine`] | a compiled network, which threads may share |
+//! | [`Engine`] | a compiled network; threads may share it |
 //! | [`Workspace`] | memory and threads of one run at a time |
 //! | [`Plan`] | the steps with kernel, non-zeros, bytes and, if measured, time |
 //!
 //! # How a network is computed
 //!
 //! Compiling folds batch norm into convolutions, fuses bias, activation and residual addition with them, and eliminates
-//! channels that reach no output or are constant. A run computes image by image: planes of pixels lie in one arena with the
-//! columns of a row in the lanes of vectors, and each non-zero weight multiplies a tile of its plane. Values that are not
-//! needed at the same time share memory. The images of a batch are split over threads, so a single image is computed by one.
+//! channels that are constant or do not reach the output. A run computes image by image. The planes of all values are
+//! in one arena; consecutive columns of a row are the SIMD lanes of a vector. Each non-zero weight multiplies a tile of
+//! a plane. Values that are not needed at the same time share memory. Threads share the images of a batch, so one
+//! thread computes a single image.
 //!
-//! Results are those of [`graph::interpret`](taper_graph::interpret()) up to rounding. Denormal numbers, which many
-//! machines compute with slowly, are 0 in images, in weights, and in the results of every layer.
+//! Results equal those of [`graph::interpret`](taper_graph::interpret()) up to rounding. Denormal numbers are slow on
+//! many machines. They become 0 in images, in weights, and in the results of every layer.
 //!
-//! A value of a network has at most 2²⁰ channels and 2²⁷ elements for one image, all values together have at most 2²²
-//! channels, and those that are needed at a time take at most 4 GiB. A convolution reads pixels at most 1024 columns away.
+//! Limits: a value of a network has at most 2²⁰ channels and 2²⁷ elements for one image. All values together have at
+//! most 2²² channels. Values that are needed at the same time take at most 4 GiB. A convolution reads pixels at most
+//! 1024 columns away.
 //!
-//! Convolutions of which more than 60 % of the weights are not 0 may multiply all of them, and so may depthwise ones with a
-//! stride of 2 or on planes of so few pixels that they are one vector. A weight of 0 that is left out contributes nothing
-//! where a pixel is infinite or NaN; in ONNX the product is NaN. A rule decides which weights are left out, never a
-//! measurement: kernels that multiply zeros compete with others for weights without zeros alone.
+//! Some layers may multiply their zeros: convolutions with more than 60 % non-zero weights, and depthwise convolutions
+//! with stride 2 or on planes that fit one vector. A skipped weight of 0 contributes nothing where a pixel is infinite
+//! or NaN; in ONNX the product is NaN. A rule decides which weights are skipped, never a timing: kernels that multiply
+//! zeros and kernels that skip them compete only for layers without zeros.
 //!
 //! # Errors
 //!
-//! Each function that can fail gives an [`InferError`], whose text is one sentence: the graph is not valid or has a shape
-//! that the engine lacks, an option is outside of its range, the system refuses a thread, or images do not have the network's
+//! Functions that can fail return an [`InferError`] with a message of one sentence. Reasons: the graph is not valid or
+//! not supported, an option is outside its range, the system cannot start a thread, or images do not have the network's
 //! size.
 //!
 //! # Determinism
 //!
-//! The result for an image has the same bits in any batch, for any number of threads, and with each instruction set but for
-//! means over whole planes, and for products of zeros with pixels that are infinite or NaN. Kernels of convolutions are chosen by timing them, or by rule with [`Options::deterministic`].
-//! An engine that is compiled again may thus have other kernels, but gives the same bits.
+//! The result for an image is bit-identical in any batch and for any number of threads. It is also bit-identical on all
+//! instruction sets, except for means over whole planes, and for products of zeros with pixels that are infinite or
+//! NaN. Kernels of convolutions are chosen by timing, or by rule with [`Options::deterministic`]. A second compilation
+//! may therefore choose other kernels, but the bits are the same.
 //!
 //! ```
 //! use taper_infer::{Engine, Options, graph::{ActivationFn, Graph, Op}};

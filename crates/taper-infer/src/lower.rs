@@ -1,4 +1,4 @@
-//! From the nodes of a graph to drafts of steps.
+//! Lowers the nodes of a graph to drafts of steps.
 
 use crate::{
     InferError,
@@ -12,7 +12,7 @@ use taper_kernels::planes::{
     Epilogue, Function, GlobalPool, Layout, Map, Pairs, Pairwise, Pool, ReadFrom, Reduce, flush,
 };
 
-/// Drafts of a graph, with the values of its input and output.
+/// The drafts of a graph, with the values of its input and output.
 pub(crate) struct Lowered<'a> {
     pub(crate) drafts: Drafts<'a>,
     pub(crate) input: Value,
@@ -35,15 +35,16 @@ pub(crate) fn lower<'a>(
     Ok(Lowered { drafts, input: values.swap_remove(Graph::INPUT), output })
 }
 
-/// Channels, rows and columns of a shape: those of a vector are its elements.
+/// Channels, rows and columns of a shape. Each element of a vector is a channel.
 pub(crate) fn planes_of(dims: &[usize]) -> Result<[usize; 3], InferError> {
     let planes = match *dims {
         [features] => [features, 1, 1],
         [channels, columns] => [channels, 1, columns],
         [channels, rows, columns] => [channels, rows, columns],
         _ => {
-            let message =
-                format!("its value has shape {dims:?}, where one to three sizes are known");
+            let message = format!(
+                "its value has shape {dims:?}; the engine supports one to three dimensions"
+            );
             return Err(GraphError::new(message).into());
         }
     };
@@ -54,31 +55,31 @@ pub(crate) fn planes_of(dims: &[usize]) -> Result<[usize; 3], InferError> {
     Ok(planes)
 }
 
-/// Channels of a value at most: a few bytes of a file can claim any size.
+/// Largest number of channels of a value. A few bytes of a file can claim any size.
 const PLANES: usize = 1 << 20;
-/// Channels of all values together: each has entries in tables of some steps.
+/// Largest number of channels of all values together. Each channel has entries in the tables of some steps.
 const ALL_PLANES: usize = 1 << 22;
-/// Elements of a value at most.
+/// Largest number of elements of a value.
 const ELEMENTS: usize = 1 << 27;
-/// Columns from a pixel to one that a convolution reads for it: sums are shifted by one at a time.
+/// Largest distance in columns of the pixels that a convolution reads. Sums are shifted by one column at a time.
 const REACH: usize = 1 << 10;
-/// Pixels of a window whose mean is computed as a convolution.
+/// Largest window, in pixels, for which the mean is computed as a convolution.
 const MEANS: usize = 1 << 10;
 
-/// Checks that a value is no larger than the engine takes.
+/// Checks that the engine supports the size of a value.
 pub(crate) fn check_size(dims: &[usize]) -> Result<(), InferError> {
-    // What has no channels has tables of rows and columns, too.
+    // A value without channels still has tables of rows and columns, so sizes of 0 count as 1.
     let n = dims.iter().try_fold(1, |n: usize, &size| n.checked_mul(size.max(1)));
     let planes = dims.first().copied().unwrap_or(1);
     if planes <= PLANES && n.is_some_and(|n| n <= ELEMENTS) {
         return Ok(());
     }
     let limits = format!("{PLANES} channels and {ELEMENTS} elements");
-    let message = format!("its value has shape {dims:?}; the engine takes up to {limits}");
+    let message = format!("its value has shape {dims:?}; the engine supports up to {limits}");
     Err(GraphError::new(message).into())
 }
 
-/// Checks that all values together have no more channels than the engine takes.
+/// Checks that the engine supports the number of channels of all values together.
 pub(crate) fn check_all(graph: &Graph) -> Result<(), InferError> {
     let channels = |i: usize| graph.nodes[i].dims.first().copied().unwrap_or(1);
     let n = (0..graph.nodes.len()).map(channels).fold(0, usize::saturating_add);
@@ -88,12 +89,12 @@ pub(crate) fn check_all(graph: &Graph) -> Result<(), InferError> {
     let most = (0..graph.nodes.len()).max_by_key(|&i| channels(i)).unwrap_or(Graph::INPUT);
     let (title, of_it) = (graph.title(most), channels(most));
     let message = format!(
-        "all values together have {n} channels; the engine takes up to {ALL_PLANES}, and {title} has {of_it} of them"
+        "all values together have {n} channels; the engine supports up to {ALL_PLANES}, and {title} has {of_it} of them"
     );
     Err(GraphError::new(message).into())
 }
 
-/// Checks that the sizes of a node's windows leave room for sums of them.
+/// Checks that the sizes of a node's windows are small enough: sums of them must not overflow.
 fn check_windows(op: &Op) -> Result<(), InferError> {
     let windows: Vec<&Window> = match op {
         Op::Conv(conv) => vec![&conv.window],
@@ -105,14 +106,15 @@ fn check_windows(op: &Op) -> Result<(), InferError> {
     for Window { kernel, stride, padding, dilation } in windows {
         let sizes = || kernel.iter().chain(stride).chain(padding).chain(dilation);
         if let Some(size) = sizes().find(|&&size| size > limit) {
-            let message = format!("a window has a size of {size}; the engine takes up to {limit}");
+            let message =
+                format!("a window has a size of {size}; the engine supports up to {limit}");
             return Err(GraphError::new(message).into());
         }
     }
     Ok(())
 }
 
-/// Pixels from one window to the next: no more than the plane has, where there is one window.
+/// Stride of windows. Along an axis with one window, it is at most the size of the plane.
 fn strides(window: &Window, from: &Layout, [_, rows, columns]: [usize; 3]) -> [usize; 2] {
     let stride = |axis: usize, n: usize, size: usize| match n {
         1 => window.stride[axis].min(size),
@@ -150,7 +152,7 @@ impl<'a> Lowering<'a> {
                 let term = Term::pointwise(node, inputs[0].clone(), weight, dims[0], 1);
                 self.drafts.conv(vec![term], bias, &[], Epilogue::None, dims, &name)
             }
-            // A norm with one reader is computed by that, if it can.
+            // If only an activation reads the norm, the activation computes it.
             Op::Norm(_) if self.is_deferred(self.values.len()) => inputs[0].clone(),
             Op::Norm(norm) => {
                 let affine = self.norm(norm)?;
@@ -208,7 +210,7 @@ impl<'a> Lowering<'a> {
         })
     }
 
-    /// Whether a norm is left to the activation that alone reads it.
+    /// Whether the only reader of a norm is an activation that computes it.
     fn is_deferred(&self, at: usize) -> bool {
         self.readers[at].is_some_and(|reader| match self.graph.nodes[reader].op {
             Op::Activation(activation) => function(activation).is_ok(),
@@ -238,7 +240,7 @@ impl<'a> Lowering<'a> {
         Ok(channels.iter().map(|c| (c.scale as f32, c.shift as f32)).unzip())
     }
 
-    /// Each channel times a factor, plus a summand.
+    /// Multiplies each channel by its scale and adds its bias.
     fn scaled(
         &mut self,
         node: &Node,
@@ -265,7 +267,7 @@ impl<'a> Lowering<'a> {
         for ((conv, &input), value) in fused.convs.iter().zip(&node.inputs).zip(inputs) {
             terms.push(term(self.graph, conv, input, value, dims)?);
         }
-        // A bias for each pixel is a plane that is added.
+        // A bias per pixel is added as a constant value.
         let per_pixel = match &fused.bias {
             Some(name) => Some(self.graph.tensor(name)?).filter(|t| t.dims().len() == 3),
             None => None,
@@ -324,7 +326,7 @@ impl<'a> Lowering<'a> {
         Ok(to)
     }
 
-    /// Means of windows of equal size, as a convolution of each channel.
+    /// Average pooling with windows of equal size, as a depthwise convolution.
     fn mean(
         &mut self,
         node: &Node,
@@ -414,14 +416,17 @@ fn term<'a>(
 ) -> Result<Term<'a>, InferError> {
     let weight = graph.tensor(&conv.weight)?;
     let dims = weight.dims().try_into();
-    let dims = dims.map_err(|_| GraphError::new("a convolution's weight has four sizes"))?;
+    let dims = dims.map_err(|_| {
+        let name = &conv.weight;
+        GraphError::new(format!("the weight `{name}` of a convolution must have four dimensions"))
+    })?;
     let Window { padding: [top, left, ..], dilation, .. } = conv.window;
     let stride = strides(&conv.window, &value.layout, to);
-    // Each row and column within a stride is a plane of its own.
+    // Each phase of a stride is a separate plane.
     if value.planes.len().saturating_mul(stride[0] * stride[1]) > PLANES {
         let n = value.planes.len();
         let message = format!(
-            "the convolution by `{}` has stride {stride:?} on {n} channels; the engine takes products up to {PLANES}",
+            "the convolution with weight `{}` has stride {stride:?} on {n} channels; the engine supports channels times strides up to {PLANES}",
             conv.weight
         );
         return Err(GraphError::new(message).into());
@@ -431,7 +436,7 @@ fn term<'a>(
     let reach = term.reach(to[2]);
     if reach > REACH {
         let message = format!(
-            "the convolution by `{}` reads pixels {reach} columns away; the engine takes up to {REACH}",
+            "the convolution with weight `{}` reads pixels {reach} columns away; the engine supports up to {REACH}",
             conv.weight
         );
         return Err(GraphError::new(message).into());
@@ -439,7 +444,7 @@ fn term<'a>(
     Ok(term)
 }
 
-/// The taps of a window that lie on the plane, as a range.
+/// The pixels of a plane that window `i` covers along an axis, as a range.
 fn taps(window: &Window, axis: usize, i: usize, limit: usize) -> Range<u32> {
     let dilation = window.dilation[axis];
     let begin = (i * window.stride[axis]) as i64 - window.padding[axis] as i64;
@@ -450,12 +455,12 @@ fn taps(window: &Window, axis: usize, i: usize, limit: usize) -> Range<u32> {
     first as u32..end as u32
 }
 
-/// Rows or columns of a plane of `n` that has `n_from` of them from `first` on.
+/// The sources of `n` rows or columns, where the `n_from` source rows or columns start at `first`.
 fn placed(n_from: usize, first: usize, n: usize) -> Vec<ReadFrom> {
     (0..n).map(|i| i.checked_sub(first).filter(|&at| at < n_from).map(|at| at as u32)).collect()
 }
 
-/// What a convolution can do at its end; or else the function of single pixels.
+/// The activation as an epilogue of a convolution, or else as an elementwise function.
 fn function(activation: ActivationFn) -> Result<Epilogue, Function> {
     match activation {
         ActivationFn::Relu => Ok(Epilogue::RELU),

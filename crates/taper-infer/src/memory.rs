@@ -1,13 +1,13 @@
-//! Places of regions in the arena.
+//! Memory planning: positions of regions in the arena.
 
 use crate::{draft::Draft, value::Region};
 use std::{collections::HashMap, ops::RangeInclusive};
 use taper_kernels::planes::Layout;
 
-/// The first float of each region, and the floats of all.
+/// The position of the first float of each region, and the number of floats of all regions.
 ///
-/// Regions that are never needed at the same time share memory if their layouts are equal: then the zeros between planes
-/// lie in the same places, and stay zeros.
+/// Regions that are never needed at the same time share memory if their layouts are equal. Then the zeros between
+/// planes have the same positions, and are never overwritten.
 pub(crate) fn places(
     regions: &[Region],
     steps: &[Draft<'_>],
@@ -34,7 +34,7 @@ pub(crate) fn places(
             first[i] = 0;
         }
     }
-    // The largest first: the others fit into their memory.
+    // Largest first: later regions then fit into the memory of earlier ones.
     let mut order: Vec<usize> = (0..regions.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(regions[i].planes), first[i]));
     let mut slots: HashMap<Layout, Vec<Slot>> = HashMap::new();
@@ -63,11 +63,11 @@ pub(crate) fn places(
 /// Memory of regions of one layout.
 struct Slot {
     place: usize,
-    /// The steps from the first to the last that need it, for each region.
+    /// For each of its regions, the steps from the first to the last that need it.
     used: Vec<RangeInclusive<usize>>,
 }
 
-/// Gives regions whose planes are alike but for the zeros around them as many zeros, so that they can share memory.
+/// Makes the halos of regions equal if their layouts differ in nothing else. Such regions can share memory.
 pub(crate) fn unify_halos(regions: &mut [Region]) {
     let plain = |layout: Layout| Layout { halo: 0, ..layout };
     let mut most: HashMap<Layout, usize> = HashMap::new();

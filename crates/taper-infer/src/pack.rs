@@ -1,9 +1,9 @@
-//! Steps with places for planes.
+//! Turns drafts into steps with positions for planes.
 
 use crate::{choose::Chooser, draft::Work, place::Places, step::Step};
 use taper_kernels::planes::{GlobalPool, Map, Pairs, ParitySplit, PixelCopy, Pool, Remap, Softmax};
 
-/// What a step computes, on these places.
+/// The step for a draft, with the positions of its planes.
 pub(crate) fn pack(work: Work<'_>, places: &Places<'_>, chooser: &mut Chooser) -> Step {
     let (variant, arena) = (places.variant, places.arena);
     match work {

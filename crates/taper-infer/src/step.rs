@@ -8,7 +8,7 @@ use taper_kernels::{
     },
 };
 
-/// What a step computes, on places in the arena.
+/// The kernel of a step, with positions in the arena.
 #[derive(Debug)]
 pub(crate) enum Step {
     Conv(PlaneConv),
@@ -25,7 +25,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// Floats of scratch memory that a run takes.
+    /// Floats of scratch memory for a run.
     pub(crate) fn scratch(&self) -> usize {
         match self {
             Self::Remap(remap) => remap.scratch(),
@@ -34,7 +34,7 @@ impl Step {
         }
     }
 
-    /// Computes it for one image.
+    /// Computes the step for one image.
     pub(crate) fn run(&self, variant: Variant, arena: &mut [f32], scratch: &mut [f32]) {
         match self {
             Self::Conv(conv) => conv.run(arena, 0..conv.n_blocks()),
@@ -51,19 +51,19 @@ impl Step {
         }
     }
 
-    /// Name of the kernel, as in plans.
+    /// Name of the kernel in plans.
     pub(crate) fn kernel(&self) -> String {
         match self {
             Self::Conv(conv) => conv.name(),
             Self::Depthwise(_) => "depthwise".into(),
-            Self::Dots(_) => "dense, channels in the lanes".into(),
-            Self::Remap(_) => "copy of planes".into(),
+            Self::Dots(_) => "dense, vectors of channels".into(),
+            Self::Remap(_) => "copy planes".into(),
             Self::Split(_) => "split".into(),
             Self::Pool(_) => "pool".into(),
             Self::Global(_) => "global pool".into(),
-            Self::Map(_) => "function of pixels".into(),
-            Self::Pairs(_) => "pairs of pixels".into(),
-            Self::Gather(_) => "copy of pixels".into(),
+            Self::Map(_) => "elementwise".into(),
+            Self::Pairs(_) => "elementwise, two inputs".into(),
+            Self::Gather(_) => "copy pixels".into(),
             Self::Softmax(_) => "softmax".into(),
         }
     }

@@ -1,4 +1,4 @@
-//! Values of nodes: which planes of which regions of the arena they are.
+//! Values of nodes, as planes of regions of the arena.
 
 use std::collections::BTreeSet;
 use taper_kernels::planes::Layout;
@@ -8,11 +8,12 @@ use taper_kernels::planes::Layout;
 pub(crate) struct Plane {
     /// Index of the region.
     pub(crate) region: usize,
-    /// Which of its planes.
+    /// Index of the plane in the region.
     pub(crate) index: usize,
 }
 
-/// The value of a node for one image: planes of one layout, wherever they lie. The layout's halo is that of no region.
+/// The value of a node for one image: planes of one layout, from any regions. The halo of the layout is not used; each
+/// region has its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Value {
     pub(crate) layout: Layout,
@@ -20,28 +21,28 @@ pub(crate) struct Value {
 }
 
 impl Value {
-    /// Its planes, each with that of another value.
+    /// Its planes, paired with the planes of another value.
     pub(crate) fn beside(&self, other: &Self) -> Vec<[Plane; 2]> {
         self.planes.iter().zip(&other.planes).map(|(&own, &other)| [own, other]).collect()
     }
 
-    /// The regions that its planes lie in, ascending.
+    /// The regions of its planes, in ascending order.
     pub(crate) fn regions(&self) -> Vec<usize> {
         let regions: BTreeSet<usize> = self.planes.iter().map(|plane| plane.region).collect();
         regions.into_iter().collect()
     }
 }
 
-/// Planes that lie one behind the other, written by one step.
+/// Consecutive planes, written by one step.
 #[derive(Clone, Debug)]
 pub(crate) struct Region {
     pub(crate) layout: Layout,
     pub(crate) planes: usize,
-    /// What it holds from the begin, if no step writes it.
+    /// Its constant values, if no step writes it.
     pub(crate) constant: Option<Vec<f32>>,
 }
 
-/// How planes of this size lie in memory, without halo, with rows of at least `pitch` floats.
+/// The memory layout of planes of this size, without halo, with rows of at least `pitch` floats.
 pub(crate) fn layout(lanes: &[usize], rows: usize, columns: usize, pitch: usize) -> Layout {
     let pitch = pitch.max(natural_pitch(lanes, columns));
     // The widest vectors that a plane fills.
@@ -50,7 +51,7 @@ pub(crate) fn layout(lanes: &[usize], rows: usize, columns: usize, pitch: usize)
     Layout { rows, columns, pitch, halo: 0, lanes }
 }
 
-/// Floats of a row: whole vectors, or a power of two.
+/// Smallest pitch of a row in floats: whole vectors, or a power of two.
 pub(crate) fn natural_pitch(lanes: &[usize], columns: usize) -> usize {
     let widest = lanes[0];
     match columns >= widest {

@@ -1,4 +1,4 @@
-//! Memory and threads of one run at a time.
+//! Workspaces: memory and threads of one run at a time.
 
 use crate::{InferError, arena::Arena, compile::Compiled};
 use std::{
@@ -16,7 +16,7 @@ pub struct Workspace {
 
 impl Workspace {
     /// # Errors
-    /// If the system refuses a thread, or memory for its share of a batch; the threads before it end.
+    /// If the system cannot start a thread, or has no memory for its part of a batch. Threads started before it end.
     pub(crate) fn new(
         compiled: &Arc<Compiled>,
         batch: usize,
@@ -31,7 +31,7 @@ impl Workspace {
         Ok(Self { compiled: compiled.clone(), arena: compiled.arena(), workers })
     }
 
-    /// Bytes of a workspace: an arena for each thread, and images and results of each but the caller.
+    /// Bytes of a workspace: an arena for each thread, and images and results for each thread except the caller.
     pub(crate) fn bytes(compiled: &Compiled, batch: usize, threads: usize) -> usize {
         let share = batch.div_ceil(threads);
         let each = share.saturating_mul(compiled.input_len() + compiled.output_len());
@@ -39,12 +39,12 @@ impl Workspace {
         threads.saturating_mul(compiled.arena_bytes()).saturating_add(others)
     }
 
-    /// Whether it is one for this network.
+    /// Whether the workspace is for this network.
     pub(crate) fn is_of(&self, compiled: &Arc<Compiled>) -> bool {
         Arc::ptr_eq(compiled, &self.compiled)
     }
 
-    /// Runs whole images; the results have their size.
+    /// Runs whole images. `results` must have the matching length.
     pub(crate) fn run(&mut self, images: &[f32], results: &mut [f32]) {
         let compiled = &self.compiled;
         let (each, out) = (compiled.input_len(), compiled.output_len());
@@ -53,7 +53,7 @@ impl Workspace {
         let mut parts = images.chunks(share * each);
         let mut result_parts = results.chunks_mut((share * out).max(1));
         let own = parts.next().zip(result_parts.next());
-        // The others first, as they take a moment to begin.
+        // Start the other threads first, because they need a moment to wake up.
         let mut at_work = 0;
         for (worker, part) in self.workers.iter().zip(parts) {
             worker.begin(part);
@@ -68,18 +68,18 @@ impl Workspace {
     }
 }
 
-/// What the system refuses.
+/// The resource that the system does not provide.
 enum Refused {
     Thread(std::io::Error),
     Memory,
 }
 
 impl Refused {
-    /// What is wrong at a thread, counted from 1, that would compute so many images.
+    /// The message for thread `thread` (counted from 1), which would compute `images` images.
     fn message(&self, thread: usize, threads: usize, images: usize) -> String {
         match self {
             Self::Thread(error) => format!(
-                "the system does not start thread {thread} of {threads} ({error}); compile for fewer threads"
+                "the system cannot start thread {thread} of {threads} ({error}); compile for fewer threads"
             ),
             Self::Memory => format!(
                 "there is no memory for the {images} images of thread {thread} of {threads}; compile for a smaller batch"
@@ -88,7 +88,7 @@ impl Refused {
     }
 }
 
-/// A thread that computes a share of a batch.
+/// A thread that computes a part of a batch.
 #[derive(Debug)]
 struct Worker {
     shared: Arc<Shared>,
@@ -104,7 +104,7 @@ struct Shared {
 #[derive(Debug)]
 struct Job {
     state: State,
-    /// Both have room for a share of a batch.
+    /// Both have capacity for a part of a batch.
     images: Vec<f32>,
     results: Vec<f32>,
 }

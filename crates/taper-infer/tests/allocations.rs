@@ -1,4 +1,4 @@
-//! What runs, workspaces and refusals allocate. One test alone, as the counters are those of the process.
+//! Allocations of runs, workspaces and rejected graphs. All in one test, because the counters count the whole process.
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -9,12 +9,12 @@ use taper_infer::{Engine, Options};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 #[test]
-fn allocations_are_what_they_have_to_be() {
-    runs_allocate_nothing_and_the_plan_counts_what_workspaces_take();
-    sizes_that_are_refused_are_not_allocated();
+fn allocations_are_as_documented() {
+    runs_allocate_nothing_and_the_plan_counts_the_memory_of_workspaces();
+    rejected_sizes_are_not_allocated();
 }
 
-fn sizes_that_are_refused_are_not_allocated() {
+fn rejected_sizes_are_not_allocated() {
     let upsample = |factor: usize| {
         let mut graph = Graph::new(&[1, 4, 4]);
         let op = Op::Upsample { factors: [factor; 2] };
@@ -35,7 +35,7 @@ fn sizes_that_are_refused_are_not_allocated() {
     }
 }
 
-fn runs_allocate_nothing_and_the_plan_counts_what_workspaces_take() {
+fn runs_allocate_nothing_and_the_plan_counts_the_memory_of_workspaces() {
     for seed in 0..300 {
         let graph = random::graph(seed);
         for (batch, threads) in [(1, 1), (4, 2), (5, 3)] {
@@ -47,7 +47,7 @@ fn runs_allocate_nothing_and_the_plan_counts_what_workspaces_take() {
 
             let made = Region::new(ALLOCATOR);
             let mut workspace = engine.workspace().unwrap();
-            // Threads take their memory when they begin.
+            // Threads allocate their memory when they start.
             engine.run_with(&mut workspace, &images, &mut results).unwrap();
             let change = made.change();
             let taken = change.bytes_allocated - change.bytes_deallocated;

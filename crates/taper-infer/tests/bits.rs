@@ -1,4 +1,4 @@
-//! Results are equal to the bit for any batch size, any number of threads, and each instruction set.
+//! Results are bit-identical for any batch size, any number of threads, and each instruction set.
 
 use taper_graph::{Graph, Op, random};
 use taper_infer::{Engine, Options, Variant};
@@ -8,7 +8,7 @@ fn engine(graph: &Graph, batch: usize, threads: usize, variant: Variant) -> Engi
     Engine::compile(graph, &options).unwrap()
 }
 
-/// The results of all images, in batches of at most what the engine takes.
+/// The results of all images, in batches of at most the engine's batch size.
 fn results(engine: &Engine, images: &[f32]) -> Vec<u32> {
     let each: usize = engine.input_dims().iter().product();
     let runs = images.chunks(engine.batch() * each);
@@ -29,7 +29,7 @@ fn batches_and_threads_change_no_bit() {
     }
 }
 
-/// Sums over whole planes depend on where rows lie, and so on the width of vectors.
+/// Sums over whole planes depend on the row layout, and therefore on the width of vectors.
 fn has_global_mean(graph: &Graph) -> bool {
     graph.nodes.iter().any(|node| node.op == Op::GlobalAverage)
 }

@@ -1,4 +1,4 @@
-//! What an engine promises to its callers: threads, and errors that say what is wrong.
+//! The contract of an engine with its callers: use from several threads, and error messages.
 
 use taper_graph::random;
 use taper_infer::{Engine, InferError, Options, Plan, Variant, Workspace};
@@ -11,7 +11,7 @@ fn engine(batch: usize, threads: usize) -> (Engine, Vec<f32>) {
 }
 
 #[test]
-fn engines_and_workspaces_go_to_other_threads() {
+fn engines_and_workspaces_are_send_and_sync() {
     fn is_shared<T: Send + Sync>() {}
     is_shared::<Engine>();
     is_shared::<Workspace>();
@@ -20,7 +20,7 @@ fn engines_and_workspaces_go_to_other_threads() {
 }
 
 #[test]
-fn several_threads_run_one_engine_at_a_time() {
+fn several_threads_run_one_engine_at_the_same_time() {
     for threads in [1, 2] {
         let (engine, images) = engine(3, threads);
         assert_eq!((engine.batch(), engine.threads()), (3, threads));
@@ -107,6 +107,6 @@ fn a_workspace_of_another_engine_is_refused() {
         engine.run_with(&mut other.workspace().unwrap(), &images, &mut results).unwrap_err();
     assert_eq!(error, InferError::Workspace);
     assert!(error.to_string().contains("another engine"));
-    // It is of use to its own.
+    // The same call works with the workspace's own engine.
     assert_eq!(other.run_with(&mut other.workspace().unwrap(), &images, &mut results), Ok(()));
 }

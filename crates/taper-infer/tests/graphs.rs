@@ -4,7 +4,7 @@ use taper_graph::{interpret, random};
 use taper_infer::{Engine, Options, Variant};
 
 #[test]
-fn random_graphs_compute_what_the_interpreter_says() {
+fn random_graphs_give_the_results_of_the_interpreter() {
     for seed in 0..1500 {
         let graph = random::graph(seed);
         let n = 1 + (seed % 3) as usize;

@@ -1,4 +1,4 @@
-//! Graphs of absurd sizes: an error or an engine, without a panic, and in memory that what they hold justifies.
+//! Graphs of extreme sizes give an error or an engine, without a panic, and with memory in proportion to their content.
 
 use taper_graph::{ActivationFn, Conv, Graph, GraphError, Norm, Op, Pad, Tensor, Window};
 use taper_infer::{Engine, Options};
@@ -36,11 +36,11 @@ fn single(input: &[usize], op: &Op) -> Graph {
 fn refuse(graph: &Graph, part: &str) {
     let error = Engine::compile(graph, &Options::default()).unwrap_err().to_string();
     assert!(error.contains(part), "{error}");
-    // Passes may have changed its operation.
+    // Only "node ", because passes may have changed the operation.
     assert!(error.contains("node "), "no node is named: {error}");
 }
 
-/// The begin of the message.
+/// Checks the start of the message.
 #[track_caller]
 fn refuse_as(graph: &Graph, begin: &str) {
     let error = Engine::compile(graph, &Options::default()).unwrap_err().to_string();
@@ -66,11 +66,11 @@ const LONG: usize = 1_000_000_000;
 
 #[test]
 fn large_values_are_refused() {
-    let too_large = "the engine takes up to 1048576 channels and 134217728 elements";
+    let too_large = "the engine supports up to 1048576 channels and 134217728 elements";
     for dims in [&[1, 31_623, 31_623][..], &[HUGE], &[HUGE, 1, 1], &[1, HUGE], &[1, 1, HUGE]] {
         refuse(&Graph::new(dims), too_large);
     }
-    // No elements at all, and yet tables of a size.
+    // Values without elements still have tables of rows and columns.
     for dims in [&[0, HUGE, 1][..], &[0, 1, HUGE], &[0, HUGE]] {
         refuse(&Graph::new(dims), too_large);
     }
@@ -78,7 +78,7 @@ fn large_values_are_refused() {
     refuse(&single(&[0, 1, 1], &Op::Upsample { factors: [1 << 20; 2] }), too_large);
     refuse(&single(&[1, 1, 1], &Op::Pad(Pad { sizes: [LONG; 4], value: 0.0 })), too_large);
     refuse(&conv(&[1, 1, 1], [1, 1, 1, 1], Window::square(1, 1, LONG), 1), too_large);
-    // Many large layers, each behind the other.
+    // A chain of many large layers.
     let chain = graph(&[1, 8, 8], |graph| {
         tensor(graph, "w", &[1, 1, 1, 1]);
         let mut last = Graph::INPUT;
@@ -89,7 +89,7 @@ fn large_values_are_refused() {
         graph.push(Op::GlobalMax, &[last])
     });
     refuse(&chain.unwrap(), too_large);
-    // Each layer is possible, all of them at a time are not.
+    // Each layer is small enough, but all of them together are not.
     let wide = graph(&[1, 1 << 13, 1 << 13], |graph| {
         let softmax = |graph: &mut Graph, axis| graph.push(Op::Softmax { axis }, &[0]);
         let maps: Vec<usize> =
@@ -110,7 +110,7 @@ fn many_channels_of_small_values_are_refused() {
     };
     refuse(
         &chain(40),
-        "together have 42991616 channels; the engine takes up to 4194304, and node 40 (activation)",
+        "together have 42991616 channels; the engine supports up to 4194304, and node 40 (activation)",
     );
 }
 
@@ -129,13 +129,16 @@ fn values_that_do_not_fit_the_memory_together_are_refused() {
 }
 
 #[test]
-fn errors_of_the_engine_name_the_node_as_its_file_does() {
+fn errors_of_the_engine_have_the_node_names_of_the_file() {
     let window = Window { padding: [0, 2000, 0, 0], ..Window::square(1, 1, 0) };
     let mut graph = conv(&[1, 1, 4000], [1, 1, 1, 1], window, 1);
     graph.nodes[1].name = "/layer/Conv".into();
     graph.output = graph.push(Op::Activation(ActivationFn::Relu), &[1]).unwrap();
     graph.nodes[2].name = "/layer/Relu".into();
-    refuse_as(&graph, "node `/layer/Conv` (fused convolution): the convolution by `w` reads");
+    refuse_as(
+        &graph,
+        "node `/layer/Conv` (fused convolution): the convolution with weight `w` reads",
+    );
     let mut graph = single(&[1, 1, 1], &Op::Upsample { factors: [1 << 20; 2] });
     graph.nodes[1].name = "/up/Resize".into();
     refuse_as(&graph, "node `/up/Resize` (upsample): its value has shape");
@@ -155,7 +158,7 @@ fn convolutions_that_read_far_away_are_refused() {
         conv(&[1, 1, 4000], [1, 1, 1, 1], window, 1)
     };
     accept(&padded(100));
-    refuse(&padded(1025), "reads pixels 1025 columns away; the engine takes up to 1024");
+    refuse(&padded(1025), "reads pixels 1025 columns away; the engine supports up to 1024");
 }
 
 #[test]
@@ -163,7 +166,7 @@ fn values_without_pixels_are_refused() {
     for dims in [&[3, 0, 4][..], &[3, 4, 0], &[3, 0], &[0, 0, 0]] {
         refuse(&Graph::new(dims), "has no pixels");
     }
-    refuse(&Graph::new(&[1, 2, 3, 4]), "one to three sizes");
+    refuse(&Graph::new(&[1, 2, 3, 4]), "one to three dimensions");
 }
 
 #[test]
@@ -171,12 +174,12 @@ fn values_without_channels_are_compiled() {
     let nothing = Graph::new(&[0, 2, 2]);
     let engine = Engine::compile(&nothing, &Options::default()).unwrap();
     assert!(engine.run(&[]).unwrap_err().to_string().contains("[0, 2, 2]"));
-    // A convolution from no channels, and one to no channels.
+    // A convolution from 0 channels, and a convolution to 0 channels.
     let from = conv(&[0, 4, 4], [2, 0, 3, 3], Window::square(3, 2, 1), 1);
     assert!(Engine::compile(&from, &Options::default()).is_ok());
     accept(&conv(&[2, 4, 4], [0, 2, 3, 3], Window::square(3, 2, 1), 1));
     let many = conv(&[0, 4, 4], [HUGE, 0, 3, 3], Window::square(3, 2, 1), 1);
-    refuse(&many, "the engine takes up to");
+    refuse(&many, "the engine supports up to");
 }
 
 #[test]
@@ -201,7 +204,7 @@ fn strides_beyond_the_plane_are_computed() {
     ] {
         accept(&single(&[2, 5, 7], &op));
     }
-    // Two windows, a billion pixels of padding apart.
+    // Two windows with a distance of a billion pixels.
     let apart = Window::square(1, LONG, LONG / 2);
     refuse(&conv(&[2, 5, 7], [1, 2, 1, 1], apart, 1), "has stride [1000000000, 1000000000]");
 }
@@ -215,7 +218,7 @@ fn kernels_beyond_the_plane_are_computed() {
         Window { padding: [0, 49, 0, 49], ..Window::square(1, 1, 0) },
         1,
     ));
-    // Taps that are far apart, most of them on padding.
+    // Taps with large distances, most of them on padding.
     let far = Window { dilation: [LONG / 4; 2], ..Window::square(3, 1, LONG / 4) };
     accept(&conv(&[1, 3, 40], [2, 1, 3, 3], far, 1));
     accept(&conv(&[1, 3, 400], [2, 1, 3, 3], far, 1));
@@ -231,7 +234,7 @@ fn kernels_beyond_the_plane_are_computed() {
             Op::AveragePool { window, counts_padding: true },
             Op::AveragePool { window, counts_padding: false },
         ] {
-            // Where the window fits.
+            // `Err` means that the window does not fit.
             let input = [2, 5, 7];
             if let Ok(graph) = graph(&input, |graph| graph.push(op.clone(), &[0])) {
                 accept(&graph);
@@ -250,7 +253,7 @@ fn kernels_beyond_the_plane_are_computed() {
 }
 
 #[test]
-fn windows_that_see_padding_alone_are_computed() {
+fn windows_that_cover_padding_only_are_computed() {
     let window = Window { dilation: [3; 2], ..Window::square(2, 1, 1) };
     for op in [
         Op::MaxPool(window),

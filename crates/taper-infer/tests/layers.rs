@@ -35,7 +35,7 @@ fn check(graph: &Graph, random: &mut Random, what: &str) {
         let got = engine.run(&images).unwrap();
         assert_eq!(got.len(), want.len());
         for (i, (g, w)) in got.iter().zip(&want).enumerate() {
-            // What no pixel counts for is not a number, or −∞.
+            // A window without pixels gives NaN or −∞.
             let is_equal = g == w || (g.is_nan() && w.is_nan()) || (g - w).abs() <= 1e-5 * scale;
             assert!(is_equal, "{variant}: {what}: element {i}: {g} {w}");
         }
@@ -90,7 +90,7 @@ fn pools() {
             padding: [0; 4],
             dilation: [1 + random.below(3), 1 + random.below(2)],
         };
-        // Windows reach over the plane by all of their pixels but one.
+        // At least one pixel of each window is on the plane.
         let reach = [0, 1].map(|axis| (window.kernel[axis] - 1) * window.dilation[axis] + 1);
         window.padding = std::array::from_fn(|i| random.below(reach[i % 2]));
         let counts_padding = random.below(2) == 0;

@@ -1,16 +1,16 @@
-//! What compiling takes at most. One test alone, as the peak is that of the process.
+//! Peak memory of compiling. A single test, because the peak counts the whole process.
 
 use taper_graph::{Conv, Graph, Op, Tensor, Window};
 use taper_infer::{Engine, Options};
 
-/// The most memory that this process has had, in bytes, where Linux says it.
+/// Peak memory of this process in bytes, on Linux.
 fn peak() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok()? * 1024)
 }
 
-/// Two layers with a share of weights that are not 0.
+/// Two layers in which one weight in `one_in` is not 0.
 fn graph(n: usize, kernel: usize, one_in: usize) -> Graph {
     let mut graph = Graph::new(&[n, 2, 16]);
     for layer in 0..2 {
@@ -26,12 +26,12 @@ fn graph(n: usize, kernel: usize, one_in: usize) -> Graph {
 }
 
 #[test]
-fn compiling_takes_little_more_than_the_packed_weights() {
+fn compiling_needs_little_more_memory_than_the_packed_weights() {
     let Some(_) = peak() else {
-        eprintln!("skipped: this system does not say the peak of a process");
+        eprintln!("skipped: this system does not report the peak memory of a process");
         return;
     };
-    // From the smallest to the largest, as the peak never falls.
+    // Smallest first, because the peak never falls.
     for (n, kernel, one_in) in [(1024, 1, 2), (1500, 1, 1), (768, 3, 1)] {
         let graph = graph(n, kernel, one_in);
         let weights: usize = graph.tensors.values().map(|t| 4 * t.values().len()).sum();
@@ -39,7 +39,7 @@ fn compiling_takes_little_more_than_the_packed_weights() {
         let engine = Engine::compile(&graph, &Options::default()).unwrap();
         let packed = engine.plan().weight_bytes;
         let taken = peak().unwrap() - before;
-        // Of one layer, two candidates are packed at a time.
+        // At any time, two candidates of one layer are packed.
         let limit = packed + weights;
         assert!(taken < limit, "{taken} bytes for {packed} of {weights} in weights");
     }

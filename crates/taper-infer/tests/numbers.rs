@@ -32,7 +32,7 @@ fn check(graph: &Graph, images: &[f32], batch: usize, what: &str) -> usize {
     want.iter().filter(|v| !v.is_finite()).count()
 }
 
-/// Puts numbers that are not finite among others.
+/// Puts numbers that are not finite into images.
 fn spoil(images: &mut [f32], seed: u64) {
     let n = images.len();
     let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
@@ -44,11 +44,11 @@ fn spoil(images: &mut [f32], seed: u64) {
 }
 
 #[test]
-fn nan_and_infinity_come_out_where_the_interpreter_has_them() {
+fn nan_and_infinity_are_where_the_interpreter_has_them() {
     let mut n_spoilt = 0;
     for seed in 0..6000 {
         let graph = random::graph(seed);
-        // A weight of 0 takes part where a layer is computed dense, and passes keep finite values alone.
+        // Dense layers multiply weights of 0, and passes preserve only finite values.
         let is_zero_free = graph.tensors.values().all(|t| t.values().iter().all(|&v| v != 0.0));
         if !is_zero_free {
             continue;
@@ -69,7 +69,7 @@ fn numbers(n: usize, mut state: u64) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
-/// Two convolutions with ReLU between them; of the weights, one in `keep` is not 0.
+/// Two convolutions, each followed by a leaky ReLU. One weight in `keep` is not 0.
 fn two_layers(stride: usize, columns: usize, keep: usize, scale: f32) -> Graph {
     let mut graph = Graph::new(&[4, 9, columns]);
     let mut last = Graph::INPUT;
@@ -89,13 +89,13 @@ fn two_layers(stride: usize, columns: usize, keep: usize, scale: f32) -> Graph {
 }
 
 #[test]
-fn a_weight_of_zero_takes_no_part_in_a_sparse_layer() {
+fn a_sparse_layer_skips_weights_of_zero() {
     for (stride, columns) in [(1, 3), (1, 16), (1, 33), (1, 40), (1, 300), (2, 9), (2, 32)] {
         let graph = two_layers(stride, columns, 11, 1.0);
         let mut images = numbers(4 * 9 * columns, 9);
         for (i, value) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().enumerate() {
             images[(i * 4 + 1) * columns + i % columns] = value;
-            // The ends of rows, which a shift must not take into other rows.
+            // At the ends of rows: a shift must not move them into other rows.
             images[(20 + i) * columns - 1] = value;
             images[(12 + i) * columns] = value;
         }
@@ -115,7 +115,7 @@ fn denormal_images_and_weights_count_as_zero() {
         for variant in Variant::available() {
             let got = results(&graph, &images, 1, variant);
             assert!(got.iter().all(|&got| got == 0.0), "{variant}: weights of {weight:e}");
-            // The least number that is not denormal is 1.2e-38; at most 90 of them are added, times weights up to 2.5.
+            // The smallest normal number is 1.2e-38; at most 90 numbers below it are added, times weights up to 2.5.
             assert!(want.iter().all(|want| want.abs() < 1e-35));
         }
     }
@@ -126,7 +126,7 @@ fn denormal_results_of_a_layer_are_zero() {
     for keep in [1, 11] {
         let mut graph = two_layers(1, 33, keep, 1e-20);
         let images: Vec<f32> = numbers(4 * 9 * 33, 5).iter().map(|v| v * 1e-20).collect();
-        // The first layer alone.
+        // Only the first layer.
         graph.output = 2;
         let want = interpret(&graph, &images).unwrap();
         let scale = want.iter().fold(0.0f32, |most, v| most.max(v.abs()));
@@ -137,8 +137,8 @@ fn denormal_results_of_a_layer_are_zero() {
     }
 }
 
-/// Prints how much slower a network is on denormal images, and with denormal sums in its layers. A time is no fact of the
-/// code, so the test asserts none.
+/// Prints the slowdown on denormal images, and with denormal sums in layers. It asserts nothing, because times depend
+/// on the machine.
 #[test]
 #[ignore = "measures"]
 fn speed_with_denormals() {

@@ -1,4 +1,4 @@
-//! Threads and memory that the system refuses. One test alone, as it counts those of the process.
+//! Errors if the system cannot provide threads or memory. A single test, because it counts the threads of the process.
 #![cfg(target_os = "linux")]
 
 use std::{
@@ -8,15 +8,15 @@ use std::{
 use taper_graph::{Graph, random};
 use taper_infer::{Engine, InferError, Options};
 
-/// Says that this process has its limits.
+/// Set in the process that has limits.
 const LIMITED: &str = "TAPER_TEST_LIMITED";
 
 #[test]
-fn what_the_system_refuses_is_an_error_and_threads_that_were_started_end() {
+fn missing_threads_and_memory_are_errors_and_started_threads_end() {
     if std::env::var_os(LIMITED).is_some() {
         return refuse();
     }
-    // Some stacks of 1 GiB fit into 16 GiB of addresses.
+    // Stacks of 1 GiB: only some of 64 fit into 16 GiB of addresses.
     let this = std::env::current_exe().unwrap();
     let limited = Command::new("sh")
         .args(["-c", "ulimit -v 16777216 && exec \"$0\" --nocapture"])
@@ -43,7 +43,7 @@ fn refuse() {
         let text = error.to_string();
         assert!(text.contains("of 64 (") && text.contains("compile for fewer threads"), "{text}");
         assert!(!text.contains("thread 2 of"), "some are started: {text}");
-        // One that has been joined takes a moment to leave the list.
+        // A joined thread stays in the list for a moment.
         let begun = Instant::now();
         while n_threads() > before {
             assert!(begun.elapsed() < Duration::from_secs(60), "{} threads", n_threads());

@@ -1,5 +1,5 @@
-//! The cut among the weights of several layers, without concatenating or sorting them.
-#![allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits")]
+//! Finds the magnitude threshold over the weights of several layers, without concatenating or sorting them.
+#![allow(clippy::disallowed_methods, reason = "makes inputs; their bits do not matter")]
 
 use taper_kernels::{mask::Mask, select};
 

@@ -1,18 +1,18 @@
-//! Adam with decoupled weight decay, in one pass.
+//! AdamW: Adam with decoupled weight decay, in one pass.
 
 use crate::sgd::CHUNK;
 use rayon::prelude::*;
 
-/// What a step needs to know.
+/// The parameters of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWStep {
     /// Scales the gradient, for clipping.
     pub factor: f64,
-    /// Decay of the weights; 0 for none.
+    /// Weight decay; 0 for none.
     pub decay: f64,
-    /// Shares of the first and the second moment that are kept, in `[0, 1)`.
+    /// β₁ and β₂: EMA coefficients of the first and the second moment, in `[0, 1)`.
     pub betas: [f64; 2],
-    /// Added to the root of the second moment.
+    /// ε, added to the square root of the second moment.
     pub eps: f64,
     /// Learning rate.
     pub lr: f64,
@@ -20,14 +20,14 @@ pub struct AdamWStep {
     pub number: u64,
 }
 
-/// The numbers that all weights of a step share.
+/// Numbers of a step that are equal for all weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Corrected {
-    /// Share of a weight that decay leaves: 1 − lr·decay.
+    /// Factor of weight decay: 1 − lr·decay.
     pub left: f64,
-    /// Learning rate over the bias correction of the first moment: lr / (1 − β₁ᵗ).
+    /// Learning rate divided by the bias correction of the first moment: lr / (1 − β₁ᵗ).
     pub rate: f64,
-    /// Root of the bias correction of the second moment: √(1 − β₂ᵗ).
+    /// Square root of the bias correction of the second moment: √(1 − β₂ᵗ).
     pub root: f64,
 }
 
@@ -39,7 +39,7 @@ impl AdamWStep {
     }
 }
 
-/// Moves weights and the moments of their gradient:
+/// Updates weights and the moments of their gradient:
 ///
 /// ```text
 /// g = factor·grad
@@ -58,8 +58,8 @@ impl AdamWStep {
 /// assert!((w[0] - 0.75).abs() < 1e-6 && (w[1] - 1.25).abs() < 1e-6);
 /// ```
 ///
-/// Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, arXiv:1711.05101, in the order of operations of
-/// PyTorch.
+/// Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, arXiv:1711.05101, in PyTorch's order of
+/// operations.
 ///
 /// # Panics
 /// If the lengths differ.

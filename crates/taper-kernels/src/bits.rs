@@ -1,7 +1,8 @@
-//! The bits that kernels give, recorded: another machine that gives others is noticed.
+//! Recorded bits of kernel results, to detect machines that compute different bits.
 //!
-//! Inputs are made of integers, as the platform's mathematical functions differ between machines themselves. A hash that
-//! changes on every machine alike is a change of rounding: record it anew, and say so in the changelog.
+//! Inputs are made of integers, since the platform's mathematical functions differ between machines. If a hash changes
+//! on all machines in the same way, a kernel's rounding has changed: record the new hash, and mention it in the
+//! changelog.
 
 use crate::{
     adamw::{self, AdamWStep},
@@ -30,7 +31,7 @@ fn hash(values: impl IntoIterator<Item = f32>) -> u64 {
     })
 }
 
-/// Numbers in [−1, 1) with all bits of a float.
+/// Pseudo-random numbers in [−1, 1) that use all bits of a float's mantissa.
 fn numbers(n: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
     let mut draw = || {
@@ -44,7 +45,7 @@ fn flat(lanes: &[Lanes]) -> impl Iterator<Item = f32> + '_ {
     lanes.iter().flat_map(|lanes| lanes.0)
 }
 
-/// Compares what every variant gives, one hash a name.
+/// Compares the hashes of each variant with the recorded ones, by name.
 fn check(recorded: &[(&str, u64)], of: impl Fn() -> Vec<(&'static str, u64)>) {
     for variant in Variant::available() {
         assert_eq!(variant.with(&of), recorded, "{variant}");

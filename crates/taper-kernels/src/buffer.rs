@@ -1,24 +1,24 @@
-//! Buffers that are used again: a step asks for the same ones as the step before, and fresh memory costs a page fault
-//! for each of its pages.
+//! Buffers that are reused. A step needs the same buffers as the step before, and fresh memory costs one page fault per
+//! page.
 //!
-//! Memory belongs to the process, as it does with any allocator: which buffer gets which changes no result, and buffers are
-//! dropped where no context is at hand.
+//! The free memory is global, as in any allocator, because buffers are dropped in places without a context. Which
+//! memory a buffer gets changes no result.
 
 use crate::lanes::Lanes;
 use std::sync::{Mutex, MutexGuard};
 
-/// A slice whose memory serves the next buffer of about its size when it is dropped.
+/// A slice. When it is dropped, the next buffer of similar size reuses its memory.
 #[derive(Debug)]
 pub struct Buffer<T: Element = Lanes> {
     memory: Vec<T>,
     len: usize,
 }
 
-/// What a buffer may hold: [`Lanes`] or [`f32`].
+/// The element type of a buffer: [`Lanes`] or [`f32`].
 pub trait Element: Copy + 'static {
     #[doc(hidden)]
     const ZERO: Self;
-    /// Memory that nothing uses now.
+    /// Memory that is free for reuse.
     #[doc(hidden)]
     fn free() -> MutexGuard<'static, Vec<Vec<Self>>>;
 }
@@ -40,10 +40,10 @@ element!(Lanes, Lanes::ZERO);
 element!(f32, 0.0);
 
 impl<T: Element> Buffer<T> {
-    /// A buffer of `len` elements with anything in it.
+    /// A buffer of `len` elements with arbitrary content.
     pub fn any(len: usize) -> Self {
         let mut free = T::free();
-        // The smallest that is large enough, if that wastes at most half.
+        // The smallest one that is large enough, if at most half of it is wasted.
         let found = (0..free.len())
             .filter(|&i| (len..=2 * len).contains(&free[i].len()))
             .min_by_key(|&i| free[i].len());
@@ -83,7 +83,7 @@ impl<T: Element> std::ops::DerefMut for Buffer<T> {
     }
 }
 
-/// Gives memory that no buffer uses back to the system.
+/// Returns free memory to the system.
 pub fn release() {
     Lanes::free().clear();
     f32::free().clear();
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn memory_serves_buffers_of_its_size_or_a_little_less() {
-        // Odd sizes, which no other test uses.
+        // Unusual sizes, which no other test uses.
         let first = Buffer::<Lanes>::any(1013);
         let place = first.as_ptr();
         drop(first);

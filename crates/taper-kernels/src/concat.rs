@@ -1,4 +1,4 @@
-//! Activations side by side: their channels one after the other.
+//! Concatenation of activations along channels, and its gradient.
 
 use crate::{
     fused::JoinedParts,
@@ -22,7 +22,7 @@ use rayon::prelude::*;
 /// If a length does not fit.
 pub fn concat(joined: &JoinedParts, out: &mut [Lanes]) {
     let Some(whole) = joined.plane() else {
-        assert!(out.is_empty(), "no parts make no activation");
+        assert!(out.is_empty(), "without parts the output must be empty");
         return;
     };
     assert_eq!(out.len(), whole.len(), "activation of {whole:?}");
@@ -39,8 +39,8 @@ pub fn concat(joined: &JoinedParts, out: &mut [Lanes]) {
     });
 }
 
-/// The channels of one part, from channel `first` of the whole on: the gradient of [`concat()`]. Added to `out` if
-/// `is_added`.
+/// Copies the channels of one part, from channel `first` of the whole on, to `out`: the gradient of [`concat()`]. With
+/// `is_added`, adds them to `out`.
 ///
 /// # Panics
 /// If the part is not within the whole, or a length does not fit.
@@ -50,8 +50,12 @@ pub fn part(
     (plane, out): (Plane, &mut [Lanes]),
     is_added: bool,
 ) {
-    assert_eq!(Plane { channels: plane.channels, ..whole }, plane, "a part of the whole");
-    assert!(first + plane.channels <= whole.channels, "a part of the whole");
+    assert_eq!(
+        Plane { channels: plane.channels, ..whole },
+        plane,
+        "the part must have the sizes of the whole"
+    );
+    assert!(first + plane.channels <= whole.channels, "the part must lie within the whole");
     assert!(x.len() == whole.len() && out.len() == plane.len(), "part of {whole:?}");
     if out.is_empty() {
         return;

@@ -3,7 +3,7 @@
 use crate::sgd::CHUNK;
 use rayon::prelude::*;
 
-/// What a step needs to know.
+/// The parameters of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HyperbolicStep {
     /// Scales the gradient, for clipping.
@@ -17,13 +17,13 @@ pub struct HyperbolicStep {
 }
 
 impl HyperbolicStep {
-    /// What lr·α·factor and lr·β are: the exponent is `−of_grad·sign(w)·grad − of_decay`.
+    /// The numbers `of_grad` = lr·α·factor and `of_decay` = lr·β: the exponent is `−of_grad·sign(w)·grad − of_decay`.
     pub fn exponents(&self) -> [f64; 2] {
         [self.lr * self.alpha * self.factor, self.lr * self.beta]
     }
 }
 
-/// Moves weights by a factor each; none changes its sign, and 0 stays 0:
+/// Multiplies each weight by a factor. No weight changes its sign, and 0 stays 0:
 ///
 /// ```text
 /// w ← w·exp(lr·(−α·sign(w)·factor·grad − β))
@@ -59,7 +59,7 @@ mod tests {
     fn chunks_join_and_zeros_stay() {
         let n = 2 * CHUNK + 5;
         let mut w: Vec<f32> = (0..n).map(|i| (i % 3) as f32 - 1.0).collect();
-        // A factor that is infinite makes no number of 0.
+        // A weight of 0 stays 0, even if the factor is infinite.
         let each = HyperbolicStep { factor: 0.5, alpha: 200.0, beta: 2.0, lr: 0.5 };
         step(each, &vec![-1e9; n], &mut w);
         assert!(w.iter().skip(1).step_by(3).all(|&w| w == 0.0));

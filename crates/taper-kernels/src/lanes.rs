@@ -1,13 +1,13 @@
-//! How the activations of a batch lie in memory: vectors of sixteen floats.
+//! Memory layout of the activations of a batch, in vectors of sixteen floats.
 //!
-//! An image is channels one behind the other, and a channel is its rows: `[image, channel, row, column]` as in NCHW, with
-//! columns in the lanes. Rows have a *pitch*: their columns rounded up to 1, 2, 4, 8 or a multiple of sixteen floats. A
-//! channel is a whole number of vectors.
+//! The layout is `[image, channel, row, column]` as in NCHW, with columns in the SIMD lanes. The *pitch* is the number
+//! of floats of a row: its columns rounded up to 1, 2, 4, 8 or a multiple of sixteen. A channel is a whole number of
+//! vectors.
 //!
-//! Channels of at most sixteen pixels fill a vector at most. There the lanes are images: `[block, channel, pixel, image]`,
-//! with sixteen images in a block.
+//! Channels of at most sixteen pixels would fill one vector at most. Their layout is `[block, channel, pixel, image]`,
+//! with sixteen images per block: the lanes are images.
 //!
-//! Lanes that hold no pixel, beyond the last column or row or past the end of the batch, are zero.
+//! Lanes without a pixel are zero: those after the last column or row, or past the end of the batch.
 
 pub use crate::simd::lanes::{LANES, Lanes};
 
@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 /// Sizes of an activation.
 ///
-/// Its methods panic if a product of the sizes is more than memory holds; kernels ask for [`len`](Self::len) before they
+/// Its methods panic if a product of the sizes is more than memory holds. Kernels call [`len`](Self::len) before they
 /// read anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Plane {
@@ -30,7 +30,7 @@ pub struct Plane {
     pub width: usize,
 }
 
-/// Columns rounded up to the floats of a row.
+/// The number of columns rounded up to the floats of a row.
 pub(crate) fn pitch(columns: usize) -> usize {
     if columns < LANES { columns.next_power_of_two() } else { columns.next_multiple_of(LANES) }
 }
@@ -56,7 +56,7 @@ impl Plane {
         if self.has_images_in_lanes() { LANES } else { 1 }
     }
 
-    /// Vectors of a channel, of an image or of sixteen of them.
+    /// Vectors per channel, of an image or of sixteen images that share vectors.
     pub(crate) fn vectors(&self) -> usize {
         match self.has_images_in_lanes() {
             true => self.height * self.width,
@@ -64,12 +64,12 @@ impl Plane {
         }
     }
 
-    /// Vectors of all channels, of an image or of sixteen of them.
+    /// Vectors of all channels, of an image or of sixteen images that share vectors.
     pub(crate) fn unit(&self) -> usize {
         product([self.channels, self.vectors()])
     }
 
-    /// Images, or blocks of sixteen.
+    /// Number of units. A unit is an image, or a block of sixteen images that share vectors.
     pub(crate) fn units(&self) -> usize {
         self.batch.div_ceil(self.together())
     }
@@ -79,12 +79,12 @@ impl Plane {
         product([LANES / self.together(), self.unit()])
     }
 
-    /// Vectors in all: the length of a slice that holds the activation.
+    /// Number of vectors: the length of a slice that holds the activation.
     pub fn len(&self) -> usize {
         product([self.units(), self.unit()])
     }
 
-    /// Whether there is not a single pixel.
+    /// Whether there are no pixels.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -94,17 +94,18 @@ impl Plane {
         product([self.channels, self.height, self.width])
     }
 
-    /// Values of each channel, over the batch.
+    /// Values per channel, over the batch.
     pub fn count(&self) -> usize {
         product([self.batch, self.height, self.width])
     }
 
-    /// Images of a unit.
+    /// Images in a unit.
     pub(crate) fn filled(&self, unit: usize) -> usize {
         (self.batch - unit * self.together()).min(self.together())
     }
 
-    /// The lanes of a channel of a unit that hold pixels, all bits of which are 1; `None` if all do.
+    /// A bit mask of the lanes that hold pixels, for a channel of a unit: all bits of these lanes are 1. `None` if all
+    /// lanes hold pixels.
     pub(crate) fn pixels(&self, unit: usize) -> Option<Vec<Lanes>> {
         let lane = |is_pixel: bool| f32::from_bits(if is_pixel { u32::MAX } else { 0 });
         if self.has_images_in_lanes() {
@@ -126,7 +127,7 @@ impl Plane {
         ChannelOf { unit, channel, at: (unit * self.channels + channel) * self.vectors() }
     }
 
-    /// Places of a channel of an image.
+    /// Where the pixels of a channel of an image lie.
     pub(crate) fn channel(&self, image: usize, channel: usize) -> ChannelPlaces {
         let unit = image / self.together();
         let first = (unit * self.channels + channel) * self.vectors() * LANES;
@@ -141,7 +142,7 @@ impl Plane {
     }
 }
 
-/// A channel of an image, or of the sixteen that share its vectors.
+/// A channel of an image, or of the sixteen images that share its vectors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChannelOf {
     /// Index of the unit.
@@ -163,7 +164,7 @@ pub(crate) struct ChannelPlaces {
 }
 
 impl ChannelPlaces {
-    /// Of a pixel.
+    /// The place of a pixel.
     pub(crate) fn at(&self, y: usize, x: usize) -> usize {
         self.first + y * self.row + x * self.column
     }
@@ -181,7 +182,7 @@ pub(crate) fn floats_mut(lanes: &mut [Lanes]) -> &mut [f32] {
     unsafe { std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), lanes.len() * LANES) }
 }
 
-/// Zeroes the lanes that hold no pixel, as [`Plane::pixels`] gives them.
+/// Zeroes the lanes that hold no pixel; `pixels` is the mask of [`Plane::pixels`].
 ///
 /// # Safety
 /// The instructions of `S` must be available.
@@ -190,12 +191,12 @@ pub(crate) unsafe fn keep_pixels<S: Simd>(pixels: &[Lanes], lanes: &mut [Lanes])
     let n = pixels.len().min(lanes.len()) * LANES;
     let (mask, to) = (pixels.as_ptr().cast::<f32>(), lanes.as_mut_ptr().cast::<f32>());
     for i in (0..n).step_by(S::WIDTH) {
-        // SAFETY: both have `n` floats; the caller vouches for the instructions.
+        // SAFETY: both have `n` floats; the caller guarantees the instruction set.
         unsafe { S::store(to.add(i), S::and(S::load(to.add(i)), S::load(mask.add(i)))) };
     }
 }
 
-/// From `[batch, channels, height, width]`.
+/// Converts from NCHW, `[batch, channels, height, width]`.
 ///
 /// # Panics
 /// If a length does not fit `plane`.
@@ -233,7 +234,7 @@ pub fn from_nchw(plane: &Plane, images: &[f32], out: &mut [Lanes]) {
     });
 }
 
-/// To `[batch, channels, height, width]`.
+/// Converts to NCHW, `[batch, channels, height, width]`.
 ///
 /// # Panics
 /// If a length does not fit `plane`.
@@ -322,7 +323,7 @@ mod tests {
         assert!(is_refused(Plane { channels: wraps, ..plane }));
         assert!(is_refused(Plane { height: wraps, ..plane }));
         assert!(is_refused(Plane { width: wraps, channels: 2, ..plane }));
-        // So many blocks could be, but not their images.
+        // The blocks would fit in memory, but not their images.
         let many = Plane { batch: wraps, ..plane };
         let mut out = vec![Lanes::ZERO; 2];
         let copied = std::panic::catch_unwind(move || from_nchw(&many, &[1.0; 2], &mut out));

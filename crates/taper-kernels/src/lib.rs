@@ -1,31 +1,31 @@
-//! CPU kernels of sparse training and inference over plain slices.
+//! CPU kernels for sparse training and inference, over plain slices.
 //!
-//! Nothing here knows tensors, files, random numbers or policies: a kernel takes slices, shapes and a few
-//! numbers. The scalar functions are the specification; faster variants must agree with them.
+//! A kernel takes slices, shapes and a few numbers; there are no tensors, files, random numbers or policies here. The
+//! scalar functions are the specification; faster variants must agree with them.
 //!
 //! | module | computes |
 //! | --- | --- |
 //! | [`threshold`] | the threshold operator T(w; t) and the gradient of its straight-through estimator |
-//! | [`select`] | order statistics of magnitudes over several slices, and the cuts that follow from them |
+//! | [`select`] | order statistics of magnitudes over several slices, and the thresholds that follow from them |
 //! | [`mask`] | packed sets of kept weights: build, count, compare |
-//! | [`mod@buffer`] | memory that is used again |
-//! | [`lanes`] | how the activations of a batch lie in memory |
+//! | [`mod@buffer`] | buffers that are reused |
+//! | [`lanes`] | memory layout of the activations of a batch |
 //! | [`conv`] | convolution and its two gradients, plain and blocked, dense and sparse |
-//! | [`fused`] | what convolutions and normalisations compute for each other on the way |
-//! | [`norm`] | batch normalisation with what follows it, and its gradient |
-//! | [`pool`] | average pooling |
+//! | [`fused`] | batch norm, ReLU and their sums, computed by convolutions while data is in the cache |
+//! | [`norm`] | batch norm with ReLU and residual addition, and its gradient |
+//! | [`pool`] | average and maximum pooling |
 //! | [`loss`] | cross-entropy and its gradient |
-//! | [`tree`] | the order in which sums over a batch are taken, and shares of a batch |
-//! | [`mod@concat`] | channels of several activations in one |
-//! | [`sgd`], [`adamw`], [`hyperbolic`] | steps of optimizers, in one pass |
-//! | [`relu`] | rectified linear unit and its gradient |
+//! | [`tree`] | the order of sums over a batch, and shares of a batch |
+//! | [`mod@concat`] | concatenation of activations along channels |
+//! | [`sgd`], [`adamw`], [`hyperbolic`] | optimizer steps, each in one pass |
+//! | [`relu`] | ReLU and its gradient |
 //! | [`planes`] | inference of one image: sparse and dense convolution, pooling, activations |
 //!
-//! The feature `training`, which is on by default, has all modules but [`planes`]. Without it the crate has no
+//! The feature `training` is on by default and has all modules except [`planes`]. Without it the crate has no
 //! dependencies.
 //!
-//! Work of training is split over rayon's current pool. The split never changes a result: each output is computed by one
-//! task, and sums over a batch are taken as a tree that depends on the batch alone.
+//! Training kernels split their work over rayon's current pool. The split never changes a result: one task computes
+//! each output, and sums over a batch follow a tree that depends on the batch alone.
 //!
 //! ```
 //! use taper_kernels::{mask::Mask, select, threshold::Threshold};
@@ -41,7 +41,10 @@
     not(feature = "training"),
     allow(rustdoc::broken_intra_doc_links, reason = "the table above has all modules")
 )]
-#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits"))]
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "makes inputs; their bits do not matter")
+)]
 
 #[cfg(feature = "training")]
 pub mod adamw;

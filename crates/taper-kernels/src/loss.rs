@@ -1,30 +1,30 @@
-//! Cross-entropy of class scores and its gradient.
+//! Cross-entropy loss of class scores (logits), and its gradient.
 //!
 //! ```text
 //! loss = mean over images of  log Σ exp(x) − (1 − ε)·x[label] − ε·mean(x)
 //! ```
 //!
-//! Computed in f64, class by class and image by image, with the exponential and the logarithm of a library of ours rather
-//! than the platform's, so that its bits are the same on every machine.
+//! Computed in f64, class by class and image by image. The exponential and the logarithm come from the crate `libm`
+//! instead of the platform's library: results are bit-identical on every machine.
 
 use crate::{sizes::product, tree};
 use rayon::prelude::*;
 
-/// Scores of a batch with their labels.
+/// Logits of a batch with their labels.
 #[derive(Clone, Copy, Debug)]
 pub struct Scores<'a> {
     /// `[image, class]`.
     pub logits: &'a [f32],
-    /// The right class of each image, below `classes`.
+    /// The class of each image, below `classes`.
     pub labels: &'a [u32],
-    /// How many classes there are.
+    /// Number of classes.
     pub classes: usize,
-    /// ε: how much of the target is spread evenly over all classes, in `[0, 1)`.
+    /// ε, label smoothing: the fraction of the target that is spread evenly over all classes, in `[0, 1)`.
     pub smoothing: f64,
 }
 
 impl Scores<'_> {
-    /// The mean loss of an image; NaN if there are none.
+    /// The mean loss over images; NaN if there are no images.
     ///
     /// ```
     /// use taper_kernels::loss::Scores;
@@ -33,7 +33,7 @@ impl Scores<'_> {
     /// ```
     ///
     /// # Panics
-    /// If there is not a score for each image and class, or a label names no class.
+    /// If there is not one logit per image and class, or a label is not below `classes`.
     pub fn loss(&self) -> f64 {
         self.check();
         let of_image = |(x, &label): (&[f32], &u32)| {
@@ -53,10 +53,10 @@ impl Scores<'_> {
     /// The gradient of `upstream·loss`: `upstream/images·(softmax(x) − target)`.
     ///
     /// # Panics
-    /// As [`loss`](Self::loss), or if `grad` does not have a value for each score.
+    /// As [`loss`](Self::loss), or if `grad` does not have one value per logit.
     pub fn gradient(&self, upstream: f32, grad: &mut [f32]) {
         self.check();
-        assert_eq!(grad.len(), self.logits.len(), "one gradient a score");
+        assert_eq!(grad.len(), self.logits.len(), "one gradient per logit");
         let factor = f64::from(upstream) / self.labels.len() as f64;
         let even = self.smoothing / self.classes as f64;
         let classes = self.classes.max(1);
@@ -73,16 +73,20 @@ impl Scores<'_> {
 
     fn check(&self) {
         let n = product([self.labels.len(), self.classes]);
-        assert_eq!(self.logits.len(), n, "one score for each image and class");
+        assert_eq!(self.logits.len(), n, "one logit per image and class");
         let largest = self.labels.iter().max().map_or(0, |&label| label as usize);
-        assert!(self.labels.is_empty() || largest < self.classes, "label {largest} names no class");
+        assert!(
+            self.labels.is_empty() || largest < self.classes,
+            "label {largest} is outside of the classes 0..{}",
+            self.classes
+        );
     }
 }
 
-/// Images that a task has at least.
+/// Minimum images per task.
 const IMAGES: usize = 8;
 
-/// The largest score, and the sum of `exp(x − largest)`; NaN where a score is.
+/// The largest logit, and the sum of `exp(x − largest)`, which is NaN if a logit is.
 fn exponentials(x: &[f32]) -> (f64, f64) {
     let largest =
         x.iter().fold(f32::NEG_INFINITY, |largest, &x| if x > largest { x } else { largest });
@@ -106,7 +110,7 @@ mod tests {
         let first = (e + 1.0 + 1.0 / e).ln() - 1.0;
         let second = 11.0 + (1.0 + (-1.0f64).exp() + (-11.0f64).exp()).ln();
         assert!((scores(0.0).loss() - (first + second) / 2.0).abs() < 1e-12);
-        // Against all classes alike, the label's score is replaced by the mean.
+        // In the evenly spread part of the target, the mean replaces the label's logit.
         let even = (first + 1.0 + second + 90.0 - 97.0) / 2.0;
         let smooth = 0.7 * (first + second) / 2.0 + 0.3 * even;
         assert!((scores(0.3).loss() - smooth).abs() < 1e-12);
@@ -123,7 +127,7 @@ mod tests {
                     logits[i] += h;
                     Scores { logits: &logits, ..scores(smoothing) }.loss()
                 };
-                // A step that no score rounds.
+                // A step that adds to each logit without rounding.
                 let step = 1.0 / 64.0;
                 let want = f64::from(1.0 / step) * (at(step) - at(-step));
                 assert!((f64::from(grad[i]) - want).abs() < 1e-4, "{i}: {} {want}", grad[i]);
@@ -132,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_shows() {
+    fn non_finite_values_propagate() {
         for bad in [f32::NAN, f32::INFINITY] {
             let scores = Scores { logits: &[0.0, bad], labels: &[0], classes: 2, smoothing: 0.0 };
             assert!(!scores.loss().is_finite());
@@ -143,8 +147,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "label 3 names no class")]
-    fn a_label_that_names_no_class_is_refused() {
+    #[should_panic(expected = "label 3 is outside of the classes 0..3")]
+    fn a_label_without_a_class_is_refused() {
         Scores { labels: &[0, 3], ..scores(0.0) }.loss();
     }
 

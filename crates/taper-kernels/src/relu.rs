@@ -1,11 +1,11 @@
-//! Rectified linear unit and its gradient.
+//! ReLU and its gradient.
 //!
-//! The gradient at exactly 0 is 0, as in PyTorch. That matters to sparse networks: all outputs of a filter without
-//! weights are equal, and 0 while its bias is.
+//! The gradient at exactly 0 is 0, as in PyTorch. This matters to sparse networks: all outputs of a filter without
+//! weights are equal, and they are 0 if its bias is 0.
 
 use rayon::prelude::*;
 
-/// Values that one task takes; large enough that the split costs nothing.
+/// Values per task: enough to make the cost of the split negligible.
 const CHUNK: usize = 1 << 14;
 
 /// `out = x` where `x > 0`, else 0. NaN stays NaN.
@@ -27,8 +27,7 @@ pub fn forward(x: &[f32], out: &mut [f32]) {
     });
 }
 
-/// Gradient of the input, from the output and its gradient: `grad` where `out > 0`, else 0. Where the output is NaN,
-/// the gradient passes, so that it shows.
+/// Gradient of the input, from the output and its gradient: `grad` where `out > 0` or `out` is NaN, else 0.
 ///
 /// # Panics
 /// If the lengths differ.
@@ -48,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_passes_at_zero_and_nan_shows() {
+    fn the_gradient_at_zero_is_zero_and_nan_propagates() {
         let x = [-1.0, -0.0, 0.0, 1e-30, 2.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
         let mut out = [9.0; 8];
         forward(&x, &mut out);

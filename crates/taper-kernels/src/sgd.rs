@@ -1,28 +1,28 @@
-//! Stochastic gradient descent with momentum and decay, in one pass.
+//! SGD with momentum and weight decay, in one pass.
 
 use rayon::prelude::*;
 
-/// What a step needs to know.
+/// The parameters of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdStep {
     /// Scales the gradient, for clipping.
     pub factor: f64,
-    /// Decay of the weights; 0 for none.
+    /// Weight decay; 0 for none.
     pub decay: f64,
-    /// Share of the velocity that is kept.
+    /// Momentum: the fraction of the velocity that is kept.
     pub momentum: f64,
-    /// Share of the gradient that does not enter the velocity.
+    /// Dampening: the fraction of the gradient that does not enter the velocity.
     pub dampening: f64,
-    /// Whether weights move by the velocity that the next gradient would find (Nesterov), instead of by this one.
+    /// Whether to use Nesterov momentum.
     pub nesterov: bool,
     /// Learning rate.
     pub lr: f64,
 }
 
-/// Weights that a task moves.
+/// Weights per task.
 pub(crate) const CHUNK: usize = 1 << 15;
 
-/// Moves weights and their velocity:
+/// Updates weights and their velocity:
 ///
 /// ```text
 /// g = factor·grad + decay·w
@@ -67,7 +67,7 @@ fn moved<const NESTEROV: bool>(
     });
 }
 
-/// Sum of the squares, in f64: lane by lane and in chunks, in an order that the length alone decides.
+/// Sum of the squares, in f64. The length alone decides the order of the sum, by lanes and chunks.
 pub fn sum_of_squares(values: &[f32]) -> f64 {
     let of_chunk = |chunk: &[f32]| {
         let mut lanes = [0.0f64; 8];

@@ -1,13 +1,14 @@
-//! Sums over a batch, taken as a tree.
+//! Sums over a batch, in the order of a binary tree.
 //!
-//! Parts are merged in twos: the first with the second, the third with the fourth, and so on. What comes of it is merged in
-//! the same way until one is left. A last part without another goes on as it is. The tree depends on the number of parts
-//! alone, so those who have parts of the same batch can each merge what is theirs: a [`BatchShare`] of a batch gives the
-//! [`Roots`] of the largest subtrees that it has whole, and the roots of all shares merge to the sum over the batch.
+//! Parts are merged in pairs: the first with the second, the third with the fourth, and so on. The results are merged
+//! in the same way until one is left. A last part without a partner stays as it is. The tree depends on the number of
+//! parts alone. Processes with different parts of a batch can therefore merge their own parts first: a [`BatchShare`]
+//! of a batch gives the [`Roots`] of the largest subtrees within it, and the roots of all shares merge to the sum over
+//! the batch.
 
 use std::ops::Range;
 
-/// Merges parts as a tree; the second part is merged into the first. `None` if there is none.
+/// Merges parts as a tree; a later part is merged into an earlier one. `None` if there are no parts.
 pub(crate) fn merge<T>(
     parts: impl IntoIterator<Item = T>,
     merge: impl FnMut(T, T) -> T,
@@ -54,8 +55,8 @@ impl BatchShare {
         Self { first: 0, of }
     }
 
-    /// The largest subtrees that the share has whole, with parts of so many images each: their heights, and their parts counted
-    /// from the share's first. The share has `n` images. A whole batch is one subtree.
+    /// The largest subtrees within the share, with `images` images per part: their heights, and their parts counted
+    /// from the share's first part. The share has `n` images. A whole batch is one subtree.
     pub fn subtrees(&self, n: usize, images: usize) -> Vec<(u32, Range<usize>)> {
         if n == self.of {
             return vec![(u32::MAX, 0..n.div_ceil(images))];
@@ -77,24 +78,24 @@ impl BatchShare {
     }
 }
 
-/// What is summed over a batch.
+/// A quantity that is summed over a batch.
 pub trait Summand {
-    /// The sum of both, `other` being of later images.
+    /// The sum of both; `other` is of later images.
     #[must_use]
     fn plus(self, other: Self) -> Self;
 }
 
-/// Sums over the largest subtrees that a share of a batch has whole, with their heights.
+/// Sums over the largest subtrees within a share of a batch, with their heights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Roots<T> {
-    /// Images of a part.
+    /// Images per part.
     pub images: usize,
-    /// From left to right.
+    /// Height and sum of each subtree, from left to right.
     pub roots: Vec<(u32, T)>,
 }
 
 impl<T: Summand> Roots<T> {
-    /// The roots over the parts of `n` images, each part of so many images.
+    /// The roots over `parts` of `n` images, with `images` images per part.
     pub(crate) fn of(share: BatchShare, n: usize, images: usize, parts: Vec<T>) -> Self {
         let mut parts = parts.into_iter();
         let subtrees = share.subtrees(n, images).into_iter().filter_map(|(height, range)| {
@@ -103,33 +104,33 @@ impl<T: Summand> Roots<T> {
         Self { images, roots: subtrees.collect() }
     }
 
-    /// The sum over a batch, of the roots of all its shares in order. `None` if there are none.
+    /// The sum over a batch, from the roots of all its shares in order. `None` if there are no roots.
     pub fn sum(self) -> Option<T> {
         merge_roots(self.roots, T::plus)
     }
 }
 
 impl<T> Roots<T> {
-    /// Of no images.
+    /// The roots of no images.
     pub(crate) fn none(images: usize) -> Self {
         Self { images, roots: Vec::new() }
     }
 }
 
-/// Overwrites `totals` with the sums of parts of their length, or of none, which adds nothing.
+/// Overwrites `totals` with the sums of the parts. A part has the length of `totals`, or it is empty and adds nothing.
 pub(crate) fn add_up<'a>(totals: &mut [f32], parts: impl IntoIterator<Item = &'a [f32]>) {
     add_roots(totals, parts.into_iter().map(|part| (0, part)));
 }
 
-/// Overwrites `totals` with the sums over a batch of the roots of all its shares in order, each of their length or of none,
-/// which adds nothing.
+/// Overwrites `totals` with the sums over a batch, from the roots of all its shares in order. A root has the length of
+/// `totals`, or it is empty and adds nothing.
 pub fn add_roots<'a>(totals: &mut [f32], roots: impl IntoIterator<Item = (u32, &'a [f32])>) {
     let mut spare = Vec::new();
     let leaves = roots.into_iter().map(|(height, part)| {
         (height, if part.is_empty() { PartSum::None } else { PartSum::Part(part) })
     });
     let root = merge_roots(leaves, |left, right| left.add(right, &mut spare));
-    // Zero is added, as it is where a sum starts at zero: a negative zero becomes a positive one.
+    // The addition of zero makes a negative zero positive, as in a sum that starts at zero.
     match root.as_ref().and_then(PartSum::values) {
         Some(sum) => totals.iter_mut().zip(sum).for_each(|(total, sum)| *total = 0.0 + sum),
         None => totals.fill(0.0),
@@ -144,7 +145,7 @@ enum PartSum<'a> {
 }
 
 impl PartSum<'_> {
-    /// Adds two sums, with memory that others no longer need.
+    /// Adds two sums, with memory of sums that are no longer needed.
     fn add(self, other: Self, spare: &mut Vec<Vec<f32>>) -> Self {
         match (self, other) {
             (Self::None, sum) | (sum, Self::None) => sum,
@@ -223,7 +224,7 @@ mod tests {
                     let Roots { roots, .. } = Roots::of(share, n, 4, parts(first, n));
                     let heights = share.subtrees(n, 4).into_iter().map(|(height, _)| height);
                     assert!(heights.eq(roots.iter().map(|root| root.0)));
-                    // A share that is the whole batch is one root, beside which there is no other.
+                    // A share that is the whole batch has one root, and there are no others.
                     all.extend(roots);
                 }
                 let sum = Roots { images: 4, roots: all }.sum();
@@ -234,7 +235,7 @@ mod tests {
 
     #[test]
     fn vectors_are_added_as_single_numbers_are() {
-        // Numbers whose sum depends on the order.
+        // Numbers with a sum that depends on the order.
         let values: Vec<[f32; 2]> =
             (0..23).map(|i| [(i as f32 * 0.7).sin() * 1e4, 1.0 / (i + 1) as f32]).collect();
         for n in 0..values.len() {

@@ -1,4 +1,5 @@
-//! Each rank says what all of them have: `cargo build -p taper-mpi --features mpi --example sum`, and then by `mpirun`.
+//! Each rank prints the numbers of all ranks. Build: `cargo build -p taper-mpi --features mpi --example sum`; run it by
+//! `mpirun`.
 
 use taper_distributed::Ranks;
 use taper_mpi::{Mpi, MpiError};

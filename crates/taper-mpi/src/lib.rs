@@ -1,7 +1,7 @@
 //! A [`Communicator`](taper_distributed::Communicator) over MPI.
 //!
-//! With the feature `mpi`, `Mpi::start` begins MPI in this process, and `Ranks::new` of it is what a run trains in. MPI moves
-//! numbers alone; all sums are Taper's own. Without the feature the crate is empty.
+//! With the feature `mpi`, `Mpi::start` starts MPI in this process, and a run trains in `Ranks::new(mpi)`. MPI only
+//! moves numbers; Taper computes all sums. Without the feature the crate is empty.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "mpi")]

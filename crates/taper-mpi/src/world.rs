@@ -1,4 +1,4 @@
-//! All processes that `mpirun` has started.
+//! The MPI world: all processes that `mpirun` has started.
 
 use mpi::{
     Count, Threading,
@@ -22,19 +22,21 @@ pub enum MpiError {
     /// It is running in this process already.
     #[error("MPI has been started in this process already; start it once, and clone `Ranks`")]
     Started,
-    /// It does not allow calls of threads that take turns.
-    #[error("this MPI allows calls of one thread alone; use one with MPI_THREAD_SERIALIZED")]
+    /// It does not support `MPI_THREAD_SERIALIZED`.
+    #[error(
+        "this MPI library supports calls from one thread only; use a library with MPI_THREAD_SERIALIZED"
+    )]
     Threads,
 }
 
-/// All processes that `mpirun` has started; MPI ends when it is dropped.
+/// The MPI world: all processes that `mpirun` has started. MPI ends when the value is dropped.
 ///
-/// MPI ends all processes when one of them is killed. One that ends by an error or a panic must say so by
-/// [`abort`](Self::abort), as the others would wait for it; a panic that drops this does.
+/// MPI ends all processes when one of them is killed. A process that ends by an error or a panic must call
+/// [`abort`](Self::abort), because the others would wait for it. Dropping this value during a panic calls it.
 pub struct Mpi {
     rank: usize,
     size: usize,
-    /// Threads take turns.
+    /// Serializes the calls of threads.
     turn: Mutex<()>,
     _universe: Universe,
 }
@@ -43,7 +45,7 @@ impl Mpi {
     /// Starts MPI in this process. All processes call this.
     ///
     /// # Errors
-    /// [`MpiError`] if it is running already, or threads may not take turns.
+    /// [`MpiError`] if MPI is running already, or if it does not support `MPI_THREAD_SERIALIZED`.
     pub fn start() -> Result<Self, MpiError> {
         let (universe, threads) =
             mpi::initialize_with_threading(Threading::Serialized).ok_or(MpiError::Started)?;
@@ -68,7 +70,7 @@ impl Mpi {
 impl Drop for Mpi {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // The end of MPI waits for the others, which wait for this process.
+            // MPI_Finalize would wait for the other processes, and they wait for this one.
             Self::abort(101);
         }
     }
@@ -80,7 +82,7 @@ impl fmt::Debug for Mpi {
     }
 }
 
-/// A length as MPI counts.
+/// A length as an MPI count.
 ///
 /// # Panics
 /// If there are 2³¹ numbers or more.
@@ -118,20 +120,20 @@ impl Communicator for Mpi {
             let unused = buffers.iter_mut();
             let mut exchange = MpiExchange { mpi: self, scope, unused, begun: VecDeque::new() };
             work(&mut exchange);
-            // Work that has failed leaves some; MPI must not write to them later.
+            // Failed work leaves open exchanges. MPI must not write to their buffers later.
             while exchange.end().is_ok() {}
         });
     }
 }
 
-/// What is sent to each rank, and received of each.
+/// The numbers sent to each rank, and received from each.
 #[derive(Default)]
 struct Buffers {
     to: Vec<Vec<f32>>,
     from: Vec<Vec<f32>>,
 }
 
-/// Messages that are on their way.
+/// The open exchanges of a scope.
 struct MpiExchange<'a, 's> {
     mpi: &'s Mpi,
     scope: &'s LocalScope<'a>,
@@ -141,10 +143,10 @@ struct MpiExchange<'a, 's> {
 
 type Message<'a, 's> = Request<'a, [f32], &'s LocalScope<'a>>;
 
-/// An exchange that has not ended: a message to each other rank, and one of each.
+/// An open exchange: a message to each other rank, and a message from each.
 struct Begun<'a, 's> {
     sent: Vec<Message<'a, 's>>,
-    /// In order of rank, with what is this rank's own.
+    /// In order of rank, with this rank's own numbers.
     received: Vec<Received<'a, 's>>,
 }
 

@@ -1,4 +1,4 @@
-//! One layer, dense and gated.
+//! Runs one layer dense and with a gate.
 
 use candle_core::{Device, Tensor};
 use std::sync::Arc;

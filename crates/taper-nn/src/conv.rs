@@ -1,4 +1,4 @@
-//! Convolution.
+//! Convolution layer.
 
 use crate::{Activation, ConvConfig, Init, ParamKind, Pass, Scope, ops};
 use candle_core::{Result, Var};
@@ -15,10 +15,10 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// Registers `weight`, and `bias` if there is one ([`Init::of_bias`]), in `scope`.
+    /// Registers `weight`, and `bias` if `config` has one ([`Init::of_bias`]), in `scope`.
     ///
     /// # Errors
-    /// If the name is taken.
+    /// If the name is taken, or the groups do not divide both numbers of channels.
     pub fn new(
         scope: &Scope,
         channels_in: usize,
@@ -32,7 +32,8 @@ impl Conv2d {
             || !channels_out.is_multiple_of(groups)
         {
             candle_core::bail!(
-                "{}: {channels_in} to {channels_out} channels in {groups} groups",
+                "{}: the number of groups is {groups}; it must be at least 1 and divide both {channels_in} input and \
+                 {channels_out} output channels",
                 scope.path()
             )
         }
@@ -49,7 +50,7 @@ impl Conv2d {
     /// Convolves `x`.
     ///
     /// # Errors
-    /// If `x` does not have the channels that the layer was built for, or is smaller than the kernel.
+    /// If `x` has the wrong number of channels, or is smaller than the kernel.
     pub fn forward(&self, x: impl Into<Activation>, pass: &Pass) -> Result<Activation> {
         let weights = pass.weights(self.id, &self.weight, self.bias.as_ref())?;
         let y = ops::conv2d(&pass.enter(&self.name, x)?, &weights, &self.config)?;

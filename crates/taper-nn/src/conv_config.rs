@@ -1,24 +1,24 @@
-//! Sizes of a convolution.
+//! Configuration of a convolution.
 
-/// Sizes of a convolution besides its channels; the kernel is square.
+/// Configuration of a convolution, without its numbers of channels. The kernel is square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvConfig {
     /// Rows and columns of the kernel.
     pub kernel: usize,
-    /// Step between output pixels.
+    /// Distance between windows, in input pixels.
     pub stride: usize,
-    /// Zeros around the input.
+    /// Zeros on each side of the input.
     pub padding: usize,
     /// Distance between kernel taps.
     pub dilation: usize,
-    /// Groups of channels that do not see each other.
+    /// Number of groups of channels.
     pub groups: usize,
-    /// Whether there is a bias.
+    /// Whether the layer has a bias.
     pub bias: bool,
 }
 
 impl ConvConfig {
-    /// An odd kernel that keeps the size of the plane; stride 1, no bias.
+    /// An odd kernel that keeps the size of the image; stride 1, no bias.
     pub const fn same(kernel: usize) -> Self {
         Self { kernel, stride: 1, padding: kernel / 2, dilation: 1, groups: 1, bias: false }
     }

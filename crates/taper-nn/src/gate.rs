@@ -1,27 +1,27 @@
-//! What a pruner hands to a layer: which weights to keep, and how the others learn.
+//! Gates: a gate defines which weights of a layer are kept, and the gradient of the pruned weights.
 
 use std::sync::Arc;
 use taper_core::LayerId;
 use taper_kernels::{mask::Mask, threshold::Threshold};
 
-/// An estimate of the gradient of pruned weights, from some of the batch's blocks of sixteen images, times their number
-/// over that of those: without bias. Where more than half of the weights are kept, or the batch is small, the gradient
-/// is exact.
+/// An unbiased estimate of the gradient of pruned weights. It is computed from a sample of the batch's blocks of
+/// sixteen images, and scaled by the number of blocks over the number of sampled blocks. If more than half of the
+/// weights are kept, or the batch is small, the gradient is exact.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// Share of the blocks, in `(0, 1]`.
+    /// Fraction of the blocks, in `(0, 1]`.
     pub share: f64,
-    /// Decides which; one key for all layers of a step lets them see the same images.
+    /// Key of the random choice of blocks. With one key for all layers of a step, they use the same images.
     pub key: u64,
 }
 
-/// What the value of a kept weight is.
+/// The value of a kept weight.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// The threshold operator of the weight, which shrinks it by the gate's cut.
+    /// The threshold operator, applied to the weight with the gate's `cut`.
     Threshold(Threshold),
-    /// A value for each weight of the layer, in row-major order; those of pruned weights have no effect. Whatever the type of
-    /// the weight, these are f32.
+    /// A value for each weight of the layer, in row-major order. Values of pruned weights have no effect. They are f32
+    /// for weights of any type.
     Given(Arc<Vec<f32>>),
 }
 
@@ -33,29 +33,32 @@ impl From<Threshold> for Value {
 
 /// How one layer's weight is pruned in this step.
 ///
-/// The mask is the decision; `cut` only says how far a threshold operator shrinks what is kept.
+/// The mask decides which weights are kept. `cut` only determines how far a threshold operator shrinks the kept
+/// weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gate {
     /// The value of kept weights.
     pub value: Value,
-    /// The largest magnitude below all that a fresh mask keeps, at least 0. It is that of the largest pruned weight,
-    /// except where weights of this magnitude are kept as well: the operator then leaves them above 0.
+    /// Magnitude threshold, at least 0. It is below the magnitude of every weight that a fresh mask keeps, and usually
+    /// equals the magnitude of the largest pruned weight. If weights of that magnitude are kept as well, it is the next
+    /// smaller magnitude of a weight: the operator then does not shrink the kept weights to 0.
     pub cut: f32,
     /// The kept weights, in row-major order.
     pub mask: Arc<Mask>,
-    /// The weights that get a gradient, all kept ones among them; `None` for all weights. Few of them make a backward
-    /// pass fast.
+    /// The live set: the weights that receive a gradient. It contains all kept weights; `None` for all weights. A small
+    /// live set makes the backward pass fast.
     pub live: Option<Arc<Mask>>,
-    /// Whether the gradient of pruned weights is only estimated; that of kept ones is exact.
+    /// Estimates the gradient of pruned weights, if set. The gradient of kept weights is always exact.
     pub sampling: Option<Sampling>,
     /// Factor on the gradient of a pruned weight of magnitude 0, at least 0.
     pub grad_at_zero: f32,
-    /// Factor on the gradient of a pruned weight whose magnitude is the cut, at least 0.
+    /// Factor on the gradient of a pruned weight of magnitude `cut`, at least 0. Between 0 and `cut` the factor is
+    /// linear in the magnitude.
     pub grad_at_cut: f32,
 }
 
 impl Gate {
-    /// The pruned weight: the value of what is kept, 0 elsewhere.
+    /// The pruned weight: the value of each kept weight, 0 elsewhere.
     ///
     /// # Panics
     /// If `weights`, given values and the mask differ in length.
@@ -65,13 +68,13 @@ impl Gate {
             Value::Threshold(threshold) => {
                 threshold.forward(weights, &self.mask, self.cut, &mut out);
             }
-            // Hard is the value itself.
+            // The hard operator returns the value unchanged.
             Value::Given(values) => Threshold::Hard.forward(values, &self.mask, 0.0, &mut out),
         }
         out
     }
 
-    /// Turns the gradient of the pruned weight into that of the dense one, in place.
+    /// Turns the gradient of the pruned weight into the gradient of the dense weight, in place.
     ///
     /// # Panics
     /// If `weights`, the mask and `grad` differ in length.
@@ -90,7 +93,7 @@ impl Gate {
     }
 }
 
-/// A gate for each prunable layer that has one; a layer without runs dense.
+/// The gates of a model. A layer without a gate runs dense.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gates(Vec<Option<Gate>>);
 

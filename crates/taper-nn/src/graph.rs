@@ -1,7 +1,7 @@
-//! The graph of a network: what its forward pass does, without doing it.
+//! The graph of a network, found by tracing its forward pass.
 //!
-//! [`trace`] runs the pass of any [`Model`] that is made of this crate's layers and operations, with activations that know
-//! their shape alone. Export and inference read the graph.
+//! [`trace`] runs the forward pass of any [`Model`] that consists of this crate's layers and operations. The
+//! activations have shapes, but no values. Export and inference read the graph.
 //!
 //! ```
 //! use candle_core::{Device, Result, Tensor};
@@ -21,7 +21,7 @@
 //! let scope = Scope::new(0, &Device::Cpu);
 //! let conv = Conv2d::new(&scope.pp("conv"), 3, 8, ConvConfig::same(3), Init::FanOut)?;
 //! let graph = graph::trace(&Net(conv, scope.finish()), [3, 8, 8])?;
-//! assert_eq!(graph.nodes.len(), 3); // the images, the convolution, the rectifier
+//! assert_eq!(graph.nodes.len(), 3); // the images, the convolution, the ReLU
 //! assert_eq!(graph.output_dims(), [8, 8, 8]); // of one image
 //! assert_eq!(graph.tensor("conv.weight").unwrap().dims(), [8, 3, 3, 3]);
 //! # Ok::<(), candle_core::Error>(())
@@ -32,17 +32,21 @@ use candle_core::Result;
 use std::sync::Arc;
 use taper_graph::Graph;
 
-/// The graph of a network for images of this shape, channels first. It holds copies of the tensors that the network
-/// computes with, as f32 under the names of its [`Params`](crate::Params); one that is no parameter is called `constant.N`.
+/// The graph of a network for images of this shape, channels first. It contains copies of the network's tensors, as f32
+/// and under the names of its [`Params`](crate::Params). A tensor that is no parameter is called `constant.N`.
 ///
 /// # Errors
-/// If the images do not fit the network, or it computes by candle's own operations or over inputs of another rank, which the graph cannot hold.
+/// If the images do not fit the network, or if the network uses candle's own operations or linear layers on inputs of
+/// rank 3 or more, which a graph cannot contain.
 pub fn trace(model: &dyn Model, image: [usize; 3]) -> Result<Graph> {
     let tracer = Arc::new(Tracer::new(model.params(), image));
     let images = tracer.value(Graph::INPUT).tensor()?;
     let output = model.forward(&images, &Pass::eval().traced_by(&tracer))?;
     let Some(output) = tracer.node(&output) else {
-        candle_core::bail!("the network's output is computed by an operation of candle's own")
+        candle_core::bail!(
+            "the network's output is computed by one of candle's own operations, which a graph cannot contain; use the \
+             operations of taper_nn::ops"
+        )
     };
     Ok(tracer.graph_to(output))
 }
@@ -56,7 +60,7 @@ mod tests {
     use std::collections::BTreeSet;
     use taper_graph::{Conv, Norm, Op, Window};
 
-    /// Every operation that a layer has, and a constant beside the parameters.
+    /// A network with every operation, and a constant that is no parameter.
     struct Net {
         conv: Conv2d,
         strided: Conv2d,
@@ -163,7 +167,7 @@ mod tests {
         let found = graph.nodes.into_iter().map(|node| (node.op, node.inputs, node.dims));
         assert_eq!(found.collect::<Vec<_>>(), expected);
         assert_eq!(graph.output, expected.len() - 1);
-        // Every parameter and the constant, but not the counter of batches.
+        // Every parameter and the constant, except the counter of batches.
         let names = model.params().entries().iter().map(|e| e.name.as_str());
         let names = names.filter(|name| *name != "norm.num_batches_tracked").chain([&*constant]);
         let found: BTreeSet<&str> = graph.tensors.keys().map(String::as_str).collect();
@@ -178,7 +182,7 @@ mod tests {
         Ok(())
     }
 
-    /// Squares the images in candle before or behind its layer.
+    /// Squares the input (`true`) or the output of its layer with candle's own operation.
     struct Squared(Conv2d, Params, bool);
 
     impl Model for Squared {
@@ -195,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_of_candle_and_images_that_do_not_fit_are_refused() -> Result<()> {
+    fn operations_of_candle_and_images_that_do_not_fit_are_errors() -> Result<()> {
         for (is_before, part) in [(true, "conv reads"), (false, "output is computed")] {
             let scope = Scope::new(0, &Device::Cpu);
             let conv = Conv2d::new(&scope.pp("conv"), 1, 1, ConvConfig::same(3), Init::FanOut)?;
@@ -206,7 +210,7 @@ mod tests {
         Ok(())
     }
 
-    /// A normalisation without parameters, and a linear layer that reads planes.
+    /// A batch norm, and maybe a linear layer that reads planes.
     struct Options(BatchNorm, Option<Linear>, Params);
 
     impl Options {
@@ -235,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn constants_of_a_normalisation_are_traced() -> Result<()> {
+    fn constants_of_a_batch_norm_are_traced() -> Result<()> {
         let graph = trace(&Options::new(DType::F32, false)?, [2, 3, 4])?;
         let Op::Norm(norm) = &graph.nodes[1].op else { panic!("{:?}", graph.nodes) };
         assert_eq!(norm.eps, 0.25);
@@ -246,13 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn a_linear_layer_over_planes_runs_and_is_not_traced() -> Result<()> {
+    fn a_linear_layer_on_planes_runs_and_cannot_be_traced() -> Result<()> {
         let net = Options::new(DType::F32, true)?;
         let images = Tensor::zeros((8, 2, 3, 4), DType::F32, &Device::Cpu)?;
         assert_eq!(net.forward(&images, &Pass::eval())?.dims(), [8, 2, 3, 3]);
         let error = trace(&net, [2, 3, 4]).unwrap_err().to_string();
         assert!(
-            error.contains("[batch, features] alone, and this input is [1, 2, 3, 4]"),
+            error.contains("only inputs [batch, features], and this input is [1, 2, 3, 4]"),
             "{error}"
         );
         Ok(())

@@ -1,8 +1,8 @@
-//! Candle layers over the taper kernels, and the ordered registry of their parameters.
+//! Candle layers on top of the taper kernels, and the ordered registry of their parameters.
 //!
-//! A model is built in a [`Scope`], which names its parameters as PyTorch's state dict does and initialises them
-//! from a seed. Its forward pass takes a [`Pass`]: the mode, and the [`Gates`] that a pruner hands to the layers.
-//! Gates are a plain value, so one model runs dense, gated or baked, and which it is can be seen at the call.
+//! A model is built in a [`Scope`]. The scope names parameters as in PyTorch's state dict, and initializes them from a
+//! seed. The forward pass takes a [`Pass`]: the mode, and the [`Gates`] of a pruner. Gates are a plain value, so the
+//! same model runs dense or pruned, and the call shows which.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};
@@ -18,14 +18,14 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 //!
-//! A [`Scope`] also takes values from a checkpoint or variables that exist, and parameters of other types than f32.
+//! A [`Scope`] can also use the values of a checkpoint or existing variables, and types other than f32.
 //!
-//! A layer of one's own registers its weight by [`Scope::weight`], and computes with [`Pass::weights`] and
-//! [`pruned`](ops::Weights::pruned): the pruned weight, whose gradient goes straight through to the dense one. It may
-//! compute by any operation of candle's; by those of [`ops`] alone it is exported as well, if it begins with
-//! [`Pass::enter`].
+//! A custom layer registers its weight with [`Scope::weight`]. It computes with the pruned weight,
+//! `pass.weights(…)?.pruned()?` ([`Pass::weights`], [`pruned`](ops::Weights::pruned)); the gradient of the pruned
+//! weight is passed straight through to the dense weight. The layer may use any operation of candle. To be exported, it
+//! must start with [`Pass::enter`] and use only the operations of [`ops`].
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits"))]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "only makes test inputs"))]
 
 mod conv;
 mod conv_config;
@@ -62,10 +62,10 @@ pub trait Model: Send + Sync {
     /// Logits `[batch, classes]` of images `[batch, channels, height, width]`.
     ///
     /// # Errors
-    /// If the images do not have the shape that the network was built for.
+    /// If the images do not fit the network.
     fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Tensor>;
 
-    /// Its parameters and buffers, in the order of the state dict.
+    /// The parameters and buffers, in the order of the state dict.
     fn params(&self) -> &Params;
 }
 

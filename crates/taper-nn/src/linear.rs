@@ -4,7 +4,7 @@ use crate::{Activation, Init, ParamKind, Pass, Scope, ops};
 use candle_core::{Result, Var};
 use taper_core::LayerId;
 
-/// `x·weightᵀ + bias` for `x` of shape `[batch, …, in]`, such as `[batch, in]` or `[batch, tokens, in]`; weight `[out, in]`.
+/// `x·weightᵀ + bias` for `x` of shape `[batch, …, in]`, for example `[batch, tokens, in]`, and a weight `[out, in]`.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -35,7 +35,7 @@ impl Linear {
         Ok(Self { bias: Some(bias), ..layer })
     }
 
-    /// Registers `weight` alone in `scope`.
+    /// Registers `weight` without a bias in `scope`.
     ///
     /// # Errors
     /// As [`Scope::param`].
@@ -50,16 +50,15 @@ impl Linear {
         Ok(Self { name: scope.path().to_string(), id, weight, bias: None })
     }
 
-    /// Multiplies `x`, whose last dimension is the features.
+    /// Applies the layer to `x`. The last dimension of `x` is the features.
     ///
     /// # Errors
-    /// If `x` does not have the features that the layer was built for; or the pass is traced, and `x` is not
-    /// `[batch, in]`.
+    /// If `x` has the wrong number of features, or if the pass is traced and `x` is not `[batch, in]`.
     pub fn forward(&self, x: impl Into<Activation>, pass: &Pass) -> Result<Activation> {
         let weights = pass.weights(self.id, &self.weight, self.bias.as_ref())?;
         let y = ops::linear(&pass.enter(&self.name, x)?, &weights)?;
         let dims = y.dims();
-        // Each image has as many products as it has rows.
+        // Each row of an image costs one product with the weight.
         let rows: usize = dims.iter().take(dims.len().saturating_sub(1)).skip(1).product();
         pass.report(&self.name, Some(self.id), &y, (self.weight.elem_count() * rows) as u64)?;
         Ok(y)
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_any_rank_have_the_bits_of_a_batch() -> Result<()> {
+    fn inputs_of_any_rank_give_the_bits_of_a_batch_of_rows() -> Result<()> {
         let values = (0..240).map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0).collect();
         let flat = Tensor::from_vec(values, (40, 6), &Device::Cpu)?;
         for has_bias in [true, false] {
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn views_are_read_as_what_they_show() -> Result<()> {
+    fn views_are_read_in_their_own_order() -> Result<()> {
         let (layer, _) = layer(true)?;
         let x = Tensor::arange(0f32, 60.0, &Device::Cpu)?.reshape((5, 2, 6))?;
         let forward = |x: &Tensor| bits(&layer.forward(x, &Pass::eval())?.tensor()?);
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_of_an_image_costs_its_products() -> Result<()> {
+    fn every_row_of_an_image_counts_in_the_macs() -> Result<()> {
         let (layer, _) = layer(true)?;
         let macs = Macs(Mutex::default());
         for dims in [&[2, 6][..], &[2, 5, 6], &[2, 3, 5, 6], &[6]] {
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn other_features_and_missing_weights_are_refused() -> Result<()> {
+    fn wrong_features_and_missing_weights_are_errors() -> Result<()> {
         let (layer, _) = layer(true)?;
         let forward = |dims: &[usize], pass: &Pass| {
             let x = Tensor::zeros(dims, DType::F32, &Device::Cpu)?;

@@ -1,16 +1,16 @@
-//! Batch normalisation.
+//! Batch normalization layer.
 
 use crate::{Activation, Init, Mode, ParamKind, Pass, Scope, Tracking, ops};
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-/// How a batch normalisation computes; by default as PyTorch's.
+/// Configuration of a batch norm. The defaults are PyTorch's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormConfig {
-    /// Added to the variance before its root, at least 0.
+    /// Added to the variance before the square root, at least 0.
     pub eps: f64,
-    /// Share of a batch's statistics in the running ones, in `[0, 1]`.
+    /// Weight of a batch's statistics in the update of the running statistics, in `[0, 1]`.
     pub momentum: f64,
-    /// Whether there are a weight and a bias; without them they are 1 and 0.
+    /// Whether the layer has a weight and a bias. Otherwise they are 1 and 0.
     pub affine: bool,
 }
 
@@ -20,11 +20,11 @@ impl Default for BatchNormConfig {
     }
 }
 
-/// Batch normalisation of `[batch, channels, height, width]`, as PyTorch's `BatchNorm2d`.
+/// Batch normalization of `[batch, channels, height, width]`, like PyTorch's `BatchNorm2d`.
 ///
-/// In training it uses the mean and biased variance of the batch, and moves the running mean and (unbiased)
-/// variance towards them, by default a tenth of the way; in evaluation it uses the running ones. These are f32, or
-/// f64 where the parameters are.
+/// In training it uses the mean and the biased variance of the batch, and updates the running mean and variance
+/// (unbiased) with the momentum. In evaluation it uses the running statistics. These are f32, or f64 if the parameters
+/// are.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -60,7 +60,7 @@ impl BatchNorm {
         Self::with_config(scope, channels, BatchNormConfig::default())
     }
 
-    /// The same with another configuration.
+    /// Like [`new`](Self::new), with another configuration.
     ///
     /// # Errors
     /// As [`Scope::param`], or if `config` is out of range.
@@ -68,10 +68,10 @@ impl BatchNorm {
         let BatchNormConfig { eps, momentum, affine } = config;
         let name = scope.path().to_string();
         if !(eps.is_finite() && eps >= 0.0) {
-            candle_core::bail!("{name}: an eps of {eps}; it must be finite and at least 0")
+            candle_core::bail!("{name}: eps is {eps}; it must be finite and at least 0")
         }
         if !(0.0..=1.0).contains(&momentum) {
-            candle_core::bail!("{name}: a momentum of {momentum}; it must be from 0 to 1")
+            candle_core::bail!("{name}: momentum is {momentum}; it must be from 0 to 1")
         }
         let (dtype, device) = (scope.dtype(), scope.device());
         let [weight, bias] = match affine {
@@ -102,10 +102,10 @@ impl BatchNorm {
         })
     }
 
-    /// Normalises `x`.
+    /// Applies the layer to `x`.
     ///
     /// # Errors
-    /// If `x` does not have the channels that the layer was built for.
+    /// If `x` has the wrong number of channels.
     pub fn forward(&self, x: impl Into<Activation>, pass: &Pass) -> Result<Activation> {
         let x = pass.enter(&self.name, x)?;
         let params = ops::NormParams {
@@ -153,7 +153,7 @@ impl BatchNorm {
     }
 }
 
-/// One value for every channel.
+/// A tensor with the same value for every channel.
 fn filled(value: f64, channels: usize, dtype: DType, device: &Device) -> Result<Tensor> {
     Tensor::full(value as f32, channels, device)?.to_dtype(dtype)
 }
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn options_out_of_range_are_refused() {
+    fn options_out_of_range_are_errors() {
         let build = |eps, momentum| {
             let scope = Scope::new(0, &Device::Cpu).pp("bn1");
             let config = BatchNormConfig { eps, momentum, affine: true };
@@ -233,11 +233,11 @@ mod tests {
         assert_eq!(build(0.0, 0.0), Ok(()));
         assert_eq!(build(1.0, 1.0), Ok(()));
         for (eps, momentum, message) in [
-            (-1e-5, 0.1, "bn1: an eps of -0.00001; it must be finite and at least 0"),
-            (f64::NAN, 0.1, "bn1: an eps of NaN"),
-            (f64::INFINITY, 0.1, "bn1: an eps of inf"),
-            (1e-5, 1.5, "bn1: a momentum of 1.5; it must be from 0 to 1"),
-            (1e-5, f64::NAN, "bn1: a momentum of NaN"),
+            (-1e-5, 0.1, "bn1: eps is -0.00001; it must be finite and at least 0"),
+            (f64::NAN, 0.1, "bn1: eps is NaN"),
+            (f64::INFINITY, 0.1, "bn1: eps is inf"),
+            (1e-5, 1.5, "bn1: momentum is 1.5; it must be from 0 to 1"),
+            (1e-5, f64::NAN, "bn1: momentum is NaN"),
         ] {
             let error = build(eps, momentum).expect_err(message);
             assert!(error.starts_with(message), "{error}");

@@ -4,7 +4,7 @@ use crate::ops::is_finite;
 use candle_core::{DType, Result, Tensor, Var};
 use taper_core::{LayerInfo, LayerKind};
 
-/// What a parameter is, which decides whether it is pruned and decayed.
+/// Kind of a parameter. It decides whether the parameter is pruned, and whether weight decay applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParamKind {
     /// Weight of a convolution.
@@ -13,20 +13,19 @@ pub enum ParamKind {
     LinearWeight,
     /// Bias of a convolution or linear layer.
     Bias,
-    /// Weight γ of a normalisation.
+    /// Weight γ of a batch norm.
     NormWeight,
-    /// Bias β of a normalisation.
+    /// Bias β of a batch norm.
     NormBias,
 }
 
 impl ParamKind {
-    /// Whether weight decay acts on it: on weights of convolutions and linear layers, not on biases and
-    /// normalisation.
+    /// Whether weight decay applies: to weights of convolutions and linear layers, not to biases and batch norm.
     pub fn is_decayed(self) -> bool {
         self.layer_kind().is_some()
     }
 
-    /// Whether it is pruned: weights of convolutions and linear layers are.
+    /// Whether it is pruned: only weights of convolutions and linear layers are.
     pub fn is_prunable(self) -> bool {
         self.layer_kind().is_some()
     }
@@ -40,10 +39,10 @@ impl ParamKind {
     }
 }
 
-/// How a buffer follows the batches of training.
+/// How training updates a buffer with each batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tracking {
-    /// It moves by this share, in `[0, 1]`, towards the statistic of each batch.
+    /// A moving average: the weight of the new batch's statistic, in `[0, 1]`.
     Average(f64),
     /// It counts batches.
     Count,
@@ -54,9 +53,9 @@ pub enum Tracking {
 pub struct Entry {
     /// Name as in PyTorch's state dict.
     pub name: String,
-    /// `None` for a buffer: saved, but not trained.
+    /// `None` for a buffer, which is saved but not trained.
     pub kind: Option<ParamKind>,
-    /// How a buffer follows the batches, if it does.
+    /// How training updates a buffer, if it does.
     pub tracking: Option<Tracking>,
     /// The value.
     pub var: Var,
@@ -81,12 +80,12 @@ pub struct Params {
 impl Params {
     pub(crate) fn push(&mut self, entry: Entry) -> Result<()> {
         if self.entries.iter().any(|e| e.name == entry.name) {
-            candle_core::bail!("parameter {} is registered twice", entry.name)
+            candle_core::bail!("parameter {} is registered twice; use a different name", entry.name)
         }
         if let Some(other) = self.entries.iter().find(|e| e.var.id() == entry.var.id()) {
             let (first, second) = (&other.name, &entry.name);
             candle_core::bail!(
-                "parameters {first} and {second} are one variable, which training would move twice a step; \
+                "parameters {first} and {second} are one variable, which training would update twice per step; \
                  register it under one name"
             )
         }
@@ -127,7 +126,7 @@ impl Params {
         self.trained().map(|(entry, _)| entry.var.elem_count() as u64).sum()
     }
 
-    /// The type that the model computes in: that of its first trained parameter, or f32.
+    /// The compute type of the model: the type of its first trained parameter, or f32.
     pub fn dtype(&self) -> DType {
         self.trained().next().map_or(DType::F32, |(entry, _)| entry.var.dtype())
     }
@@ -137,12 +136,12 @@ impl Params {
         self.entries.iter().find(|e| e.name == name)
     }
 
-    /// Overwrites every entry with the value that `find` gives for its name.
+    /// Overwrites every entry with the value that `find` returns for its name.
     ///
-    /// All values are checked before the first is written, so a failure leaves the model as it was.
+    /// All values are checked before the first is written, so an error does not change the model.
     ///
     /// # Errors
-    /// [`LoadError`] if an entry has no value, or one of another shape.
+    /// [`LoadError`] if an entry has no value, or a value of another shape.
     pub fn load(
         &self,
         mut find: impl FnMut(&str) -> Option<Tensor>,
@@ -168,8 +167,8 @@ impl Params {
         Ok(())
     }
 
-    /// The first entry that holds NaN or infinity, if any; parameters before running statistics, which a bad batch
-    /// spoils on its way.
+    /// The first entry that contains NaN or infinity, if any. Parameters are checked first, because an invalid batch
+    /// also makes the running statistics invalid.
     ///
     /// # Errors
     /// If a value cannot be read from its device.
@@ -185,18 +184,18 @@ impl Params {
     }
 }
 
-/// Values that do not fit a model.
+/// Why values do not fit a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// A tensor of the model is not there.
+    /// A tensor of the model is missing.
     #[error("tensor {name} of the model is missing")]
     Missing {
         /// Its name.
         name: String,
     },
     /// A tensor has another shape than in the model.
-    #[error("tensor {name} has shape {found:?} where the model has {expected:?}")]
+    #[error("tensor {name} has shape {found:?}, but the model has {expected:?}")]
     Shape {
         /// Its name.
         name: String,
@@ -263,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_type_is_that_of_the_parameters_and_numbers_of_all_types_are_checked() -> Result<()> {
+    fn the_type_is_that_of_the_parameters_and_values_of_all_types_are_checked() -> Result<()> {
         assert_eq!(two()?.dtype(), DType::F32);
         for dtype in [DType::F64, DType::BF16] {
             let scope = Scope::new(0, &Device::Cpu).with_dtype(dtype)?;

@@ -1,4 +1,4 @@
-//! What a forward pass needs to know besides its input.
+//! The settings of a forward pass: mode, gates, hook and kernels.
 
 use crate::{Activation, Gate, Gates, KernelContext, ops::Weights, traced::Tracer};
 use candle_core::{Result, Tensor, Var};
@@ -8,34 +8,34 @@ use taper_core::LayerId;
 /// How layers behave.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode<'a> {
-    /// Statistics of the batch, which also update the running ones.
+    /// Batch norm uses the statistics of the batch, and updates the running statistics.
     Train,
-    /// Running statistics.
+    /// Batch norm uses the running statistics.
     Eval,
-    /// Counts paths instead of computing: each weight is replaced by the tensor given for its layer, biases are
-    /// left out, and a normalisation maps what is positive to 1. A weight lies on a path from input to output
-    /// if the sum of the logits of an all-ones image has a gradient in it.
+    /// Finds paths through the network. Each weight is replaced by the tensor given for its layer, biases are omitted,
+    /// and batch norm maps positive values to 1. A weight is on a path from input to output if the sum of the logits of
+    /// an all-ones image has a non-zero gradient w.r.t. it.
     Paths(&'a [Tensor]),
-    /// Adds up what flows along paths: each weight is replaced by the tensor given for its layer, biases are left out, and a
-    /// normalisation multiplies by `|γ|/√(variance + ε)` with its running variance. The sum of the logits of an all-ones image
-    /// is then the sum over all paths of the products of their weights.
+    /// Sums the flow along all paths. Each weight is replaced by the tensor given for its layer, biases are omitted,
+    /// and batch norm multiplies by `|γ|/√(variance + ε)` with its running variance. The sum of the logits of an
+    /// all-ones image is then the sum over all paths of the product of their weights.
     Flow(&'a [Tensor]),
 }
 
-/// What a layer tells a [`ForwardHook`].
+/// The report of a layer to a [`ForwardHook`].
 #[derive(Debug)]
 pub struct LayerEvent<'a> {
     /// The layer's path, e.g. `layer1.0.conv1`.
     pub name: &'a str,
-    /// Its identity if its weight is prunable.
+    /// The layer's id, if its weight is prunable.
     pub id: Option<LayerId>,
-    /// What it computed.
+    /// The layer's output.
     pub output: &'a Tensor,
-    /// Multiply-accumulates per image when dense, convolutions and linear layers alone.
+    /// Dense multiply-accumulates per image; 0 for layers other than convolutions and linear layers.
     pub macs: u64,
 }
 
-/// Watches a forward pass layer by layer.
+/// Is called for each layer of a forward pass.
 pub trait ForwardHook {
     /// Called after each layer.
     ///
@@ -44,7 +44,7 @@ pub trait ForwardHook {
     fn layer(&self, event: &LayerEvent) -> Result<()>;
 }
 
-/// Mode, gates, and perhaps a hook.
+/// The settings of a forward pass: mode, gates, optional hook, and kernels.
 #[derive(Clone, Copy)]
 pub struct Pass<'a> {
     mode: Mode<'a>,
@@ -66,12 +66,12 @@ impl<'a> Pass<'a> {
         Self { mode, gates, hook, tracks_gradients, tracks_statistics, direction, tracer, kernels }
     }
 
-    /// Training with these gates.
+    /// A training pass with these gates.
     pub fn train(gates: &'a Gates) -> Self {
         Self::new(Mode::Train, gates)
     }
 
-    /// Evaluation of the weights as they are.
+    /// Evaluation of the dense weights.
     pub fn eval() -> Self {
         static NONE: Gates = Gates::NONE;
         Self::new(Mode::Eval, &NONE)
@@ -82,10 +82,11 @@ impl<'a> Pass<'a> {
         Self::new(Mode::Eval, gates)
     }
 
-    /// Training of all weights that also computes derivatives along a direction, which has a tensor for each prunable layer.
+    /// A training pass of the dense weights that also computes derivatives along a direction (forward-mode
+    /// differentiation). The direction has a tensor for each prunable layer.
     ///
-    /// The output has the logits of the batch, and as further rows their derivatives. A backward pass from a function of both
-    /// gives second derivatives. Running statistics stay as they are.
+    /// The output has the logits of the batch, followed by their derivatives as further rows. A backward pass from a
+    /// function of both gives second derivatives. Running statistics do not change.
     ///
     /// ```
     /// use candle_core::{Device, Tensor};
@@ -105,45 +106,45 @@ impl<'a> Pass<'a> {
         Self { direction: Some(direction), ..pass }
     }
 
-    /// The same pass, in which running statistics stay as they are.
+    /// The same pass without updates of running statistics.
     #[must_use]
     pub fn without_statistics(self) -> Self {
         Self { tracks_statistics: false, ..self }
     }
 
-    /// The same pass, watched.
+    /// The same pass with a hook.
     #[must_use]
     pub fn watched_by(self, hook: &'a dyn ForwardHook) -> Self {
         Self { hook: Some(hook), ..self }
     }
 
-    /// The same pass with gradients, which evaluation leaves out: it then keeps no activation for later.
+    /// The same pass with gradients. Evaluation tracks none by default, and then keeps no activations in memory.
     #[must_use]
     pub fn with_gradients(self) -> Self {
         Self { tracks_gradients: true, ..self }
     }
 
-    /// The same pass with a context of the program's own.
+    /// The same pass with another kernel context.
     #[must_use]
     pub fn with_kernels(self, kernels: &'a KernelContext) -> Self {
         Self { kernels, ..self }
     }
 
-    /// What the kernels of the pass share.
+    /// The kernel context of the pass.
     pub fn kernels(&self) -> &'a KernelContext {
         self.kernels
     }
 
-    /// The same pass, noted instead of computed.
+    /// The same pass, traced instead of computed.
     pub(crate) fn traced_by(self, tracer: &'a Arc<Tracer>) -> Self {
         Self { tracer: Some(tracer), ..self }
     }
 
-    /// What a layer of this name reads. A layer of one's own that computes by the operations of this crate begins with
-    /// this, and [`graph::trace`](crate::graph::trace) finds it.
+    /// The input of the layer `name`. A custom layer that uses the operations of this crate must start with this call;
+    /// [`graph::trace`](crate::graph::trace) can then trace it.
     ///
     /// # Errors
-    /// If the pass is traced, and an operation of candle's own has computed `x`.
+    /// If the pass is traced, and one of candle's own operations has computed `x`.
     pub fn enter(&self, name: &str, x: impl Into<Activation>) -> Result<Activation> {
         match self.tracer {
             Some(tracer) => entered(tracer, name, x.into()),
@@ -152,7 +153,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Whether training moves running statistics towards those of the batch.
+    /// Whether training updates the running statistics.
     pub fn tracks_statistics(&self) -> bool {
         self.tracks_statistics
     }
@@ -167,17 +168,16 @@ impl<'a> Pass<'a> {
         self.mode
     }
 
-    /// How the weight of a layer is pruned, if it is.
+    /// The gate of a layer, if it is pruned.
     pub fn gate(&self, layer: LayerId) -> Option<&'a Gate> {
         self.gates.get(layer)
     }
 
-    /// What a layer computes with: its weight and gate, or in [`Mode::Paths`] and [`Mode::Flow`] the weight given for it, without a
-    /// bias.
-    /// [`Weights::pruned`] is the pruned weight.
+    /// The weights of a layer: weight, bias and gate. In [`Mode::Paths`] and [`Mode::Flow`] it is the weight given for
+    /// the layer, without a bias. [`Weights::pruned`] is the pruned weight.
     ///
     /// # Errors
-    /// If weights are given, and none for the layer.
+    /// If the mode or the direction lacks a tensor for the layer.
     pub fn weights<'b>(
         &'b self,
         layer: LayerId,
@@ -200,11 +200,11 @@ impl<'a> Pass<'a> {
         })
     }
 
-    /// Tells the hook, if there is one, what a layer has computed. `macs` is the number of multiply-accumulates of one
-    /// image when dense.
+    /// Reports the output of a layer to the hook, if there is one. `macs` is the number of dense multiply-accumulates
+    /// per image.
     ///
     /// # Errors
-    /// If the hook fails, or candle cannot make a tensor of the output.
+    /// If the hook fails, or candle cannot create the tensor of the output.
     pub fn report(
         &self,
         name: &str,
@@ -219,7 +219,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// The tensor of a layer.
+/// The tensor given for a layer.
 fn of_layer<'a>(tensors: &'a [Tensor], layer: LayerId, what: &str) -> Result<&'a Tensor> {
     match tensors.get(layer.0) {
         Some(tensor) => Ok(tensor),
@@ -230,13 +230,14 @@ fn of_layer<'a>(tensors: &'a [Tensor], layer: LayerId, what: &str) -> Result<&'a
     }
 }
 
-/// The activation that a layer reads, as one of the graph.
+/// The input of a layer, as a traced activation.
 fn entered(tracer: &Arc<Tracer>, layer: &str, x: Activation) -> Result<Activation> {
     let Some(tensor) = x.as_tensor() else { return Ok(x) };
     match tracer.node(tensor) {
         Some(node) => Ok(tracer.value(node).into()),
         None => candle_core::bail!(
-            "{layer} reads what an operation of candle's own has computed, which a graph cannot hold"
+            "{layer} reads the result of one of candle's own operations, which a graph cannot contain; use the operations \
+             of taper_nn::ops"
         ),
     }
 }
@@ -248,7 +249,7 @@ mod tests {
     use candle_core::Device;
     use taper_kernels::{mask::Mask, threshold::Threshold};
 
-    /// Two weights in one layer of one's own: `(x·aᵀ)·bᵀ + bias`.
+    /// A custom layer with two weights: `(x·aᵀ)·bᵀ + bias`.
     struct LowRank {
         name: String,
         a: (Var, LayerId),
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_of_ones_own_is_gated_counted_and_traced() -> Result<()> {
+    fn a_custom_layer_is_gated_counted_and_traced() -> Result<()> {
         let layer = LowRank::new()?;
         let names: Vec<String> = layer.params.layers().into_iter().map(|l| l.name).collect();
         assert_eq!(names, ["low_rank.a", "low_rank.b"]);

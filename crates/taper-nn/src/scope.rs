@@ -1,4 +1,4 @@
-//! Where a model's parameters are named, initialised and registered.
+//! Scopes: names, initial values and registration of a model's parameters.
 
 use crate::{
     ops::is_supported,
@@ -9,24 +9,24 @@ use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use std::sync::{Arc, Mutex, PoisonError};
 use taper_core::{LayerId, rng::Rng};
 
-/// How a weight starts.
+/// Initialization of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
-    /// Normal with variance `2 / (out·kernel_h·kernel_w)`: Kaiming's rule on the outgoing side.
+    /// Normal with variance `2 / (out·kernel_h·kernel_w)`: Kaiming initialization with fan-out.
     FanOut,
     /// Normal with this standard deviation.
     Normal(f64),
-    /// Uniform in `±1/√(in·kernel_h·kernel_w)`: what PyTorch gives convolutions and linear layers by default.
+    /// Uniform in `±1/√(in·kernel_h·kernel_w)`: PyTorch's default for convolutions and linear layers.
     Uniform,
-    /// Uniform between minus this and this.
+    /// Uniform between minus this value and this value.
     Within(f64),
-    /// The same value everywhere.
+    /// This value everywhere.
     Constant(f64),
 }
 
 impl Init {
-    /// How the bias beside a weight starts that reads `fan_in` values: as PyTorch's default does beside its default
-    /// weight, and at zero beside others.
+    /// Initialization of the bias of a layer with this weight initialization and `fan_in` inputs per output: PyTorch's
+    /// default for [`Uniform`](Self::Uniform), 0 otherwise.
     pub fn of_bias(self, fan_in: usize) -> Self {
         match self {
             Self::Uniform => Self::Within(1.0 / (fan_in as f64).sqrt()),
@@ -35,12 +35,11 @@ impl Init {
     }
 }
 
-/// A path into a model under construction, as `self.layer1` is in PyTorch.
+/// A path in a model under construction, like `self.layer1` in PyTorch.
 ///
-/// Each initial value depends on the seed and the parameter's full name alone, not on the order of construction.
+/// Each initial value depends only on the seed and the parameter's full name, not on the order of construction.
 ///
-/// Every layer is built from initial values, from those of a checkpoint, or around variables that exist; the scope
-/// decides which:
+/// The scope decides where the values of a layer come from: initial values, a checkpoint, or existing variables.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor, Var};
@@ -53,7 +52,7 @@ impl Init {
 /// let values = Tensor::new(&[[1f32, 2.0]], &device)?;
 /// let x = Tensor::new(&[[3f32, 4.0]], &device)?;
 ///
-/// // From a checkpoint, which a `VarBuilder` reads.
+/// // From a checkpoint, read by a `VarBuilder`.
 /// let tensors = HashMap::from([("fc.weight".to_string(), values.clone())]);
 /// let vb = VarBuilder::from_tensors(tensors, DType::F32, &device);
 /// let scope = Scope::new(0, &device).with_source(move |name, shape| {
@@ -61,7 +60,7 @@ impl Init {
 /// });
 /// assert_eq!(fc(&scope)?.forward(&x, &Pass::eval())?.tensor()?.to_vec2::<f32>()?, [[11.0]]);
 ///
-/// // Around a variable.
+/// // Around an existing variable.
 /// let var = Var::from_tensor(&values)?;
 /// let vars = HashMap::from([("fc.weight", var.clone())]);
 /// let scope = Scope::new(0, &device)
@@ -82,30 +81,30 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The root of a new model, whose parameters are f32 and start from initial values.
+    /// The root scope of a new model, with f32 parameters and initial values.
     pub fn new(seed: u64, device: &Device) -> Self {
         let (params, path, device) = (Arc::default(), String::new(), device.clone());
         Self { params, path, seed, dtype: DType::F32, device, source: None }
     }
 
-    /// The same scope with parameters of another type: f16, bf16, f32 or f64. Initial values are those of f32, rounded
-    /// to it. Layers take inputs of the type of their parameters, and compute in types other than f32 by candle's own
-    /// operations.
+    /// The same scope with parameters of another type: f16, bf16, f32 or f64. Initial values are the f32 values,
+    /// rounded to this type. Layers need inputs of the type of their parameters. In types other than f32 they use
+    /// candle's own operations.
     ///
     /// # Errors
-    /// If it is another type.
+    /// If `dtype` is none of these types.
     pub fn with_dtype(self, dtype: DType) -> Result<Self> {
         if !is_supported(dtype) {
-            candle_core::bail!("no layer computes in {dtype:?}; choose f16, bf16, f32 or f64")
+            candle_core::bail!("layers do not support {dtype:?}; choose f16, bf16, f32 or f64")
         }
         Ok(Self { dtype, ..self })
     }
 
-    /// The same scope with the values that `find` has for a full name and a shape. A variable is used itself; any other
-    /// tensor is copied into a new variable, in the type and on the device of the scope.
+    /// The same scope with the values that `find` returns for a full name and a shape. A variable is used directly. Any
+    /// other tensor is copied into a new variable with the type and device of the scope.
     ///
-    /// A parameter without a value is an error, and so is a buffer without one unless it is of integers, as counters
-    /// are. For parts that start from initial values, see [`without_source`](Self::without_source).
+    /// It is an error if a parameter or a buffer has no value. Only integer buffers (counters) may be missing. For
+    /// parts that start from initial values, see [`without_source`](Self::without_source).
     #[must_use]
     pub fn with_source(
         self,
@@ -114,19 +113,19 @@ impl Scope {
         Self { source: Some(Source::new(find)), ..self }
     }
 
-    /// The same scope with initial values.
+    /// The same scope without a source: parameters start from initial values.
     #[must_use]
     pub fn without_source(self) -> Self {
         Self { source: None, ..self }
     }
 
-    /// The scope `name` below this one.
+    /// The sub-scope `name` of this scope.
     #[must_use]
     pub fn pp(&self, name: impl std::fmt::Display) -> Self {
         Self { path: self.join(&name.to_string()), ..self.clone() }
     }
 
-    /// All that was registered so far, in order.
+    /// All parameters and buffers registered so far, in order.
     pub fn finish(&self) -> Params {
         self.params.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -145,8 +144,8 @@ impl Scope {
         Ok(self.named_param(name, shape.into(), kind, init)?.0)
     }
 
-    /// Registers a prunable weight, and gives it the next [`LayerId`]: its place among the gates of a pruner. Its first
-    /// dimension counts outputs.
+    /// Registers a prunable weight. The first dimension is the outputs. Also returns its [`LayerId`], the index of its
+    /// gate.
     ///
     /// # Errors
     /// As [`param`](Self::param), or if weights of this kind are not pruned.
@@ -159,12 +158,12 @@ impl Scope {
     ) -> Result<(Var, LayerId)> {
         if !kind.is_prunable() {
             let name = self.join(name);
-            candle_core::bail!("{name}: {kind:?} is not pruned; register it by `Scope::param`")
+            candle_core::bail!("{name}: {kind:?} cannot be pruned; register it with `Scope::param`")
         }
         self.named_param(name, shape.into(), kind, init)
     }
 
-    /// Registers a tensor that is saved but not trained; without a source it starts with this value.
+    /// Registers a buffer: a tensor that is saved but not trained. Without a source it starts with this value.
     ///
     /// # Errors
     /// As [`param`](Self::param).
@@ -172,7 +171,7 @@ impl Scope {
         self.saved(name, value, None)
     }
 
-    /// Registers a buffer that a layer moves with each batch of training.
+    /// Registers a buffer that a layer updates with each batch of training.
     ///
     /// # Errors
     /// As [`param`](Self::param).
@@ -180,17 +179,17 @@ impl Scope {
         self.saved(name, value, Some(tracking))
     }
 
-    /// Where parameters live.
+    /// The device of the parameters.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The type of parameters.
+    /// The type of the parameters.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
-    /// The full path of this scope: the name of the layer that is built in it.
+    /// The full path of this scope: the name of the layer built in it.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -230,19 +229,19 @@ impl Scope {
         Ok(var)
     }
 
-    /// What the source has, if there is one; a counter may be missing.
+    /// The variable from the source, if there is a source. Only counters may be missing.
     fn found(&self, name: &str, shape: &Shape, dtype: DType) -> Result<Option<Var>> {
         let Some(source) = &self.source else { return Ok(None) };
         let found = source.var(name, shape, dtype, &self.device)?;
         if found.is_none() && dtype.is_float() {
             candle_core::bail!(
-                "{name}: the source has no value for it; give one, or build this part in `Scope::without_source`"
+                "{name}: the source has no value for it; provide one, or build this part with `Scope::without_source`"
             )
         }
         Ok(found)
     }
 
-    /// Gives the number of prunable weights before this entry.
+    /// Registers an entry, and returns the number of prunable weights before it.
     fn register(&self, entry: Entry) -> Result<LayerId> {
         let mut params = self.params.lock().unwrap_or_else(PoisonError::into_inner);
         let id = LayerId(params.trained().filter(|(_, kind)| kind.is_prunable()).count());
@@ -281,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn initial_values_depend_on_seed_and_name_alone() -> Result<()> {
+    fn initial_values_depend_only_on_seed_and_name() -> Result<()> {
         let value = |seed, path: &str, others: usize| -> Result<Vec<f32>> {
             let scope = Scope::new(seed, &Device::Cpu);
             for i in 0..others {
@@ -301,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn initial_spreads_follow_the_fans() -> Result<()> {
+    fn initial_standard_deviations_follow_the_fans() -> Result<()> {
         let scope = Scope::new(0, &Device::Cpu);
         let spread = |name: &str, init| -> Result<f64> {
             let var = scope.param(name, (64, 32, 3, 3), ParamKind::ConvWeight, init)?;
@@ -316,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_can_be_taken_once() -> Result<()> {
+    fn a_name_can_be_used_once() -> Result<()> {
         let scope = Scope::new(0, &Device::Cpu);
         scope.param("bias", 3, ParamKind::Bias, Init::Constant(0.0))?;
         let error = scope.param("bias", 3, ParamKind::Bias, Init::Constant(0.0)).unwrap_err();
@@ -325,15 +324,15 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_is_of_a_kind_that_is_pruned() {
+    fn a_weight_must_be_of_a_prunable_kind() {
         let scope = Scope::new(0, &Device::Cpu).pp("norm");
         let error = scope.weight("weight", 3, ParamKind::NormWeight, Init::Constant(1.0));
         let error = error.unwrap_err().to_string();
-        assert!(error.contains("norm.weight: NormWeight is not pruned"), "{error}");
+        assert!(error.contains("norm.weight: NormWeight cannot be pruned"), "{error}");
     }
 
     #[test]
-    fn values_of_another_type_are_those_of_f32_rounded() -> Result<()> {
+    fn values_of_another_type_are_the_rounded_f32_values() -> Result<()> {
         let draw = |dtype| -> Result<Tensor> {
             let scope = Scope::new(7, &Device::Cpu).with_dtype(dtype)?;
             let var = scope.param("bias", 5, ParamKind::Bias, Init::Normal(1.0))?;
@@ -347,14 +346,14 @@ mod tests {
             assert_eq!(flat(&other)?, flat(&want)?, "{dtype:?}");
         }
         let error = Scope::new(0, &Device::Cpu).with_dtype(DType::U8).unwrap_err().to_string();
-        assert!(error.contains("no layer computes in U8; choose f16"), "{error}");
+        assert!(error.contains("layers do not support U8; choose f16"), "{error}");
         Ok(())
     }
 
     #[test]
-    fn sizes_that_wrap_around_are_refused() {
+    fn sizes_that_overflow_are_errors() {
         use crate::{Conv2d, ConvConfig, Linear};
-        // Twice this is 2 modulo 2⁶⁴.
+        // Twice this number is 2 modulo 2⁶⁴.
         let wraps = (1usize << (usize::BITS - 1)) + 1;
         let scope = Scope::new(0, &Device::Cpu);
         let conv = Conv2d::new(&scope.pp("conv"), 1, wraps, ConvConfig::same(2), Init::FanOut);

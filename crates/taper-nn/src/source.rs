@@ -1,4 +1,4 @@
-//! Where a model under construction takes its values from.
+//! The source of values for a model under construction.
 
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use std::{fmt, sync::Arc};
@@ -16,10 +16,11 @@ impl Source {
         Self(Arc::new(find))
     }
 
-    /// A variable that is found, or a new one with the values of another tensor; `None` if nothing is found.
+    /// The variable of this name, or a new variable with the values of the tensor of this name. `None` if there is
+    /// neither.
     ///
     /// # Errors
-    /// If what is found has another shape, or is a variable of another type or device.
+    /// If the tensor has another shape, or is a variable of another type or device.
     pub(crate) fn var(
         &self,
         name: &str,
@@ -31,7 +32,7 @@ impl Source {
         if tensor.shape() != shape {
             let (found, wanted) = (tensor.dims(), shape.dims());
             candle_core::bail!(
-                "{name}: the source has shape {found:?} where the model has {wanted:?}"
+                "{name}: the source has shape {found:?}, but the model has {wanted:?}"
             )
         }
         if !tensor.is_variable() {
@@ -40,8 +41,8 @@ impl Source {
         if tensor.dtype() != dtype || !tensor.device().same_device(device) {
             let (of, on) = (tensor.dtype(), tensor.device().location());
             candle_core::bail!(
-                "{name}: the variable is {of:?} on {on:?} where the model has {dtype:?} on {:?}; \
-                 build the scope for its type and device, or give a tensor, which is converted",
+                "{name}: the variable is {of:?} on {on:?}, but the model has {dtype:?} on {:?}; \
+                 build the scope with its type and device, or pass a tensor, which is converted",
                 device.location()
             )
         }
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_is_taken_itself_and_a_tensor_is_copied_and_converted() -> Result<()> {
+    fn a_variable_is_used_directly_and_a_tensor_is_copied_and_converted() -> Result<()> {
         let value = Tensor::new(&[[1.0f32, 2.0]], &Device::Cpu)?;
         let var = Var::from_tensor(&value)?;
         assert_eq!(weight(&scope(&var))?.id(), var.id());
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_by_name() -> Result<()> {
+    fn values_that_do_not_fit_are_errors_with_the_name() -> Result<()> {
         let value = Tensor::new(&[[1.0f32, 2.0]], &Device::Cpu)?;
         let refused = |scope: Scope, message: &str| {
             let error = weight(&scope).expect_err(message).to_string();
@@ -93,7 +94,7 @@ mod tests {
         };
         refused(
             scope(&value.t()?),
-            "fc.weight: the source has shape [2, 1] where the model has [1, 2]",
+            "fc.weight: the source has shape [2, 1], but the model has [1, 2]",
         );
         let var = Var::from_tensor(&value)?;
         refused(scope(&var).with_dtype(DType::BF16)?, "fc.weight: the variable is F32 on Cpu");
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_may_be_missing_and_statistics_not() -> Result<()> {
+    fn counters_may_be_missing_but_statistics_may_not() -> Result<()> {
         let scope = scope(&Tensor::zeros(1, DType::F32, &Device::Cpu)?);
         let counter = scope.buffer("n", Tensor::new(3i64, &Device::Cpu)?)?;
         assert_eq!(counter.to_scalar::<i64>()?, 3);

@@ -1,4 +1,4 @@
-//! A pass whose operations are noted, not computed.
+//! Tracing: a pass that records its operations without computing them.
 
 use crate::{
     Params,
@@ -11,19 +11,19 @@ use std::{
 };
 use taper_graph::{Graph, Op};
 
-/// Notes the operations of a pass.
+/// Records the operations of a pass.
 #[derive(Debug)]
 pub(crate) struct Tracer(Mutex<Trace>);
 
 #[derive(Debug)]
 struct Trace {
     graph: Graph,
-    /// What the network computes in; the graph holds f32.
+    /// The compute type of the network; the graph has f32 tensors.
     dtype: DType,
-    /// Names of parameters, and of the other constants that were read.
+    /// Names of parameters, and of other constants read so far.
     names: HashMap<TensorId, String>,
     taken: BTreeSet<String>,
-    /// Tensors that stand for a node.
+    /// Placeholder tensors of nodes.
     values: HashMap<TensorId, usize>,
 }
 
@@ -47,12 +47,12 @@ impl Tracer {
         Traced { tracer: self.clone(), node, dims, dtype: trace.dtype }
     }
 
-    /// The node that a tensor stands for.
+    /// The node of a placeholder tensor.
     pub(crate) fn node(&self, tensor: &Tensor) -> Option<usize> {
         self.lock().values.get(&tensor.id()).copied()
     }
 
-    /// Takes the graph, which gives the value of this node.
+    /// Takes the graph, with this node as its output.
     pub(crate) fn graph_to(&self, output: usize) -> Graph {
         let mut trace = self.lock();
         trace.graph.output = output;
@@ -61,7 +61,7 @@ impl Tracer {
 }
 
 impl Trace {
-    /// Name of a tensor that the network computes with; the graph has it afterwards.
+    /// Name of a parameter or constant. Adds the tensor to the graph.
     fn name(&mut self, tensor: &Tensor) -> Result<String> {
         let name = match self.names.get(&tensor.id()) {
             Some(name) => name.clone(),
@@ -85,7 +85,7 @@ impl Trace {
     }
 }
 
-/// An activation of which the shape is known alone.
+/// A traced activation: a shape without values.
 #[derive(Clone, Debug)]
 pub(crate) struct Traced {
     tracer: Arc<Tracer>,
@@ -95,7 +95,7 @@ pub(crate) struct Traced {
 }
 
 impl Traced {
-    /// Name in the graph of a tensor that an operation takes.
+    /// Name in the graph of a tensor that an operation reads.
     pub(crate) fn name(&self, tensor: &Tensor) -> Result<String> {
         self.tracer.lock().name(tensor)
     }
@@ -106,7 +106,7 @@ impl Traced {
         Ok((self.name(weights.weight)?, bias))
     }
 
-    /// What an operation over this activation and others gives.
+    /// Records an operation on this activation and others.
     pub(crate) fn then(&self, op: Op, others: &[&Self]) -> Result<Self> {
         let inputs: Vec<usize> =
             std::iter::once(self).chain(others.iter().copied()).map(|t| t.node).collect();
@@ -114,7 +114,7 @@ impl Traced {
         Ok(self.tracer.value(node))
     }
 
-    /// A tensor of zeros that stands for it.
+    /// A placeholder tensor of zeros for this activation.
     pub(crate) fn tensor(&self) -> Result<Tensor> {
         let tensor = Tensor::zeros(&self.dims[..], self.dtype, &Device::Cpu)?;
         self.tracer.lock().values.insert(tensor.id(), self.node);
@@ -128,9 +128,9 @@ mod tests {
     use crate::{Init, Scope};
     use candle_core::Device;
 
-    /// A parameter that has the name of the first constant.
+    /// A parameter has the name that the first constant would get.
     #[test]
-    fn a_constant_takes_no_name_of_a_parameter() -> Result<()> {
+    fn a_constant_does_not_get_the_name_of_a_parameter() -> Result<()> {
         let scope = Scope::new(0, &Device::Cpu);
         scope.param("constant.1", 1, crate::ParamKind::Bias, Init::Constant(0.0))?;
         let tracer = Tracer::new(&scope.finish(), [1, 1, 1]);

@@ -1,5 +1,6 @@
-//! Derivatives along a direction of the weights, against differences in f64; and what flows along paths, by hand.
-#![allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits")]
+//! Derivatives along a direction of the weights, compared with finite differences in f64; and the flow along paths,
+//! compared with a result computed by hand.
+#![allow(clippy::disallowed_methods, reason = "only makes test inputs")]
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use taper_core::LayerId;
@@ -8,7 +9,7 @@ use taper_nn::{
     ParamKind, Params, Pass, Scope, average, concat, global_average, max_pool, relu,
 };
 
-/// Every operation that a layer has.
+/// A network with every operation.
 struct Net {
     conv: Conv2d,
     norm: BatchNorm,
@@ -32,7 +33,7 @@ impl Net {
             linear: Linear::new(&scope.pp("linear"), 8, 3, Init::Normal(0.5))?,
             params: scope.finish(),
         };
-        // Which would hide in a slope if it were 0.
+        // With a bias of 0, a wrong bias in the derivative would not show.
         let bias = &net.params.get("linear.bias").expect("a bias").var;
         bias.set(&wave(bias.dims(), 0.3)?.to_dtype(dtype)?)?;
         Ok(net)
@@ -53,7 +54,7 @@ impl Model for Net {
     }
 }
 
-/// Numbers between -1 and 1 without a pattern, of this shape.
+/// Irregular numbers between -1 and 1, of this shape.
 fn wave(dims: &[usize], seed: f64) -> Result<Tensor> {
     let n: usize = dims.iter().product();
     let values: Vec<f64> = (0..n).map(|i| (i as f64 * 12.9898 + seed).sin()).collect();
@@ -79,7 +80,8 @@ fn images() -> Result<Tensor> {
     wave(&[BATCH, 2, 6, 8], 0.5)
 }
 
-/// Logits, and the gradient of their sum weighted by a wave, in each weight, `step` along the directions.
+/// The logits at weights moved by `step` along the directions, and the gradient of a weighted sum of the logits w.r.t.
+/// each weight.
 fn at(net: &Net, step: f64) -> Result<(Vec<f64>, Vec<f64>)> {
     let copy = |var: &&Var| var.as_tensor().copy();
     let before: Vec<Tensor> = weights(net).iter().map(copy).collect::<Result<_>>()?;
@@ -96,7 +98,7 @@ fn at(net: &Net, step: f64) -> Result<(Vec<f64>, Vec<f64>)> {
     Ok((flat(&logits)?, grads?.concat()))
 }
 
-/// Slopes of the logits, and second derivatives.
+/// Derivatives of the logits along the directions, and second derivatives.
 fn along(net: &Net, dtype: DType) -> Result<(Vec<f64>, Vec<f64>)> {
     let (directions, images) = (directions(net)?, images()?.to_dtype(dtype)?);
     let both = net.forward(&images, &Pass::along(&directions))?;
@@ -122,7 +124,7 @@ fn close(found: &[f64], wanted: &[f64], tolerance: f64) {
 }
 
 #[test]
-fn slopes_and_second_derivatives_are_the_limits_of_differences() -> Result<()> {
+fn derivatives_agree_with_finite_differences() -> Result<()> {
     let net = Net::new(DType::F64)?;
     let (slopes, second) = along(&net, DType::F64)?;
     let step = 1e-6;
@@ -132,7 +134,7 @@ fn slopes_and_second_derivatives_are_the_limits_of_differences() -> Result<()> {
     };
     close(&slopes, &difference(&low, &high), 1e-7);
     close(&second, &difference(&low_grads, &high_grads), 1e-6);
-    // The kernels compute the same, from weights that are rounded.
+    // The kernels compute the same in f32, from rounded weights.
     let (slopes_f32, second_f32) = along(&Net::new(DType::F32)?, DType::F32)?;
     close(&slopes_f32, &slopes, 1e-5);
     close(&second_f32, &second, 1e-4);
@@ -140,7 +142,7 @@ fn slopes_and_second_derivatives_are_the_limits_of_differences() -> Result<()> {
 }
 
 #[test]
-fn running_statistics_stay() -> Result<()> {
+fn running_statistics_do_not_change() -> Result<()> {
     let net = Net::new(DType::F64)?;
     along(&net, DType::F64)?;
     let of = |name: &str| flat(net.params.get(name).expect("a buffer").var.as_tensor());
@@ -148,7 +150,7 @@ fn running_statistics_stay() -> Result<()> {
     Ok(())
 }
 
-/// A layer that computes by candle.
+/// A layer that uses candle's own operations.
 struct Own(Var, Params);
 
 impl Model for Own {
@@ -164,7 +166,7 @@ impl Model for Own {
 }
 
 #[test]
-fn layers_of_candle_and_directions_that_do_not_fit_are_refused() -> Result<()> {
+fn layers_of_candle_and_directions_that_do_not_fit_are_errors() -> Result<()> {
     let scope = Scope::new(0, &Device::Cpu);
     let (var, _) =
         scope.weight("own.weight", (2, 3), ParamKind::LinearWeight, Init::Constant(1.0))?;
@@ -173,7 +175,7 @@ fn layers_of_candle_and_directions_that_do_not_fit_are_refused() -> Result<()> {
     assert_eq!(flat(&own.forward(&x, &Pass::eval())?)?, [3.0, 3.0]);
     let direction = [Tensor::ones((2, 3), DType::F32, &Device::Cpu)?];
     let error = own.forward(&x, &Pass::along(&direction)).unwrap_err().to_string();
-    assert!(error.contains("operations of candle's own"), "{error}");
+    assert!(error.contains("candle's own operations"), "{error}");
 
     let net = Net::new(DType::F64)?;
     let mut directions = directions(&net)?;
@@ -181,7 +183,10 @@ fn layers_of_candle_and_directions_that_do_not_fit_are_refused() -> Result<()> {
     assert!(error.contains("given 1 directions, and layer 2 has none"), "{error}");
     directions[0] = directions[1].clone();
     let error = net.forward(&images()?, &Pass::along(&directions)).unwrap_err().to_string();
-    assert!(error.contains("conv2d: a direction of [4, 2, 3, 3] for a weight of"), "{error}");
+    assert!(
+        error.contains("conv2d: the direction has shape [4, 2, 3, 3], but the weight"),
+        "{error}"
+    );
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Gradients of a batch that several ranks share have the bits of those that one process computes.
+//! Gradients of a batch shared by several ranks are bit-identical to those of one process.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use std::{sync::Arc, thread};
@@ -11,7 +11,7 @@ use taper_nn::{
     relu,
 };
 
-/// Convolutions, one of them of groups, side by side behind a normalisation; and a linear layer with a bias.
+/// A network with batch norms, a grouped convolution, a concatenation, and a linear layer with a bias.
 struct Net {
     first: Conv2d,
     norm: BatchNorm,
@@ -44,7 +44,7 @@ impl Net {
     }
 }
 
-/// What of the gradient of pruned weights is wanted.
+/// How the gradient of pruned weights is computed.
 #[derive(Clone, Copy, Debug)]
 enum Pruned {
     Dense,
@@ -128,7 +128,7 @@ fn on_ranks<R: Send + 'static>(
 fn gradients_of_a_shared_batch_have_the_bits_of_one_process() -> Result<()> {
     use Pruned::*;
     for pruned in [Dense, Exact, Sampled, FewLive, ManyLive, SampledLive] {
-        // With blocks that are not full, of fewer than eight images, and fewer of them than ranks.
+        // Also with partial blocks, blocks of fewer than eight images, and fewer blocks than ranks.
         for n in [64, 112, 67, 80, 33, 7] {
             let want = found(&Ranks::default(), n, pruned)?;
             for size in [1, 2, 3, 4] {
@@ -142,7 +142,7 @@ fn gradients_of_a_shared_batch_have_the_bits_of_one_process() -> Result<()> {
 }
 
 #[test]
-fn what_ranks_cannot_share_is_refused() {
+fn wrong_numbers_of_images_on_a_rank_are_errors() {
     let refused = |images: fn() -> Result<Tensor>| {
         for error in on_ranks(2, move |ranks| {
             let kernels = KernelContext::default().of_ranks(&ranks, 64);
@@ -154,7 +154,7 @@ fn what_ranks_cannot_share_is_refused() {
             assert!(error.contains("a rank has 32 images of a batch"), "{error}");
         }
     };
-    // The whole batch, and images of another part of it.
+    // The whole batch, and a part of another size.
     refused(|| Tensor::ones((64, 3, 6, 6), DType::F32, &Device::Cpu));
     refused(|| Tensor::ones((31, 3, 6, 6), DType::F32, &Device::Cpu));
 }

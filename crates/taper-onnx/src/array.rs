@@ -1,12 +1,12 @@
-//! Constants with a shape, and their copies in another order.
+//! Constants with a shape, and operations on them.
 
 use crate::{budget::Budget, sizes::n_elements};
 use std::sync::Arc;
 
-/// Dimensions that a constant may have.
+/// Most dimensions of a constant.
 const MAX_RANK: usize = 8;
 
-/// Elements in row-major order. Copies share them.
+/// Elements in row-major order. Clones share them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Array<T> {
     dims: Vec<usize>,
@@ -23,9 +23,11 @@ impl<T: Copy> Array<T> {
         }
         if n_elements(dims) != Some(values.len()) {
             let n = values.len();
-            return Err(format!("a constant of shape {dims:?} has {n} elements"));
+            return Err(format!(
+                "a constant of shape {dims:?} has {n} elements, which do not fit this shape"
+            ));
         }
-        // Distances between elements are then numbers, even where a size is 0.
+        // Checks that strides do not overflow, even if a size is 0.
         let distance = |n: isize, &size: &usize| n.checked_mul(isize::try_from(size.max(1)).ok()?);
         if dims.iter().try_fold(1, distance).is_none() {
             return Err(format!("a constant has the shape {dims:?}, which is too large"));
@@ -33,13 +35,13 @@ impl<T: Copy> Array<T> {
         Ok(Self { dims: dims.to_vec(), values })
     }
 
-    /// The same element everywhere.
+    /// An array of equal elements.
     pub(crate) fn full(dims: &[usize], value: T, budget: &mut Budget) -> Result<Self, String> {
         let n = budget.take(dims)?;
         Self::new(dims, vec![value; n])
     }
 
-    /// One element, without a dimension.
+    /// One element, without dimensions.
     pub(crate) fn scalar(value: T) -> Self {
         Self { dims: Vec::new(), values: Arc::new([value]) }
     }
@@ -52,7 +54,7 @@ impl<T: Copy> Array<T> {
         &self.values
     }
 
-    /// The element, if there is one alone.
+    /// The element, if there is exactly one.
     pub(crate) fn single(&self) -> Option<T> {
         match self.values[..] {
             [value] => Some(value),
@@ -65,7 +67,7 @@ impl<T: Copy> Array<T> {
         Self::new(dims, Arc::clone(&self.values))
     }
 
-    /// A function of each element.
+    /// Applies a function to each element.
     pub(crate) fn map<U: Copy>(
         &self,
         budget: &mut Budget,
@@ -76,7 +78,7 @@ impl<T: Copy> Array<T> {
         Array::new(&self.dims, values)
     }
 
-    /// A function of each pair of elements, broadcast as NumPy does.
+    /// Applies a function to each pair of elements, with NumPy's broadcasting.
     pub(crate) fn zip(
         &self,
         other: &Self,
@@ -90,26 +92,29 @@ impl<T: Copy> Array<T> {
         Self::new(&dims, values)
     }
 
-    /// The array broadcast with this shape.
+    /// The array, broadcast together with this shape.
     pub(crate) fn broadcast_to(&self, dims: &[usize], budget: &mut Budget) -> Result<Self, String> {
         self.expanded(&broadcast(&self.dims, dims)?, budget)
     }
 
-    /// The dimensions in this order.
+    /// Reorders the dimensions.
     pub(crate) fn transposed(&self, order: &[usize], budget: &mut Budget) -> Result<Self, String> {
         let strides = self.strides();
         let mut seen = vec![false; self.dims.len()];
         let is_new =
             |&axis: &usize| seen.get_mut(axis).is_some_and(|seen| !std::mem::replace(seen, true));
         if order.len() != self.dims.len() || !order.iter().all(is_new) {
-            return Err(format!("{order:?} is no order of {} dimensions", self.dims.len()));
+            return Err(format!(
+                "{order:?} is not a permutation of {} dimensions",
+                self.dims.len()
+            ));
         }
         let dims: Vec<usize> = order.iter().map(|&axis| self.dims[axis]).collect();
         let strides: Vec<isize> = order.iter().map(|&axis| strides[axis]).collect();
         self.strided(0, &dims, &strides, budget)
     }
 
-    /// `n` elements of a dimension, from `start` on, `step` apart. All must be there.
+    /// `n` elements of a dimension, from `start` in steps of `step`. All must exist.
     pub(crate) fn slice(
         &self,
         axis: usize,
@@ -122,7 +127,11 @@ impl<T: Copy> Array<T> {
         let (Some(size), Some(stride)) = (dims.get_mut(axis), strides.get_mut(axis)) else {
             return Err(format!("a constant of shape {:?} has no dimension {axis}", self.dims));
         };
-        let outside = || format!("elements {start} and {n} more, {step} apart, of {size}");
+        let outside = || {
+            format!(
+                "{n} elements from {start} in steps of {step} are outside of a dimension of size {size}"
+            )
+        };
         let last = (n.saturating_sub(1) as isize).checked_mul(step);
         let last = last.and_then(|reach| (start as isize).checked_add(reach));
         if n > 0 && (start >= *size || last.is_none_or(|last| last < 0 || last >= *size as isize)) {
@@ -134,7 +143,7 @@ impl<T: Copy> Array<T> {
         self.strided(begin, &dims, &strides, budget)
     }
 
-    /// The elements of several arrays, one after the other in a dimension.
+    /// Concatenates arrays along a dimension.
     pub(crate) fn concat(parts: &[Self], axis: usize, budget: &mut Budget) -> Result<Self, String> {
         let [first, rest @ ..] = parts else { return Err("it has no input".into()) };
         let mut dims = first.dims.clone();
@@ -159,7 +168,7 @@ impl<T: Copy> Array<T> {
         Self::new(&dims, values)
     }
 
-    /// A shape that a size of 1 is broadcast to.
+    /// Broadcasts sizes of 1 to this shape.
     fn expanded(&self, dims: &[usize], budget: &mut Budget) -> Result<Self, String> {
         let missing = dims.len().saturating_sub(self.dims.len());
         let mut strides = vec![0; missing];
@@ -168,7 +177,7 @@ impl<T: Copy> Array<T> {
         self.strided(0, dims, &strides, budget)
     }
 
-    /// Elements from one dimension's index to the next.
+    /// Stride of each dimension, in elements.
     fn strides(&self) -> Vec<isize> {
         let mut strides = vec![1; self.dims.len()];
         for axis in (1..self.dims.len()).rev() {
@@ -177,7 +186,7 @@ impl<T: Copy> Array<T> {
         strides
     }
 
-    /// A copy with the elements from `start` on at these distances, which must all be there.
+    /// Copies the elements from `start` with these strides. All must exist.
     fn strided(
         &self,
         start: usize,
@@ -190,7 +199,7 @@ impl<T: Copy> Array<T> {
         let (mut at, mut place) = (vec![0; dims.len()], start as isize);
         for _ in 0..n {
             let value = usize::try_from(place).ok().and_then(|place| self.values.get(place));
-            values.push(*value.ok_or("an element of a constant is outside of it")?);
+            values.push(*value.ok_or("a strided copy reads outside of its constant")?);
             for axis in (0..dims.len()).rev() {
                 at[axis] += 1;
                 place += strides[axis];
@@ -205,7 +214,7 @@ impl<T: Copy> Array<T> {
     }
 }
 
-/// The shape of two arrays together, aligned at the last dimension, where a size of 1 is broadcast.
+/// The broadcast shape of two arrays: aligned at the last dimension, with sizes of 1 expanded.
 fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, String> {
     let rank = a.len().max(b.len());
     let size = |dims: &[usize], axis: usize| match (axis + dims.len()).checked_sub(rank) {
@@ -263,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_refused() {
+    fn missing_elements_and_dimensions_are_rejected() {
         let mut budget = Budget::new();
         let array = count(&[2, 3]);
         assert!(array.transposed(&[0, 0], &mut budget).is_err());

@@ -1,4 +1,4 @@
-//! The attributes of a node. Each is read or the node is refused.
+//! The attributes of a node. An attribute that no operator reads is an error.
 
 use crate::proto::{Attribute, NodeProto, SparseTensor, TensorProto};
 use std::{cell::RefCell, collections::BTreeMap};
@@ -8,15 +8,15 @@ use std::{cell::RefCell, collections::BTreeMap};
 pub(crate) struct Attributes<'a>(RefCell<BTreeMap<&'a str, &'a Attribute>>);
 
 impl<'a> Attributes<'a> {
-    /// Those of a node.
+    /// The attributes of a node.
     ///
     /// # Errors
-    /// If two have one name.
+    /// If two have the same name.
     pub(crate) fn of(node: &'a NodeProto) -> Result<Self, String> {
         let mut attributes = BTreeMap::new();
         for attribute in &node.attribute {
             if attributes.insert(&*attribute.name, attribute).is_some() {
-                return Err(format!("its attribute `{}` is there twice", attribute.name));
+                return Err(format!("its attribute `{}` occurs twice", attribute.name));
             }
         }
         Ok(Self(RefCell::new(attributes)))
@@ -26,7 +26,7 @@ impl<'a> Attributes<'a> {
         self.0.borrow_mut().remove(name)
     }
 
-    /// An attribute of the kind that `value` finds. A zero may be left out of a file, where the kind alone says what it is.
+    /// Reads an attribute with `value`. A file may omit a zero, and then only the kind of the attribute is stored.
     fn typed<T>(
         &self,
         name: &str,
@@ -34,7 +34,7 @@ impl<'a> Attributes<'a> {
         value: impl FnOnce(&'a Attribute) -> Option<T>,
     ) -> Result<Option<T>, String> {
         let Some(attribute) = self.take(name) else { return Ok(None) };
-        let wrong = || format!("its attribute `{name}` is no {kind}");
+        let wrong = || format!("its attribute `{name}` is not of type {kind}");
         value(attribute).ok_or_else(wrong).map(Some)
     }
 
@@ -71,25 +71,25 @@ impl<'a> Attributes<'a> {
         self.typed(name, "sparse tensor", |a| a.sparse_tensor.as_ref())
     }
 
-    /// Whether a switch is on.
+    /// Reads an attribute that is 0 or 1.
     pub(crate) fn flag(&self, name: &str, default: bool) -> Result<bool, String> {
         match self.int(name)? {
             None => Ok(default),
             Some(0) => Ok(false),
             Some(1) => Ok(true),
-            Some(other) => Err(format!("its attribute `{name}` is {other}, neither 0 nor 1")),
+            Some(other) => Err(format!("its attribute `{name}` is {other}, but must be 0 or 1")),
         }
     }
 
-    /// Reads attributes that change nothing.
+    /// Skips attributes that have no effect.
     pub(crate) fn ignore(&self, names: &[&str]) {
         self.0.borrow_mut().retain(|name, _| !names.contains(name));
     }
 
-    /// Checks that nothing is left.
+    /// Checks that all attributes have been read.
     ///
     /// # Errors
-    /// The name of an attribute that has not been read.
+    /// Names an attribute that has not been read.
     pub(crate) fn finish(&self) -> Result<(), String> {
         match self.0.borrow().keys().next() {
             Some(name) => Err(format!("its attribute `{name}` is not supported")),

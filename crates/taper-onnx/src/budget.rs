@@ -1,15 +1,15 @@
-//! How much memory a file justifies.
+//! Bounds the memory for constants by the size of the file.
 
 use crate::sizes::n_elements;
 
-/// Elements for each byte that the file stores of a tensor: a weight of which one in 2048 is not zero.
+/// Elements for each stored byte of a tensor. This allows sparse weights with one non-zero value in 2048.
 const PER_BYTE: usize = 256;
 
-/// Integers that a constant may have.
+/// Most integers of a constant.
 const MAX_SIZES: usize = 1024;
 
-/// Elements that may be computed without being stored: zeros of sparse tensors, constants from shapes, transposed weights.
-/// A few bytes can ask for any number of them.
+/// Elements that may be allocated beyond the stored ones: zeros of sparse tensors, constants from shapes, transposed
+/// weights. A few bytes of a file can request any number of them.
 #[derive(Debug)]
 pub(crate) struct Budget {
     left: usize,
@@ -21,27 +21,30 @@ impl Budget {
         Self { left: 1 << 24 }
     }
 
-    /// Adds what so many bytes of a tensor justify.
+    /// Adds the elements that the stored bytes of a tensor allow.
     pub(crate) fn store(&mut self, bytes: usize) {
         self.left = self.left.saturating_add(bytes.saturating_mul(PER_BYTE));
     }
 
-    /// Takes the elements of a tensor of this shape, and gives their number.
+    /// Subtracts the elements of a tensor of this shape. Returns their number.
     pub(crate) fn take(&mut self, dims: &[usize]) -> Result<usize, String> {
         let n = n_elements(dims).filter(|&n| n <= self.left);
         let n = n.ok_or_else(|| {
-            format!("a constant of shape {dims:?} is larger than the weights of the file justify")
+            format!(
+                "a constant of shape {dims:?} is larger than the {} elements that the stored weights allow",
+                self.left
+            )
         })?;
         self.left -= n;
         Ok(n)
     }
 
-    /// Checks that a constant of integers of this shape is small, as shapes and what is computed from them are.
+    /// Checks that a constant of integers is small. Shapes, and values computed from them, are small.
     pub(crate) fn check_sizes(dims: &[usize]) -> Result<(), String> {
         match n_elements(dims) {
             Some(n) if n <= MAX_SIZES => Ok(()),
             _ => Err(format!(
-                "a constant of integers has shape {dims:?}; weights must be floats, and shapes have at most {MAX_SIZES} numbers"
+                "an integer constant has shape {dims:?}; weights must be floats, and shapes have at most {MAX_SIZES} numbers"
             )),
         }
     }
@@ -52,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_computed_is_bounded_by_what_is_stored() {
+    fn computed_elements_are_bounded_by_stored_bytes() {
         let mut budget = Budget::new();
         assert_eq!(budget.take(&[1 << 12, 1 << 12]), Ok(1 << 24));
         assert_eq!(budget.take(&[0, 3]), Ok(0));

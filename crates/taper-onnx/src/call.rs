@@ -1,4 +1,4 @@
-//! A node of an ONNX graph with what it reads.
+//! A node of an ONNX graph with its inputs.
 
 use crate::{
     array::Array,
@@ -11,23 +11,23 @@ use std::rc::Rc;
 pub(crate) struct Call<'a> {
     /// Name of the output that is computed.
     pub(crate) output: &'a str,
-    /// Its place among the outputs.
+    /// Its index among the outputs.
     pub(crate) at: usize,
     pub(crate) n_outputs: usize,
-    /// Inputs in order; those that are left out are `None`.
+    /// Inputs in order; omitted inputs are `None`.
     pub(crate) inputs: Vec<Option<Value>>,
     pub(crate) attributes: Attributes<'a>,
-    /// Version of the operators.
+    /// Opset version.
     pub(crate) opset: i64,
 }
 
 impl Call<'_> {
-    /// An input, if it is there.
+    /// An optional input.
     pub(crate) fn optional(&self, at: usize) -> Option<&Value> {
         self.inputs.get(at)?.as_ref()
     }
 
-    /// An input that must be there.
+    /// A required input.
     pub(crate) fn input(&self, at: usize) -> Result<&Value, String> {
         self.optional(at).ok_or_else(|| format!("its input {at} is missing"))
     }
@@ -36,22 +36,22 @@ impl Call<'_> {
     pub(crate) fn image(&self, at: usize) -> Result<usize, String> {
         match self.input(at)? {
             Value::Node(node) => Ok(*node),
-            _ => Err(format!("its input {at} is a constant, where a value of the image is needed")),
+            _ => Err(format!("its input {at} is a constant, but must depend on the image")),
         }
     }
 
-    /// An input of floats that are known.
+    /// An input of constant floats.
     pub(crate) fn floats(&self, at: usize) -> Result<(&Rc<str>, &Array<f32>), String> {
         match self.input(at)? {
             Value::Floats(name, array) => Ok((name, array)),
-            Value::Sizes(_) => Err(format!("its input {at} is of integers instead of floats")),
+            Value::Sizes(_) => Err(format!("its input {at} has integers instead of floats")),
             Value::Node(_) => Err(format!(
-                "its input {at} depends on the image, where only a constant is supported"
+                "its input {at} depends on the image, but only a constant is supported"
             )),
         }
     }
 
-    /// An input of one float, if it is there.
+    /// An optional input of one constant float.
     pub(crate) fn float(&self, at: usize) -> Result<Option<f32>, String> {
         if self.optional(at).is_none() {
             return Ok(None);
@@ -61,18 +61,18 @@ impl Call<'_> {
         array.single().ok_or_else(many).map(Some)
     }
 
-    /// An input of integers.
+    /// An input of constant integers.
     pub(crate) fn sizes(&self, at: usize) -> Result<&Array<Size>, String> {
         match self.input(at)? {
             Value::Sizes(array) => Ok(array),
-            Value::Floats(..) => Err(format!("its input {at} is of floats instead of integers")),
+            Value::Floats(..) => Err(format!("its input {at} has floats instead of integers")),
             Value::Node(_) => Err(format!(
-                "its input {at} depends on the image, where only a constant is supported"
+                "its input {at} depends on the image, but only a constant is supported"
             )),
         }
     }
 
-    /// An input of integers that do not depend on the batch, if it is there.
+    /// An optional input of constant integers that do not depend on the batch size.
     pub(crate) fn ints(&self, at: usize) -> Result<Option<Vec<i64>>, String> {
         if self.optional(at).is_none() {
             return Ok(None);
@@ -80,7 +80,7 @@ impl Call<'_> {
         self.sizes(at)?.values().iter().map(|size| size.known()).collect::<Result<_, _>>().map(Some)
     }
 
-    /// Axes, which are an attribute before a version and an input from then on.
+    /// Axes: an attribute before opset `input_since`, an input from this version on.
     pub(crate) fn axes(&self, input_since: i64) -> Result<Option<Vec<i64>>, String> {
         match self.opset < input_since {
             true => Ok(self.attributes.ints("axes")?.map(<[i64]>::to_vec)),
@@ -89,7 +89,7 @@ impl Call<'_> {
     }
 }
 
-/// The dimension that a number names in a shape of `rank` dimensions; negative ones count from the end.
+/// Index of a dimension in a shape of `rank` dimensions. Negative numbers count from the end.
 pub(crate) fn axis(axis: i64, rank: usize) -> Result<usize, String> {
     let from_start = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
     let found = from_start.and_then(|axis| usize::try_from(axis).ok()).filter(|&axis| axis < rank);

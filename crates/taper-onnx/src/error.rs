@@ -1,20 +1,20 @@
-//! What is wrong with a file.
+//! The error type of all readers.
 
 use std::fmt;
 
-/// A file that is not read. The message names the node, tensor or value, what is supported, and what to do.
+/// A file that cannot be read. The message names the node, tensor or value, what is supported, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OnnxError {
     reason: String,
     left_open: Option<LeftOpen>,
 }
 
-/// What a file leaves open, and options give.
+/// What a file leaves open, and [`Options`](crate::Options) can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOpen {
-    /// The size of images; [`Options::image`](crate::Options::image) gives it.
+    /// The size of images; [`Options::image`](crate::Options::image) sets it.
     Image,
-    /// Which of several outputs is computed; [`Options::output`](crate::Options::output) names it.
+    /// Which of several outputs is computed; [`Options::output`](crate::Options::output) selects it.
     Output,
 }
 
@@ -28,17 +28,17 @@ impl OnnxError {
         Self { reason, left_open: Some(left_open) }
     }
 
-    /// The error of a file with this path.
+    /// The error with the path of the file.
     pub(crate) fn of_file(self, path: &std::path::Path) -> Self {
         Self { reason: format!("cannot read {}: {}", path.display(), self.reason), ..self }
     }
 
-    /// What the file leaves open, if that is why it is not read.
+    /// What the file leaves open, if this is the cause of the error.
     pub fn left_open(&self) -> Option<LeftOpen> {
         self.left_open
     }
 
-    /// The message without the option that avoids the error, for programs with names of their own for it.
+    /// The message without the option that avoids the error, for programs that name this option differently.
     pub fn reason(&self) -> &str {
         &self.reason
     }

@@ -1,7 +1,7 @@
-//! Tensors whose data are in a file beside the ONNX file.
+//! Reads tensors with data in a file next to the ONNX file.
 //!
-//! The path to that file comes from a file that may be hostile, so it must stay in the folder: neither `..` nor a link
-//! leads out of it, and what is read is a regular file.
+//! The path of the data comes from a file that may be hostile. So it must not leave the folder by `..` or by a link,
+//! and it must be a regular file.
 
 use crate::proto::StringStringEntryProto;
 use std::{
@@ -14,7 +14,8 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct Beside {
     folder: PathBuf,
-    /// Where files may lie in the end: in the folder, or in that of the file itself if it is a link, as in the hub's cache.
+    /// Folders that may contain the data after links are resolved: the folder itself, and the folder of the ONNX file's
+    /// target if that file is a link, as in the hub's cache.
     allowed: Vec<PathBuf>,
 }
 
@@ -30,10 +31,10 @@ impl Beside {
         Self { folder, allowed }
     }
 
-    /// Bytes of a file.
+    /// Size of a file in bytes.
     ///
     /// # Errors
-    /// If it is not there or not in the folder.
+    /// If it is missing, or outside of the folder.
     pub(crate) fn size(&self, location: &str) -> Result<u64, String> {
         let file = self.open(location)?;
         file.metadata().map(|m| m.len()).map_err(|e| format!("{location}: {e}"))
@@ -42,7 +43,7 @@ impl Beside {
     /// The data of a tensor that takes `n` bytes.
     ///
     /// # Errors
-    /// If the file is not there or not in the folder, or has less.
+    /// If the file is missing, outside of the folder, or too short.
     pub(crate) fn read(
         &self,
         entries: &[StringStringEntryProto],
@@ -53,21 +54,22 @@ impl Beside {
             Some(text) => text
                 .parse::<u64>()
                 .map(Some)
-                .map_err(|_| format!("its {key} is `{text}`, no number")),
+                .map_err(|_| format!("its {key} is `{text}`, but must be a non-negative number")),
             None => Ok(None),
         };
-        let location = entry("location").ok_or("its data are in a file that it does not name")?;
+        let location =
+            entry("location").ok_or("its data are in another file, but no location is given")?;
         let mut file = self.open(location)?;
         let size = file.metadata().map_err(|e| format!("{location}: {e}"))?.len();
         let offset = number("offset")?.unwrap_or(0);
         let length = number("length")?.unwrap_or_else(|| size.saturating_sub(offset));
         if offset.checked_add(length).is_none_or(|end| end > size) {
             return Err(format!(
-                "its data are {length} bytes from {offset} of {location}, which has {size}; copy that file again"
+                "its data are {length} bytes from {offset} of {location}, which has only {size} bytes; copy that file again"
             ));
         }
         if length != n as u64 {
-            return Err(format!("its data are {length} bytes of {location}, where {n} are needed"));
+            return Err(format!("its data are {length} bytes of {location}, but {n} are needed"));
         }
         let mut data = Vec::with_capacity(n);
         file.seek(SeekFrom::Start(offset))
@@ -78,7 +80,8 @@ impl Beside {
 
     fn open(&self, location: &str) -> Result<File, String> {
         let relative = Path::new(location);
-        let leads_out = || format!("its data are in `{location}`, outside of the file's folder");
+        let leads_out =
+            || format!("its data are in `{location}`, outside of the ONNX file's folder");
         if !relative
             .components()
             .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
@@ -87,7 +90,7 @@ impl Beside {
         }
         let missing = |e| {
             format!(
-                "its data are in `{location}`, which cannot be read ({e}); put it beside the file"
+                "its data are in `{location}`, which cannot be read ({e}); put it next to the ONNX file"
             )
         };
         let path = self.folder.join(relative).canonicalize().map_err(missing)?;
@@ -95,7 +98,7 @@ impl Beside {
             return Err(leads_out());
         }
         if !path.is_file() {
-            return Err(format!("its data are in `{location}`, which is no file"));
+            return Err(format!("its data are in `{location}`, which is not a file"));
         }
         File::open(path).map_err(missing)
     }
@@ -122,16 +125,16 @@ mod tests {
         assert_eq!(read(&part, 4), Ok(vec![2, 3, 4, 5]));
         assert_eq!(read(&[("location", "./w.data")], 6), Ok(vec![1, 2, 3, 4, 5, 6]));
         assert_eq!(read(&[("location", "w.data"), ("offset", "4")], 2), Ok(vec![5, 6]));
-        assert!(read(&part, 8).unwrap_err().contains("4 bytes of w.data, where 8"));
+        assert!(read(&part, 8).unwrap_err().contains("4 bytes of w.data, but 8"));
         let max = u64::MAX.to_string();
         for (offset, length) in [("3", "4"), (max.as_str(), "4"), ("1", max.as_str()), ("9", "0")] {
             let far = [("location", "w.data"), ("offset", offset), ("length", length)];
-            assert!(read(&far, 4).unwrap_err().contains("which has 6"), "{offset} {length}");
+            assert!(read(&far, 4).unwrap_err().contains("which has only 6"), "{offset} {length}");
         }
         assert!(read(&[("location", "w.data"), ("offset", "-1")], 4).unwrap_err().contains("`-1`"));
-        assert!(read(&[], 4).unwrap_err().contains("does not name"));
+        assert!(read(&[], 4).unwrap_err().contains("no location"));
         let missing = read(&[("location", "v.data")], 4).unwrap_err();
-        assert!(missing.contains("`v.data`") && missing.contains("put it beside"), "{missing}");
+        assert!(missing.contains("`v.data`") && missing.contains("put it next to"), "{missing}");
     }
 
     #[cfg(unix)]
@@ -154,7 +157,7 @@ mod tests {
             let error = beside.read(&entries(&[("location", location)]), 4).unwrap_err();
             assert!(error.contains("outside"), "{location}: {error}");
         }
-        assert!(beside.read(&entries(&[("location", ".")]), 4).unwrap_err().contains("no file"));
+        assert!(beside.read(&entries(&[("location", ".")]), 4).unwrap_err().contains("not a file"));
         // The hub's cache: files are links into one folder of blobs.
         let blobs = outside.path().join("blobs");
         std::fs::create_dir(&blobs).unwrap();

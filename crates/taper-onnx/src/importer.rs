@@ -1,4 +1,4 @@
-//! The graph that is being read, as operators add to it.
+//! The graph under construction.
 
 use crate::{
     array::Array,
@@ -13,14 +13,14 @@ use crate::{
 use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 use taper_graph::{Graph, Op, Tensor};
 
-/// What operators read tensors from, and add nodes to.
+/// Operators read tensors from it, and add nodes to it.
 pub(crate) struct Importer {
     pub(crate) graph: Graph,
     pub(crate) budget: Budget,
-    /// Number of images that the file is written for; any if it is open.
+    /// Batch size of the file; none if it is open.
     pub(crate) batch: Option<usize>,
     tensors: Tensors,
-    /// Copies of a tensor's name that have been given.
+    /// Number of tensors with each name so far.
     copies: BTreeMap<Rc<str>, usize>,
 }
 
@@ -29,7 +29,7 @@ impl Importer {
         Self { graph, budget: Budget::new(), batch, tensors, copies: BTreeMap::new() }
     }
 
-    /// Takes the value of a tensor out of the file, if it has the tensor.
+    /// Moves the value of a tensor out of the file, if the file has the tensor.
     pub(crate) fn take(&mut self, name: &str) -> Result<Option<Value>, String> {
         let Some(stored) = self.tensors.find(name) else { return Ok(None) };
         let value = decoded(name, stored, self.tensors.beside(), &mut self.budget)?;
@@ -37,14 +37,14 @@ impl Importer {
         Ok(Some(value))
     }
 
-    /// The numbers of a tensor that a node holds.
+    /// The value of a tensor in an attribute of a node.
     pub(crate) fn held(&mut self, name: &str, stored: Stored) -> Result<Value, String> {
         decoded(name, stored, self.tensors.beside(), &mut self.budget)
     }
 
-    /// Adds an operation; gives its node.
+    /// Adds an operation. Returns its node.
     pub(crate) fn add(&mut self, op: Op, inputs: &[usize]) -> Result<usize, String> {
-        // The message has a name for the node already.
+        // The caller's message names the node already.
         let place = format!("node {} ({}): ", self.graph.nodes.len(), op.name());
         let node = self.graph.push(op, inputs).map_err(|e| {
             let message = e.to_string();
@@ -53,7 +53,7 @@ impl Importer {
         source::check_value(self.dims(node)).map(|()| node)
     }
 
-    /// Adds an operation; gives its value.
+    /// Adds an operation. Returns its value.
     pub(crate) fn push(&mut self, op: Op, inputs: &[usize]) -> Result<Value, String> {
         self.add(op, inputs).map(Value::Node)
     }
@@ -63,7 +63,8 @@ impl Importer {
         &self.graph.nodes[node].dims
     }
 
-    /// Adds floats as a tensor of the graph; gives its name, which is `name` or a copy's.
+    /// Adds floats as a tensor of the graph. Returns its name: `name`, with a number appended if another tensor has
+    /// this name.
     pub(crate) fn tensor(&mut self, name: &Rc<str>, array: &Array<f32>) -> Result<String, String> {
         let tensor = Tensor::new(array.dims(), Arc::clone(array.values()));
         let tensor = tensor.map_err(|e| e.to_string())?;
@@ -80,14 +81,14 @@ impl Importer {
         Ok(free)
     }
 
-    /// Adds floats as a node.
+    /// Adds floats as a constant node.
     pub(crate) fn constant(&mut self, name: &Rc<str>, array: &Array<f32>) -> Result<usize, String> {
         let name = self.tensor(name, array)?;
         self.add(Op::Constant(name), &[])
     }
 }
 
-/// A value that a tensor holds.
+/// The value of a tensor.
 fn decoded(
     name: &str,
     stored: Stored,

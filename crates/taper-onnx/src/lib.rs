@@ -1,10 +1,10 @@
-//! ONNX files as graphs of [`taper_graph`].
+//! Reads ONNX files into graphs of [`taper_graph`].
 //!
-//! [`open`] reads a network that PyTorch or another tool has exported: one image in, one result out, opset 11 to 22, with
-//! constants folded and the batch left open. What a graph cannot hold is refused with the name of the node. Every file is
-//! taken for hostile: nothing is allocated that its bytes do not justify.
+//! [`open`] reads a network from PyTorch or another tool: one image as input, one output, opset 11 to 22. Constants are
+//! folded, and the batch size stays open. An operator that a graph cannot represent is an error with the name of the
+//! node. Every file is treated as hostile: no allocation is out of proportion to the file.
 //!
-//! [`Tensors`] reads the initializers alone, and [`proto`] has the messages for writers.
+//! [`Tensors`] reads only the initializers. [`proto`] has the messages for writers.
 #![forbid(unsafe_code)]
 
 mod array;
@@ -35,16 +35,16 @@ pub use tensors::Tensors;
 use std::path::Path;
 use taper_graph::Graph;
 
-/// What a file may leave open.
+/// Values for what a file may leave open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Channels, rows and columns of an image, where the file fixes none. What it does fix must be the same.
+    /// Channels, rows and columns of an image, if the file leaves them open. A size that the file fixes must be equal.
     pub image: Option<[usize; 3]>,
-    /// Name of the output to compute, of a network that has several.
+    /// Name of the output to compute, if the network has several.
     pub output: Option<String>,
 }
 
-/// Reads a file of one image and one output, both of fixed size.
+/// Reads a file with one image as input and one output, both of fixed size.
 ///
 /// # Errors
 /// As [`Options::open`].
@@ -53,10 +53,10 @@ pub fn open(path: impl AsRef<Path>) -> Result<Graph, OnnxError> {
 }
 
 impl Options {
-    /// Reads a file, and those beside it that hold its weights.
+    /// Reads a file, and the files next to it with its weights.
     ///
     /// # Errors
-    /// If it cannot be read, is damaged, or has an operator that is not supported; the message names the node.
+    /// If the file cannot be read, is damaged, or has an unsupported operator. The message names the node.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Graph, OnnxError> {
         let path = path.as_ref();
         let read = || {
@@ -66,7 +66,7 @@ impl Options {
         read().map_err(|e| e.of_file(path))
     }
 
-    /// Reads the bytes of a file. Weights in other files are looked for beside `file`, the path that the bytes come from.
+    /// Reads the bytes of a file. Weights in other files are read from the folder of `file`, the path of the bytes.
     ///
     /// # Errors
     /// As [`open`](Self::open).

@@ -1,11 +1,11 @@
-//! The numbers of a tensor of a file, whatever their type.
+//! Decodes the values of tensors of all types.
 
 use crate::proto::{BFLOAT16, FLOAT, FLOAT16, INT64};
 use std::fmt;
 
-/// Type of a number, little-endian.
+/// Type of the values of a tensor, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are the documentation")]
 pub enum DataType {
     F32,
     F64,
@@ -23,7 +23,7 @@ pub enum DataType {
 }
 
 impl DataType {
-    /// The type of a number in `TensorProto.DataType`.
+    /// The type with this number in `TensorProto.DataType`.
     pub(crate) fn of(number: i32) -> Result<Self, String> {
         Ok(match number {
             FLOAT => Self::F32,
@@ -39,11 +39,15 @@ impl DataType {
             12 => Self::U32,
             13 => Self::U64,
             BFLOAT16 => Self::Bf16,
-            other => return Err(format!("its type is number {other} of ONNX; save it as FLOAT")),
+            other => {
+                return Err(format!(
+                    "its ONNX data type {other} is not supported; save it as FLOAT"
+                ));
+            }
         })
     }
 
-    /// Bytes of a number.
+    /// Bytes of a value.
     pub fn width(self) -> usize {
         match self {
             Self::Bool | Self::U8 | Self::I8 => 1,
@@ -65,7 +69,7 @@ impl fmt::Display for DataType {
     }
 }
 
-/// Numbers of a tensor, row-major.
+/// Values of a tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Numbers {
     /// Floats of any type, as f32.
@@ -80,13 +84,16 @@ pub enum Numbers {
 }
 
 impl Numbers {
-    /// Those of little-endian bytes.
+    /// Decodes little-endian bytes.
     ///
     /// # Errors
-    /// If the last number is cut off, or one does not fit f32 or i64.
+    /// If the last value is cut off, or a value does not fit f32 or i64.
     pub fn decode(dtype: DataType, data: &[u8]) -> Result<Self, String> {
         if !data.len().is_multiple_of(dtype.width()) {
-            return Err(format!("it has {} bytes, which are no whole {dtype}s", data.len()));
+            return Err(format!(
+                "it has {} bytes, which is not a multiple of the size of {dtype}",
+                data.len()
+            ));
         }
         let values = match dtype {
             DataType::F32 => return Ok(Self::Floats(read(data, f32::from_le_bytes))),
@@ -111,7 +118,7 @@ impl Numbers {
             DataType::I64 => read(data, i64::from_le_bytes),
             DataType::U64 => {
                 let large = |v: u64| {
-                    i64::try_from(v).map_err(|_| format!("it holds {v}, which i64 cannot"))
+                    i64::try_from(v).map_err(|_| format!("it holds {v}, which does not fit i64"))
                 };
                 let values = read(data, |b| large(u64::from_le_bytes(b)));
                 values.into_iter().collect::<Result<_, _>>()?
@@ -120,36 +127,36 @@ impl Numbers {
         Ok(Self::Whole { dtype, values })
     }
 
-    /// Numbers that must be floats.
+    /// The values, which must be floats.
     ///
     /// # Errors
-    /// If they are not, which names their type.
+    /// If they are not. The message names their type.
     pub fn floats(self) -> Result<Vec<f32>, String> {
         match self {
             Self::Floats(values) => Ok(values),
             Self::Whole { dtype, .. } => Err(format!(
-                "its numbers are {dtype}, not floats; save them as F32, and codes of a quantized weight times their scale"
+                "its numbers are {dtype}, not floats; save them as F32, and multiply quantized weights by their scale first"
             )),
         }
     }
 
-    /// Numbers that must be whole and not negative.
+    /// The values, which must be integers and not negative.
     ///
     /// # Errors
-    /// If one is not.
+    /// If a value is not.
     pub fn indices(self) -> Result<Vec<u64>, String> {
         let Self::Whole { values, .. } = self else {
             return Err("its numbers are floats, not integers".into());
         };
         let index =
-            |v: i64| u64::try_from(v).map_err(|_| format!("it holds {v}, a negative number"));
+            |v: i64| u64::try_from(v).map_err(|_| format!("it holds the negative number {v}"));
         values.into_iter().map(index).collect()
     }
 
-    /// Numbers that must be whole, whatever their type: what counts or marks.
+    /// The values, which must be whole numbers of any type, such as counters and masks.
     ///
     /// # Errors
-    /// If one is not.
+    /// If a value is not.
     pub fn whole(self) -> Result<Vec<i64>, String> {
         let whole = |v: f32| match v == v.trunc() && v.abs() < -(i64::MIN as f32) {
             true => Ok(v as i64),
@@ -162,7 +169,7 @@ impl Numbers {
     }
 }
 
-/// Numbers of `N` bytes each.
+/// Values of `N` bytes each.
 fn read<const N: usize, T>(data: &[u8], of: impl Fn([u8; N]) -> T) -> Vec<T> {
     data.as_chunks::<N>().0.iter().map(|&bytes| of(bytes)).collect()
 }
@@ -175,7 +182,7 @@ fn half(bits: u16) -> f32 {
         // A multiple of 2⁻²⁴.
         0 => (fraction as f32 / 16_777_216.0).to_bits(),
         0x1f => 0x7f80_0000 | fraction << 13,
-        // The exponents' offsets are 15 and 127.
+        // The exponent biases are 15 and 127.
         _ => (exponent + 112) << 23 | fraction << 13,
     };
     f32::from_bits(sign | magnitude)
@@ -185,7 +192,7 @@ fn half(bits: u16) -> f32 {
 fn narrow(value: f64) -> Result<f32, String> {
     match (value as f32).is_finite() || !value.is_finite() {
         true => Ok(value as f32),
-        false => Err(format!("it holds {value}, which f32 cannot")),
+        false => Err(format!("it holds {value}, which does not fit f32")),
     }
 }
 
@@ -194,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_is_read_at_its_ends() {
+    fn every_type_is_read_at_its_limits() {
         let whole = |dtype, data: &[u8]| Numbers::decode(dtype, data).unwrap().whole().unwrap();
         assert_eq!(whole(DataType::Bool, &[0, 1, 7]), [0, 1, 1]);
         assert_eq!(whole(DataType::U8, &[0, 255]), [0, 255]);
@@ -224,10 +231,10 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn values_that_do_not_fit_are_rejected() {
         let bad = |dtype, data: &[u8]| Numbers::decode(dtype, data).unwrap_err();
-        assert!(bad(DataType::F64, &1e39f64.to_le_bytes()).contains("f32 cannot"));
-        assert!(bad(DataType::U64, &[255; 8]).contains("i64 cannot"));
+        assert!(bad(DataType::F64, &1e39f64.to_le_bytes()).contains("does not fit f32"));
+        assert!(bad(DataType::U64, &[255; 8]).contains("does not fit i64"));
         assert!(bad(DataType::F32, &[0; 7]).contains("7 bytes"));
         let codes = Numbers::decode(DataType::I8, &[255]).unwrap();
         assert!(codes.clone().floats().unwrap_err().contains("I8, not floats"));

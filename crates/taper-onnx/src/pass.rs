@@ -1,4 +1,4 @@
-//! From the messages of a file to a graph: one pass over its nodes.
+//! Converts the messages of a file to a graph, in one pass over the nodes.
 
 use crate::{
     OnnxError,
@@ -15,8 +15,8 @@ use crate::{
 use std::{collections::BTreeMap, path::Path};
 use taper_graph::Graph;
 
-/// Reads a graph; data in other files are beside `file`. `image` has the sizes of an image, and `output` the name of the
-/// output to compute, where the file leaves them open.
+/// Reads a graph. Data in other files are next to `file`. If the file leaves them open, `image` has the sizes of an
+/// image, and `output` is the name of the output to compute.
 pub(crate) fn import(
     model: ModelProto,
     file: Option<&Path>,
@@ -42,7 +42,7 @@ pub(crate) fn import(
     graph.output = match values.get(&*output) {
         Some(Value::Node(node)) => *node,
         Some(_) => return Err(format!("its output `{output}` does not depend on the image").into()),
-        None => return Err(format!("its output `{output}` is computed by no node").into()),
+        None => return Err(format!("no node computes its output `{output}`").into()),
     };
     let mut graph = patterns::simplify(&graph).map_err(|e| e.to_string())?;
     graph.metadata = tensors::metadata(model.metadata_props);
@@ -88,13 +88,13 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// The value of a name that a node reads.
+    /// The value with this name.
     fn value(&mut self, name: &'a str) -> Result<Value, String> {
         if let Some(value) = self.values.get(name) {
             return Ok(value.clone());
         }
         let Some(value) = self.importer.take(name)? else {
-            return Err(format!("it reads `{name}`, which nothing before it gives"));
+            return Err(format!("it reads `{name}`, which is not defined before it"));
         };
         self.values.insert(name, value.clone());
         Ok(value)

@@ -1,10 +1,10 @@
-//! Several operations that are one: activations as exporters decompose them.
+//! Recognizes activations that exporters decompose into several operations.
 
 use taper_graph::{ActivationFn, Graph, GraphError, Op, passes::drop_unread};
 
-/// A graph in which these are one operation, without what its output does not depend on:
+/// Replaces these patterns by one operation, and removes nodes that the output does not depend on:
 ///
-/// | operations | one |
+/// | pattern | operation |
 /// | --- | --- |
 /// | `x · sigmoid(x)` | SiLU |
 /// | `clip(x + 3, 0, 6) / 6` | hard sigmoid |
@@ -34,7 +34,7 @@ pub(crate) fn simplify(graph: &Graph) -> Result<Graph, GraphError> {
     drop_unread(&simple)
 }
 
-/// The operation that multiplying `a` by `b` is, and its input.
+/// The activation that `a · b` computes, and its input.
 fn product(graph: &Graph, a: usize, b: usize) -> Option<(Op, usize)> {
     let one = |of: ActivationFn, input: usize| Some((Op::Activation(of), input));
     let factor = &graph.nodes[b];
@@ -64,7 +64,7 @@ fn is_hard_sigmoid(of: ActivationFn) -> bool {
     matches!(of, ActivationFn::HardSigmoid { alpha, beta } if (alpha - 1.0 / 6.0).abs() < 1e-6 && beta == 0.5)
 }
 
-/// The `x` of `clip(x + 3, 0, 6)`.
+/// The `x`, if the node is `clip(x + 3, 0, 6)`.
 fn clipped(graph: &Graph, node: usize) -> Option<usize> {
     let node = &graph.nodes[node];
     let (Op::Activation(ActivationFn::RELU6), &[sum]) = (&node.op, &node.inputs[..]) else {
@@ -77,7 +77,7 @@ fn clipped(graph: &Graph, node: usize) -> Option<usize> {
     }
 }
 
-/// Whether a node is one number, and this.
+/// Whether a node is a constant of exactly this number.
 fn is_uniform(graph: &Graph, node: usize, value: f32) -> bool {
     match &graph.nodes[node].op {
         Op::Constant(name) => {

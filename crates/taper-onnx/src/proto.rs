@@ -1,6 +1,7 @@
-//! The messages of ONNX that a convolutional network takes, by their numbers in `onnx.proto3`. Reading skips the others.
+//! The ONNX messages that a convolutional network needs, with their field numbers in `onnx.proto3`. Other fields are
+//! skipped.
 
-#![allow(missing_docs, reason = "fields are documented where they are named, in onnx.proto3")]
+#![allow(missing_docs, reason = "onnx.proto3 documents the fields")]
 
 pub use prost::Message;
 
@@ -105,7 +106,7 @@ pub struct TensorProto {
     pub dims: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub data_type: i32,
-    /// A part of a tensor that is stored in pieces, which is not read.
+    /// A part of a tensor that is stored in segments. These are not supported.
     #[prost(bytes = "vec", optional, tag = "3")]
     pub segment: Option<Vec<u8>>,
     #[prost(float, repeated, tag = "4")]
@@ -121,23 +122,23 @@ pub struct TensorProto {
     pub raw_data: Vec<u8>,
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,
-    /// Integers of 32 and 64 bits without a sign.
+    /// Unsigned integers of 32 and 64 bits.
     #[prost(uint64, repeated, tag = "11")]
     pub uint64_data: Vec<u64>,
-    /// `location`, `offset` and `length` in a file beside this one.
+    /// `location`, `offset` and `length` in another file.
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<StringStringEntryProto>,
-    /// 1 if the data are there.
+    /// 1 if the data are in the other file.
     #[prost(int32, tag = "14")]
     pub data_location: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub struct SparseTensor {
-    /// What is not zero; its name is that of the whole.
+    /// The non-zero values, with the name of the sparse tensor.
     #[prost(message, optional, tag = "1")]
     pub values: Option<TensorProto>,
-    /// Places in the flattened tensor, or coordinates.
+    /// Indices into the flattened tensor, or coordinates.
     #[prost(message, optional, tag = "2")]
     pub indices: Option<TensorProto>,
     #[prost(int64, repeated, tag = "3")]
@@ -172,7 +173,7 @@ pub struct Shape {
     pub dim: Vec<Dimension>,
 }
 
-/// A size: a number, or the name of one that is not fixed.
+/// A size: a number, or the name of an open size.
 #[derive(Clone, PartialEq, Message)]
 pub struct Dimension {
     #[prost(int64, optional, tag = "1")]

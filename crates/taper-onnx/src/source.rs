@@ -1,4 +1,4 @@
-//! What a file says of itself before its operators are read: version, names, input and output.
+//! Reads opset version, names, input and output of a file, before its operators.
 
 use crate::{
     LeftOpen, OnnxError,
@@ -7,42 +7,43 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// Versions of the operators that are read.
+/// Supported opset versions.
 const OPSETS: std::ops::RangeInclusive<i64> = 11..=22;
 
-/// Numbers of a value for each image: 4 GiB.
+/// Most elements of a value for each image: 4 GiB of f32.
 const MAX_VALUE: usize = 1 << 30;
 
-/// The image that a network takes.
+/// The input image of a network.
 pub(crate) struct Input {
     /// Name of the value.
     pub(crate) name: String,
-    /// Number of images, if it is fixed.
+    /// Batch size, if it is fixed.
     pub(crate) batch: Option<usize>,
     /// Channels, rows and columns.
     pub(crate) dims: [usize; 3],
 }
 
-/// Version of ONNX's own operators.
+/// Opset version of ONNX's own operators.
 pub(crate) fn opset(model: &ModelProto) -> Result<i64, String> {
     let own = model.opset_import.iter().find(|set| is_own(&set.domain));
-    let version = own.ok_or("it names no version of ONNX's operators; export it again")?.version;
+    let version =
+        own.ok_or("it names no opset version of ONNX's operators; export it again")?.version;
     match OPSETS.contains(&version) {
         true => Ok(version),
         false => Err(format!(
-            "its operators are of opset {version}, and {} to {} are supported; export it again with opset 17, or convert it with onnx.version_converter",
+            "it uses opset {version}, but only {} to {} are supported; export it again with opset 17, or convert it with onnx.version_converter",
             OPSETS.start(),
             OPSETS.end()
         )),
     }
 }
 
-/// Whether a domain is that of ONNX itself.
+/// Whether a domain is ONNX's own.
 pub(crate) fn is_own(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx")
 }
 
-/// Checks that each name is given once. An input may also be an initializer, which is its value then.
+/// Checks that each name is defined once. An input may also be an initializer, which is then its default value.
 pub(crate) fn check_names(graph: &GraphProto) -> Result<(), String> {
     let initializers: Vec<&str> = initializers(graph).collect();
     let is_default: BTreeSet<&str> = initializers.iter().copied().collect();
@@ -63,7 +64,7 @@ fn initializers(graph: &GraphProto) -> impl Iterator<Item = &str> {
     graph.initializer.iter().chain(sparse).map(|tensor| &*tensor.name)
 }
 
-/// The only input, which is an image. A shape that is given fills in what the file leaves open.
+/// The only input, an image. `given` has the sizes that the file leaves open.
 pub(crate) fn input(graph: &GraphProto, given: Option<[usize; 3]>) -> Result<Input, OnnxError> {
     let is_default: BTreeSet<&str> = initializers(graph).collect();
     let inputs = graph.input.iter().filter(|input| !is_default.contains(&*input.name));
@@ -71,20 +72,20 @@ pub(crate) fn input(graph: &GraphProto, given: Option<[usize; 3]>) -> Result<Inp
     let [input] = inputs[..] else {
         let names: Vec<&str> = inputs.iter().map(|input| &*input.name).collect();
         let (n, names) = (names.len(), names.join(", "));
-        let message = format!("it has {n} inputs ({names}), where one image is supported");
+        let message = format!("it has {n} inputs ({names}), but only one image is supported");
         return Err(message.into());
     };
     let name = input.name.clone();
     let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
-    let tensor = tensor.ok_or_else(|| format!("its input `{name}` is no tensor"))?;
+    let tensor = tensor.ok_or_else(|| format!("its input `{name}` is not a tensor"))?;
     if tensor.elem_type != FLOAT {
         let number = tensor.elem_type;
         return Err(format!(
-            "its input `{name}` is of type number {number} of ONNX; export it with images of FLOAT"
+            "its input `{name}` has ONNX data type {number}; export it with FLOAT images"
         )
         .into());
     }
-    // A size that is not positive stands for an open one in some files.
+    // Some files write open sizes as 0 or negative numbers.
     let sizes: Option<Vec<Option<usize>>> = tensor.shape.as_ref().map(|shape| {
         let size = |value: i64| usize::try_from(value).ok().filter(|&size| size > 0);
         shape.dim.iter().map(|dim| dim.dim_value.and_then(size)).collect()
@@ -95,7 +96,7 @@ pub(crate) fn input(graph: &GraphProto, given: Option<[usize; 3]>) -> Result<Inp
         sizes.iter().map(size).collect::<Vec<String>>().join(", ")
     };
     let &[batch, ref image @ ..] = &sizes[..] else {
-        return Err(format!("its input `{name}` has no dimension").into());
+        return Err(format!("its input `{name}` has no dimensions").into());
     };
     let Ok(image) = <[Option<usize>; 3]>::try_from(image) else {
         let shown = shown();
@@ -110,7 +111,7 @@ pub(crate) fn input(graph: &GraphProto, given: Option<[usize; 3]>) -> Result<Inp
             (Some(size), Some(other)) if size != other => {
                 let (shown, given) = (shown(), given.unwrap_or_default());
                 return Err(format!(
-                    "its input `{name}` has shape [{shown}], which images of {given:?} do not fit"
+                    "its input `{name}` has shape [{shown}], which does not match images of shape {given:?}"
                 )
                 .into());
             }
@@ -131,7 +132,7 @@ pub(crate) fn input(graph: &GraphProto, given: Option<[usize; 3]>) -> Result<Inp
     Ok(Input { name, batch, dims })
 }
 
-/// Checks that a value of this shape for each image can be held: a few bytes of padding or upsampling ask for any size.
+/// Checks that a value for each image is not too large. A few bytes of padding or upsampling can request any size.
 pub(crate) fn check_value(dims: &[usize]) -> Result<(), String> {
     match n_elements(dims) {
         Some(n) if n <= MAX_VALUE => Ok(()),
@@ -141,7 +142,7 @@ pub(crate) fn check_value(dims: &[usize]) -> Result<(), String> {
     }
 }
 
-/// Name of the output: the only one, or the one that is asked for.
+/// Name of the output: the only one, or `wanted`.
 pub(crate) fn output(graph: &GraphProto, wanted: Option<&str>) -> Result<String, OnnxError> {
     let names: Vec<&str> = graph.output.iter().map(|output| &*output.name).collect();
     let listed = names.join(", ");
@@ -154,7 +155,7 @@ pub(crate) fn output(graph: &GraphProto, wanted: Option<&str>) -> Result<String,
         (None, []) => Err(String::from("it has no output").into()),
         (None, _) => {
             let message =
-                format!("it has {} outputs ({listed}), of which one is computed", names.len());
+                format!("it has {} outputs ({listed}), but only one can be computed", names.len());
             Err(OnnxError::open(LeftOpen::Output, message))
         }
     }
@@ -174,7 +175,7 @@ pub(crate) fn needed<'a>(nodes: &'a [NodeProto], output: &'a str) -> Vec<&'a Nod
     found
 }
 
-/// A node in messages.
+/// Description of a node in messages.
 pub(crate) fn title(node: &NodeProto) -> String {
     let (name, operator) = (name(node), &node.op_type);
     match node.name.is_empty() {
@@ -183,7 +184,7 @@ pub(crate) fn title(node: &NodeProto) -> String {
     }
 }
 
-/// The name of a node, or that of its first output if it has none.
+/// The name of a node, or the name of its first output if the node has none.
 pub(crate) fn name(node: &NodeProto) -> &str {
     let output = node.output.first().map_or("", String::as_str);
     if node.name.is_empty() { output } else { &node.name }

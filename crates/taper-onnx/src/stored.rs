@@ -1,4 +1,4 @@
-//! A tensor as a file has it, and its numbers.
+//! A tensor in its stored form, and its values.
 
 use crate::{
     budget::Budget,
@@ -9,17 +9,17 @@ use crate::{
 };
 use std::borrow::Cow;
 
-/// A message with the numbers of a tensor.
+/// A message with the values of a tensor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stored<'a> {
-    /// All of them.
+    /// All values.
     Dense(&'a TensorProto),
-    /// Those that are not 0.
+    /// The non-zero values.
     Sparse(&'a SparseTensor),
 }
 
 impl Stored<'_> {
-    /// Sizes.
+    /// The shape.
     ///
     /// # Errors
     /// If one is negative, or the number of elements overflows.
@@ -34,10 +34,10 @@ impl Stored<'_> {
         }
     }
 
-    /// Type of the numbers.
+    /// Type of the values.
     ///
     /// # Errors
-    /// If it is not read.
+    /// If it is not supported.
     pub(crate) fn dtype(self) -> Result<DataType, String> {
         let values = match self {
             Self::Dense(tensor) => tensor,
@@ -46,7 +46,7 @@ impl Stored<'_> {
         DataType::of(values.data_type)
     }
 
-    /// The numbers for the sizes that [`dims`](Self::dims) gives. A sparse tensor states any shape in a few bytes: either the
+    /// The values for the shape [`dims`](Self::dims). A sparse tensor can claim any shape in a few bytes: either the
     /// caller knows the shape, or a budget bounds it.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Stored<'_> {
         beside: Option<&Beside>,
         budget: Option<&mut Budget>,
     ) -> Result<Numbers, String> {
-        let n = n_elements(dims).ok_or("it is too large")?;
+        let n = n_elements(dims).ok_or_else(|| format!("its shape {dims:?} is too large"))?;
         match self {
             Self::Dense(tensor) => {
                 let numbers = values(tensor, n, beside)?;
@@ -76,25 +76,34 @@ fn sizes(dims: &[i64]) -> Option<Vec<usize>> {
     dims.iter().map(|&size| usize::try_from(size).ok()).collect()
 }
 
-/// The numbers of a tensor that has `n` of them.
+/// The `n` values of a tensor.
 fn values(tensor: &TensorProto, n: usize, beside: Option<&Beside>) -> Result<Numbers, String> {
     let dtype = DataType::of(tensor.data_type)?;
     let width = dtype.width();
     if tensor.segment.is_some() {
-        return Err("it is stored in pieces; save the model again".into());
+        return Err(
+            "it is stored in segments, which are not supported; save the model again".into()
+        );
     }
     let data = match (beside, tensor.data_location) {
         (_, 0) => stored(tensor, dtype),
         (Some(beside), 1) => beside.read(&tensor.external_data, n.saturating_mul(width))?.into(),
-        _ => return Err("its data are in another file, which is not there".into()),
+        _ => {
+            return Err(
+                "its data are in another file, whose folder is unknown; open the model by its path"
+                    .into(),
+            );
+        }
     };
     match data.len() / width == n && data.len().is_multiple_of(width) {
         true => Numbers::decode(dtype, &data),
-        false => Err(format!("it has {} bytes, where {n} {dtype}s are needed", data.len())),
+        false => {
+            Err(format!("it has {} bytes, but {n} numbers of type {dtype} are needed", data.len()))
+        }
     }
 }
 
-/// The `n` numbers of a sparse tensor.
+/// The `n` values of a sparse tensor.
 fn scattered(
     tensor: &SparseTensor,
     shape: &[usize],
@@ -104,7 +113,7 @@ fn scattered(
 ) -> Result<Vec<f32>, String> {
     let kept = tensor.values.as_ref().ok_or("it has no values")?;
     let indices = tensor.indices.as_ref().ok_or("it has no indices")?;
-    // Places in the flattened tensor, or coordinates.
+    // Indices into the flattened tensor, or coordinates.
     let (n_kept, rank) = match (sizes(&kept.dims).as_deref(), sizes(&indices.dims).as_deref()) {
         (Some(&[n]), Some(&[m])) if n == m => (n, 1),
         (Some(&[n]), Some(&[m, rank])) if n == m && rank == shape.len().max(1) => (n, rank),
@@ -135,14 +144,14 @@ fn scattered(
             place = place * limit + at as usize;
         }
         if std::mem::replace(&mut is_set[place], true) {
-            return Err(format!("its index {coordinates:?} is there twice"));
+            return Err(format!("its index {coordinates:?} occurs twice"));
         }
         whole[place] = value;
     }
     Ok(whole)
 }
 
-/// The data of a tensor in the file itself: raw, or in the list that its type has.
+/// The data of a tensor in the file itself: raw, or in the list for its type.
 fn stored(tensor: &TensorProto, dtype: DataType) -> Cow<'_, [u8]> {
     if !tensor.raw_data.is_empty() {
         return (&tensor.raw_data[..]).into();

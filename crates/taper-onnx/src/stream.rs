@@ -1,4 +1,4 @@
-//! A file as a buffer that is decoded while it is read, so that its bytes and what is made of them are not held together.
+//! A file as a buffer for decoding while reading. The whole file and its decoded messages are never in memory together.
 
 use prost::bytes::Buf;
 use std::{
@@ -6,25 +6,25 @@ use std::{
     io::{self, Read},
 };
 
-/// Bytes that are read at a time.
+/// Bytes of one read.
 const BUFFER: usize = 1 << 16;
 
 /// The rest of a file of known length.
 pub(crate) struct Stream<R> {
     file: R,
-    /// What has been read; consumed up to `at`. Nothing is left of it only at the end.
+    /// Bytes that have been read, and consumed up to `at`. All are consumed only at the end of the file.
     buffer: Vec<u8>,
     at: usize,
-    /// Bytes that are not consumed, those of the buffer among them.
+    /// Bytes that are not consumed, including those in the buffer.
     left: usize,
     failed: Option<io::Error>,
 }
 
 impl Stream<File> {
-    /// A file from its begin; `None` if it is none of known length, such as a pipe.
+    /// A file from its start; `None` if its length is unknown, as for a pipe.
     ///
     /// # Errors
-    /// If its length cannot be found.
+    /// If its length cannot be read.
     pub(crate) fn of(file: &File) -> io::Result<Option<Stream<&File>>> {
         let metadata = file.metadata()?;
         let len = usize::try_from(metadata.len()).ok().filter(|_| metadata.is_file());
@@ -39,7 +39,7 @@ impl<R: Read> Stream<R> {
         stream
     }
 
-    /// Reads on. Behind a failure there are zeros, as a buffer has to keep its length.
+    /// Reads the next bytes. After a failure they are zeros, as a buffer must keep its length.
     fn fill(&mut self) {
         self.at = 0;
         self.buffer.resize(self.left.min(BUFFER), 0);
@@ -51,7 +51,7 @@ impl<R: Read> Stream<R> {
         }
     }
 
-    /// Why the file could not be read to its end.
+    /// The failure, if the file could not be read to its end.
     pub(crate) fn failed(&self) -> Option<&io::Error> {
         self.failed.as_ref()
     }

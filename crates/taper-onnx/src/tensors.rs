@@ -1,4 +1,4 @@
-//! The tensors of a file by name: dense, sparse, or in another file.
+//! The tensors of a file by name: dense or sparse, in the file or in another file.
 
 use crate::{
     OnnxError,
@@ -11,7 +11,7 @@ use crate::{
 use prost::{Message, bytes::Buf};
 use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
 
-/// The initializers of a file, which are decoded when they are asked for.
+/// The initializers of a file. They are decoded on request.
 #[derive(Debug)]
 pub struct Tensors {
     dense: BTreeMap<String, TensorProto>,
@@ -20,11 +20,11 @@ pub struct Tensors {
 }
 
 impl Tensors {
-    /// Reads the metadata and the tensors of a file, whatever its graph. Data in other files are looked for beside `file`,
-    /// the path that the bytes come from.
+    /// Reads the metadata and the tensors of a file. Its graph may be unsupported. Data in other files are read from
+    /// the folder of `file`, the path of the bytes.
     ///
     /// # Errors
-    /// If the bytes are no ONNX file, or have no initializers.
+    /// If the bytes are not an ONNX file, or have no initializers.
     pub fn read(
         bytes: &[u8],
         file: Option<&Path>,
@@ -32,14 +32,15 @@ impl Tensors {
         let model = decode(bytes).map_err(OnnxError::new)?;
         let graph = model.graph.unwrap_or_default();
         if graph.initializer.is_empty() && graph.sparse_initializer.is_empty() {
-            let message = "it has no initializers; save weights as such, not as Constant nodes";
+            let message =
+                "it has no initializers; save weights as initializers, not as Constant nodes";
             return Err(OnnxError::new(message.into()));
         }
         let tensors = Self::of(graph.initializer, graph.sparse_initializer, file);
         Ok((metadata(model.metadata_props), tensors))
     }
 
-    /// These tensors. Of several of one name the last is taken.
+    /// These tensors. If several have the same name, the last is used.
     pub(crate) fn of(
         dense: Vec<TensorProto>,
         sparse: Vec<SparseTensor>,
@@ -58,7 +59,7 @@ impl Tensors {
         self.dense.keys().chain(self.sparse.keys()).map(String::as_str)
     }
 
-    /// Sizes of a tensor, if it is there.
+    /// Shape of a tensor, if the file has it.
     ///
     /// # Errors
     /// If a size is negative, or the number of elements overflows.
@@ -67,11 +68,11 @@ impl Tensors {
         dims.map_err(|e| OnnxError::new(format!("tensor {name}: {e}")))
     }
 
-    /// The numbers of a tensor, with its zeros. `shape` is what [`shape`](Self::shape) gives, if the caller can hold as much:
-    /// a sparse tensor states any shape in a few bytes.
+    /// The values of a tensor, zeros included. `shape` must be the result of [`shape`](Self::shape). Check its size
+    /// first: a sparse tensor can claim any shape in a few bytes.
     ///
     /// # Errors
-    /// If it is not there, or is damaged.
+    /// If it is missing or damaged.
     pub fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers, OnnxError> {
         let stored =
             self.find(name).ok_or_else(|| OnnxError::new(format!("tensor {name} is missing")))?;
@@ -79,25 +80,25 @@ impl Tensors {
         numbers.map_err(|e| OnnxError::new(format!("tensor {name}: {e}")))
     }
 
-    /// A tensor as the file has it.
+    /// A tensor in its stored form.
     pub(crate) fn find(&self, name: &str) -> Option<Stored<'_>> {
         let sparse = || self.sparse.get(name).map(Stored::Sparse);
         self.dense.get(name).map(Stored::Dense).or_else(sparse)
     }
 
-    /// Drops a tensor that is not needed any more.
+    /// Removes a tensor that is not needed any more.
     pub(crate) fn drop(&mut self, name: &str) {
         self.dense.remove(name);
         self.sparse.remove(name);
     }
 
-    /// Where the data of other files are.
+    /// Folder of the data in other files.
     pub(crate) fn beside(&self) -> Option<&Beside> {
         self.beside.as_ref()
     }
 
-    /// Checks that all tensors together read no more of another file than twice what it has: overlapping parts would
-    /// justify any amount of memory.
+    /// Checks that all tensors together read at most twice the size of another file. Without this check, overlapping
+    /// parts could allocate any amount of memory.
     pub(crate) fn check_external(&self) -> Result<(), String> {
         let Some(beside) = &self.beside else { return Ok(()) };
         let sparse =
@@ -116,7 +117,7 @@ impl Tensors {
             let size = beside.size(location)?;
             if bytes / 2 > size {
                 return Err(format!(
-                    "its tensors take {bytes} bytes of {location}, which has {size}; copy that file again"
+                    "its tensors read {bytes} bytes of {location}, which has only {size} bytes; copy that file again"
                 ));
             }
         }
@@ -124,10 +125,10 @@ impl Tensors {
     }
 }
 
-/// What protobuf can hold.
+/// Most bytes of a protobuf message.
 const MOST_BYTES: usize = i32::MAX as usize;
 
-/// The messages of the file at a path.
+/// Decodes the file at a path.
 pub(crate) fn decode_file(path: &Path) -> Result<ModelProto, String> {
     let text = |e: &std::io::Error| e.to_string();
     let mut file = File::open(path).map_err(|e| text(&e))?;
@@ -139,19 +140,19 @@ pub(crate) fn decode_file(path: &Path) -> Result<ModelProto, String> {
     let len = stream.remaining();
     if len > MOST_BYTES {
         return Err(format!(
-            "it has {len} bytes, and an ONNX file has up to {MOST_BYTES}; save its weights in a file beside it"
+            "it has {len} bytes, but an ONNX file has at most {MOST_BYTES}; save its weights in another file"
         ));
     }
     let model = decode(&mut stream);
     stream.failed().map_or(model, |e| Err(text(e)))
 }
 
-/// The messages of a file that has a graph.
+/// Decodes a file, which must have a graph.
 pub(crate) fn decode(bytes: impl Buf) -> Result<ModelProto, String> {
-    let model = ModelProto::decode(bytes).map_err(|e| format!("it is no ONNX file ({e})"))?;
+    let model = ModelProto::decode(bytes).map_err(|e| format!("it is not an ONNX file ({e})"))?;
     match model.graph {
         Some(_) => Ok(model),
-        None => Err("it is no ONNX file: it has no graph".into()),
+        None => Err("it is not an ONNX file: it has no graph".into()),
     }
 }
 
@@ -167,7 +168,7 @@ mod tests {
 
     const F64: i32 = 11;
 
-    /// A file of one tensor, read for its shape.
+    /// The values of the tensor in a file of one tensor.
     fn read(dense: Option<TensorProto>, sparse: Option<SparseTensor>) -> Result<Vec<f32>, String> {
         let (initializer, sparse_initializer) =
             (dense.into_iter().collect(), sparse.into_iter().collect());
@@ -208,16 +209,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_read_says_what_it_is() {
+    fn messages_describe_unsupported_tensors() {
         let bad = |tensor: TensorProto| read(Some(tensor), None).unwrap_err();
         let codes = TensorProto { int32_data: vec![1, -2, 0, 3], ..tensor(3) };
         assert!(bad(codes).contains("its numbers are I8, not floats"));
-        assert!(bad(tensor(17)).contains("number 17 of ONNX"));
-        assert!(bad(tensor(FLOAT)).contains("0 bytes, where 4 F32s"));
+        assert!(bad(tensor(17)).contains("ONNX data type 17"));
+        assert!(bad(tensor(FLOAT)).contains("0 bytes, but 4 numbers of type F32"));
         let short = TensorProto { raw_data: vec![0; 15], ..tensor(FLOAT) };
         assert!(bad(short).contains("15 bytes"));
         let pieces = TensorProto { segment: Some(vec![]), ..tensor(FLOAT) };
-        assert!(bad(pieces).contains("in pieces"));
+        assert!(bad(pieces).contains("in segments"));
         let external = TensorProto { data_location: 1, ..tensor(FLOAT) };
         assert!(bad(external).contains("in another file"));
         let negative = TensorProto { dims: vec![-2, -2], ..tensor(FLOAT) };
@@ -227,12 +228,12 @@ mod tests {
     }
 
     #[test]
-    fn a_graph_without_initializers_is_named() {
+    fn a_graph_without_initializers_is_rejected() {
         assert!(read(None, None).unwrap_err().contains("Constant nodes"));
     }
 
     #[test]
-    fn sparse_tensors_have_places_or_coordinates_in_any_order() {
+    fn sparse_tensors_have_indices_or_coordinates_in_any_order() {
         let sparse = |dims: &[i64], indices: &[i64]| {
             let values =
                 TensorProto { dims: vec![3], float_data: vec![0.5, 1.0, -2.0], ..tensor(FLOAT) };
@@ -247,9 +248,9 @@ mod tests {
         for (dims, indices, part) in [
             (&[3][..], &[3, 0, 4][..], "index 4 is not below 4"),
             (&[3], &[3, 0, -1], "-1"),
-            (&[3], &[3, 0, 3], "[3] is there twice"),
+            (&[3], &[3, 0, 3], "[3] occurs twice"),
             (&[3, 2], &[1, 1, 0, 0, 0, 2], "index 2 is not below 2"),
-            (&[3], &[3, 0], "16 bytes, where 3"),
+            (&[3], &[3, 0], "16 bytes, but 3"),
             (&[2], &[3, 0], "indices of shape [2]"),
             (&[3, 3], &[0; 9], "indices of shape [3, 3]"),
             (&[3, 0], &[], "indices of shape [3, 0]"),
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_decoded_as_its_bytes_are() {
+    fn a_file_is_decoded_like_its_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.onnx");
         let raw = (0..1 << 17).map(|i| (i % 251) as u8).collect();
@@ -271,15 +272,18 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(decode_file(&path), Ok(model));
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        assert!(decode_file(&path).unwrap_err().contains("it is no ONNX file"));
-        // No more is looked at than its length.
+        assert!(decode_file(&path).unwrap_err().contains("it is not an ONNX file"));
+        // Only its length is checked.
         std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
         let error = decode_file(&path).unwrap_err();
-        assert!(error.contains("1099511627776 bytes") && error.contains("beside it"), "{error}");
+        assert!(
+            error.contains("1099511627776 bytes") && error.contains("in another file"),
+            "{error}"
+        );
     }
 
     #[test]
-    fn parts_of_another_file_that_overlap_justify_twice_its_size() {
+    fn overlapping_parts_of_another_file_may_read_twice_its_size() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("w.data"), [0; 16]).unwrap();
         let external = |i: usize| TensorProto {
@@ -296,6 +300,6 @@ mod tests {
             Tensors::of((0..n).map(external).collect(), Vec::new(), Some(&file)).check_external()
         };
         assert_eq!(check(2), Ok(()));
-        assert!(check(3).unwrap_err().contains("take 48 bytes of w.data, which has 16"));
+        assert!(check(3).unwrap_err().contains("read 48 bytes of w.data, which has only 16"));
     }
 }

@@ -1,4 +1,4 @@
-//! Small files through the importer.
+//! Imports small files.
 
 use crate::{
     LeftOpen, Options,
@@ -11,7 +11,7 @@ use crate::{
 use proptest::prelude::*;
 use taper_graph::{ActivationFn, Conv, Op, Pad, Window, interpret};
 
-/// A file that is being built.
+/// A file under construction.
 #[derive(Clone)]
 struct File(ModelProto);
 
@@ -79,7 +79,7 @@ impl File {
         self
     }
 
-    /// Adds a node that reads and gives these names, which spaces part; `_` is left out.
+    /// Adds a node with these inputs and outputs, separated by spaces. `_` omits one.
     fn node(mut self, op: &str, input: &str, output: &str, attribute: Vec<Attribute>) -> Self {
         let names = |text: &str| {
             text.split_whitespace().map(|name| name.replace('_', "")).collect::<Vec<String>>()
@@ -114,19 +114,19 @@ impl File {
         options.read(&self.0.encode_to_vec(), None).map_err(|e| e.to_string())
     }
 
-    /// Operations behind the input, for a file that is read.
+    /// Operations after the input, for a valid file.
     fn ops(&self) -> Vec<Op> {
         let graph = self.import().unwrap();
         graph.check().unwrap();
         graph.nodes.into_iter().skip(1).map(|node| node.op).collect()
     }
 
-    /// Shape of the result.
+    /// Shape of the output.
     fn dims(&self) -> Vec<usize> {
         self.import().unwrap().output_dims().to_vec()
     }
 
-    /// What it computes of 0, 1, 2, and so on, less 16.
+    /// The output for the image −16, −15, −14, ….
     fn run(&self) -> Vec<f32> {
         let graph = self.import().unwrap();
         let n = graph.input_dims().iter().product::<usize>();
@@ -134,7 +134,7 @@ impl File {
         interpret(&graph, &image).unwrap()
     }
 
-    /// The message of a file that is refused, which has these parts.
+    /// Checks that the file is rejected with a message that contains these parts.
     fn refuse(&self, parts: &[&str]) {
         let error = self.import().unwrap_err();
         for part in parts {
@@ -143,7 +143,7 @@ impl File {
     }
 }
 
-/// One node on the image.
+/// One node that reads the image.
 fn one(op: &str, attributes: Vec<Attribute>) -> File {
     file().node(op, "x", "y", attributes)
 }
@@ -192,7 +192,7 @@ fn clip_with_and_without_bounds() {
     let many = file().floats("low", &[2], &[0.0; 2]).node("Clip", "x low", "y", vec![]);
     many.refuse(&["input 1 has shape [2] instead of one number"]);
     let wrong = file().ints("low", &[0]).node("Clip", "x low", "y", vec![]);
-    wrong.refuse(&["input 1 is of integers instead of floats"]);
+    wrong.refuse(&["input 1 has integers instead of floats"]);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn nodes_have_the_names_of_the_file_or_of_their_outputs() {
 }
 
 #[test]
-fn max_and_min_take_one_number_or_constants() {
+fn max_and_min_accept_one_number_or_constants() {
     let of = |operator: &str, c: f32| {
         file().floats("c", &[1, 1], &[c]).node(operator, "c x", "y", vec![]).ops()
     };
@@ -245,11 +245,11 @@ fn max_and_min_take_one_number_or_constants() {
 }
 
 #[test]
-fn a_negative_of_constants_and_shapes_is_one() {
+fn the_negative_of_constants_and_shapes_is_a_constant() {
     let shape = file().ints("n", &[1, -8, -4]).node("Neg", "n", "s", vec![]);
     assert_eq!(shape.node("Reshape", "x s", "y", vec![]).dims(), [8, 4]);
     let least = file().ints("n", &[i64::MIN]).node("Neg", "n", "p", vec![]);
-    least.node("Reshape", "x p", "y", vec![]).refuse(&["has no 64 bits"]);
+    least.node("Reshape", "x p", "y", vec![]).refuse(&["does not fit 64 bits"]);
     let floats = file().floats("c", &[2, 1, 1], &[1.0, -2.0]).node("Neg", "c", "d", vec![]);
     let run = floats.node("Mul", "x d", "y", vec![]).run();
     assert_eq!((run[0], run[16]), (16.0, 0.0));
@@ -257,7 +257,7 @@ fn a_negative_of_constants_and_shapes_is_one() {
 }
 
 #[test]
-fn decomposed_activations_are_one() {
+fn decomposed_activations_become_one_operation() {
     let of = |file: File| match &file.ops()[..] {
         [Op::Activation(of)] => *of,
         ops => panic!("{ops:?}"),
@@ -295,7 +295,7 @@ fn what_only_looks_like_an_activation_stays() {
     assert_eq!(of_another.ops().len(), 3);
     let other_slope = file().node("HardSigmoid", "x", "s", vec![]).node("Mul", "x s", "y", vec![]);
     assert_eq!(other_slope.ops().len(), 2);
-    // Its sigmoid is read twice and stays beside.
+    // The sigmoid stays, as another node reads it.
     let read_twice = file().node("Sigmoid", "x", "s", vec![]).node("Mul", "x s", "m", vec![]).node(
         "Add",
         "m s",
@@ -341,7 +341,7 @@ fn convolutions_keep_their_parameters() {
 }
 
 #[test]
-fn auto_pad_keeps_the_plane_with_the_odd_pixel_before_or_behind() {
+fn auto_pad_keeps_the_plane_with_the_odd_pixel_before_or_after() {
     let padding = |auto: &str, stride: i64, dilation: i64| {
         let strides = ints("strides", &[stride; 2]);
         let dilations = ints("dilations", &[dilation; 2]);
@@ -362,17 +362,18 @@ fn auto_pad_keeps_the_plane_with_the_odd_pixel_before_or_behind() {
 }
 
 #[test]
-fn wrong_convolutions_are_refused() {
-    conv_file(vec![ints("kernel_shape", &[3, 1])]).refuse(&["its kernel is [3, 1]", "[3, 3]"]);
+fn wrong_convolutions_are_rejected() {
+    conv_file(vec![ints("kernel_shape", &[3, 1])])
+        .refuse(&["its kernel_shape is [3, 1]", "[3, 3]"]);
     conv_file(vec![int("group", 2)]).refuse(&["in 2 groups"]);
     conv_file(vec![int("group", -1)]).refuse(&["-1 groups"]);
     conv_file(vec![ints("pads", &[0, 0, -1, 0])]).refuse(&["its pads are [0, 0, -1, 0]"]);
     conv_file(vec![ints("strides", &[1])]).refuse(&["its strides are [1] instead of 2"]);
-    conv_file(vec![int("strides", 1)]).refuse(&["`strides` is no list of integers"]);
+    conv_file(vec![int("strides", 1)]).refuse(&["`strides` is not of type list of integers"]);
     conv_file(vec![int("spread", 1)]).refuse(&["its attribute `spread` is not supported"]);
-    conv_file(vec![int("group", 1), int("group", 1)]).refuse(&["`group` is there twice"]);
+    conv_file(vec![int("group", 1), int("group", 1)]).refuse(&["`group` occurs twice"]);
     let lines = file().floats("w", &[3, 2, 3], &[0.0; 18]).node("Conv", "x w", "y", vec![]);
-    lines.refuse(&["(Conv)", "[3, 2, 3]", "two dimensions of space"]);
+    lines.refuse(&["(Conv)", "[3, 2, 3]", "two spatial dimensions"]);
     file().node("Conv", "x x", "y", vec![]).refuse(&["input 1 depends on the image"]);
     file().node("Conv", "x", "y", vec![]).refuse(&["input 1 is missing"]);
     conv_file(vec![]).node("Conv", "x w b x", "z", vec![]).import().unwrap();
@@ -410,7 +411,7 @@ fn linear_layers_of_every_form() {
 }
 
 #[test]
-fn a_constant_that_is_added_to_a_product_is_its_bias() {
+fn a_constant_that_is_added_to_a_product_becomes_its_bias() {
     let linear = shaped(&[None, Some(3), Some(1), Some(1)])
         .node("Flatten", "x", "f", vec![])
         .floats("t", &[3, 2], &[1.0; 6])
@@ -436,13 +437,13 @@ fn a_constant_is_repeated_for_each_image() {
     let file = repeated(&[3, 4, 4]);
     assert_eq!((file.dims(), &file.run()[32..37]), (vec![5, 4, 4], &[1.0, 2.0, 3.0, 4.0, 1.0][..]));
     repeated(&[3, 4, 5]).refuse(&["(Expand)", "[1, 4]", "[3, 4, 5]"]);
-    repeated(&[1 << 40, 4, 4]).refuse(&["(Expand)", "larger than the weights"]);
-    // The shape may be smaller where the constant is not.
+    repeated(&[1 << 40, 4, 4]).refuse(&["(Expand)", "that the stored weights allow"]);
+    // The constant may be larger than the shape.
     let larger = file_of_sum();
     assert_eq!(larger.run()[..2], [-15.0, -13.0]);
 }
 
-/// `x` and a constant of four columns for each channel, expanded to fewer.
+/// The sum of `x` and a constant with four columns for each channel, expanded to a shape of one column.
 fn file_of_sum() -> File {
     let values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
     let file = file().floats("c", &[2, 1, 4], &values).ints("s", &[4, 1]);
@@ -450,7 +451,7 @@ fn file_of_sum() -> File {
 }
 
 #[test]
-fn batch_norm_in_inference_alone() {
+fn batch_norm_in_training_mode_is_rejected() {
     let norm = |attributes| {
         let channels = ["s", "b", "m", "v"];
         let file = channels.iter().fold(file(), |file, name| file.floats(name, &[2], &[1.0; 2]));
@@ -549,7 +550,7 @@ fn constant_nodes_of_every_kind() {
     let name = "sparse_value".to_string();
     let sparse = Attribute { name, sparse_tensor, kind: 11, ..Attribute::default() };
     assert_eq!(add(sparse).run()[..4], [-16.0, -15.0, -9.0, -13.0]);
-    add(text("value_string", "a")).refuse(&["(Constant)", "no value of numbers"]);
+    add(text("value_string", "a")).refuse(&["(Constant)", "no numeric value"]);
     add(int("value_int", 1)).refuse(&["a value of the image and integers"]);
     let listed = file().node("Constant", "", "s", vec![ints("value_ints", &[0, -1])]).node(
         "Reshape",
@@ -578,10 +579,10 @@ fn pooling_with_rounding_up() {
         [Op::MaxPool(window) | Op::AveragePool { window, .. }] => window.padding,
         ops => panic!("{ops:?}"),
     };
-    // 5 pixels in windows of 2: the third has one.
+    // 5 pixels in windows of 2: the third window has one pixel.
     let five = pool("MaxPool", 5, attributes(2, 2, 0));
     assert_eq!((window(&five), five.dims()), ([0, 0, 1, 1], vec![1, 3, 3]));
-    // The window behind the plane is left out, as it begins in the padding.
+    // The window after the plane is omitted, as it begins in the padding.
     let padded = pool("MaxPool", 4, attributes(2, 3, 1));
     assert_eq!((window(&padded), padded.dims()), ([1; 4], vec![1, 2, 2]));
     let fits = pool("MaxPool", 6, attributes(2, 2, 0));
@@ -591,9 +592,9 @@ fn pooling_with_rounding_up() {
         attributes.push(int("count_include_pad", 1));
         pool("AveragePool", size, attributes)
     };
-    // The last window of 5 × 5 pixels has one, the last, of value 24 − 16.
+    // The last window of 5 × 5 pixels has only the last pixel, with the value 24 − 16.
     assert_eq!(counts(5, 2, 0).run()[8], 8.0);
-    // Windows of 2 taps cover 3 pixels here, and the last one sees 2 that are not there.
+    // Dilated windows of 2 taps cover 3 pixels, and the last one reaches 2 pixels beyond the plane.
     let mut dilated = attributes(2, 2, 1);
     dilated.push(ints("dilations", &[2; 2]));
     let dilated = pool("MaxPool", 4, dilated);
@@ -603,12 +604,12 @@ fn pooling_with_rounding_up() {
     let border = counts(4, 3, 1);
     assert!(matches!(border.ops()[0], Op::Pad(Pad { sizes: [1, 1, 1, 1], .. })));
     assert_eq!((border.dims(), border.run()[0]), (vec![1, 3, 3], -6.0));
-    // The last has one pixel and three zeros; what is behind the border does not count.
+    // The last window has one pixel and three zeros. Pixels beyond the border do not count.
     assert_eq!(border.run()[8], -0.25);
 }
 
 #[test]
-fn pads_of_planes_alone() {
+fn only_planes_are_padded() {
     let pad = |pads: &[i64]| file().ints("p", pads).floats("v", &[], &[9.0]);
     let sizes = |file: File| match &file.ops()[..] {
         [Op::Pad(pad)] => (pad.sizes, pad.value),
@@ -650,7 +651,7 @@ fn planes_are_reduced_by_pools_and_means() {
 }
 
 #[test]
-fn shapes_keep_the_batch_in_its_place() {
+fn shapes_keep_the_batch_as_the_first_dimension() {
     let reshape = |shape: &[i64]| file().ints("s", shape).node("Reshape", "x s", "y", vec![]);
     assert_eq!(reshape(&[0, -1]).dims(), [32]);
     assert_eq!(reshape(&[-1, 32]).dims(), [32]);
@@ -658,15 +659,15 @@ fn shapes_keep_the_batch_in_its_place() {
     assert_eq!(reshape(&[-1, 4, 8]).dims(), [4, 8]);
     assert_eq!(reshape(&[-1, 2, 4, 4]).ops(), []);
     for shape in [&[1, 32][..], &[32], &[-1], &[-1, -1], &[-1, 16], &[0, 33], &[0, 5, -1], &[]] {
-        reshape(shape).refuse(&["(Reshape)", "[1, 2, 4, 4]", "the batch in its place"]);
+        reshape(shape).refuse(&["(Reshape)", "[1, 2, 4, 4]", "the batch must stay"]);
     }
-    // A fixed batch is known by its number.
+    // A fixed batch size is recognized by its number.
     let fixed = |shape: &[i64]| {
         let file = shaped(&[Some(3), Some(2), Some(4), Some(4)]);
         file.ints("s", shape).node("Reshape", "x s", "y", vec![])
     };
     assert_eq!(fixed(&[3, 32]).dims(), [32]);
-    fixed(&[96]).refuse(&["the batch in its place"]);
+    fixed(&[96]).refuse(&["the batch must stay"]);
     let keeps = file().ints("s", &[0, 32]);
     let keeps = keeps.node("Reshape", "x s", "y", vec![int("allowzero", 1)]);
     keeps.refuse(&["(Reshape)"]);
@@ -680,14 +681,14 @@ fn shapes_keep_the_batch_in_its_place() {
         file.node("Squeeze", "g axes", "y", vec![])
     };
     assert_eq!(squeezed(&[2, -1]).dims(), [2]);
-    squeezed(&[1]).refuse(&["it leaves out axis 1 of shape [1, 2, 1, 1]"]);
-    squeezed(&[0]).refuse(&["the dimension of the batch"]);
+    squeezed(&[1]).refuse(&["it removes axis 1 of shape [1, 2, 1, 1]"]);
+    squeezed(&[0]).refuse(&["it removes the batch dimension"]);
     one("Squeeze", vec![]).refuse(&["export it with axes"]);
     let unsqueezed =
         |axes: &[i64]| file().ints("axes", axes).node("Unsqueeze", "x axes", "y", vec![]);
     assert_eq!(unsqueezed(&[-1, 1]).dims(), [1, 2, 4, 4, 1]);
     unsqueezed(&[0]).refuse(&["before the batch"]);
-    unsqueezed(&[1, 1]).refuse(&["axis 1 is there twice"]);
+    unsqueezed(&[1, 1]).refuse(&["axis 1 occurs twice"]);
     let transposed = |perm: &[i64]| {
         let file = file().node("GlobalAveragePool", "x", "g", vec![]);
         file.node("Transpose", "g", "y", vec![ints("perm", perm)])
@@ -697,7 +698,7 @@ fn shapes_keep_the_batch_in_its_place() {
     one("Transpose", vec![ints("perm", &[0, 1, 3, 2])]).refuse(&["[0, 1, 3, 2]"]);
 }
 
-/// The channels of an image of four channels of one pixel, 0 to 3, that a slice leaves.
+/// The output of a slice of an image with four channels of two pixels.
 fn sliced(starts: &[i64], ends: &[i64], axes: &[i64], steps: &[i64]) -> Result<Vec<f32>, String> {
     let file = shaped(&[None, Some(4), Some(1), Some(2)]);
     let file = file.ints("a", starts).ints("b", ends).ints("c", axes).ints("d", steps);
@@ -706,7 +707,7 @@ fn sliced(starts: &[i64], ends: &[i64], axes: &[i64], steps: &[i64]) -> Result<V
 }
 
 #[test]
-fn slices_of_images_are_channels() {
+fn slices_of_images_select_channels() {
     let all = i64::MAX;
     let channels = |start, end, step| sliced(&[start], &[end], &[1], &[step]).unwrap();
     assert_eq!(channels(1, 3, 1), [1.0, -1.0, 2.0, -2.0]);
@@ -715,7 +716,7 @@ fn slices_of_images_are_channels() {
     assert_eq!(channels(1, 4, 2), [1.0, -1.0, 3.0, -3.0]);
     assert_eq!(channels(all, i64::MIN, -3)[..3], [3.0, -3.0, 0.0]);
     assert!(channels(0, 1, 1)[1].is_nan());
-    // Whole dimensions beside them.
+    // Together with full ranges of other dimensions.
     let whole = sliced(&[0, 2, 0, 0], &[all, all, 1, all], &[0, -3, 2, -1], &[1; 4]);
     assert_eq!(whole.unwrap(), [2.0, -2.0, 3.0, -3.0]);
     assert_eq!(
@@ -725,24 +726,24 @@ fn slices_of_images_are_channels() {
             .node("Slice", "x z e", "y", vec![])
             .import()
             .unwrap_err(),
-        "node of `y` (Slice): it parts the batch, where dimensions of the image are supported"
+        "node of `y` (Slice): it takes a part of the batch, but only dimensions of the image are supported"
     );
     let refused = |start, end, axis, part: &str| {
         let error = sliced(&[start], &[end], &[axis], &[1]).unwrap_err();
         assert!(error.contains(part), "{error}");
     };
-    refused(0, 1, 0, "it parts the batch");
-    refused(1, all, 0, "it parts the batch");
+    refused(0, 1, 0, "it takes a part of the batch");
+    refused(1, all, 0, "it takes a part of the batch");
     refused(0, 1, 3, "a part of rows or columns");
     refused(2, 2, 1, "it takes no channels");
     refused(0, 1, 4, "axis 4 is outside");
     let vector = file().node("Flatten", "x", "f", vec![]).ints("s", &[30]).ints("e", &[32]);
     let vector = vector.ints("one", &[1]).node("Slice", "f s e one", "y", vec![]);
     assert_eq!((vector.dims(), vector.run()), (vec![2], vec![14.0, 15.0]));
-    // More weights than a few bytes justify.
+    // More weights than the stored bytes allow.
     let wide = shaped(&[None, Some(1 << 20), Some(1), Some(1)]).ints("s", &[1]).ints("one", &[1]);
     let wide = wide.ints("e", &[i64::MAX]).node("Slice", "x s e one", "y", vec![]);
-    wide.refuse(&["(Slice)", "larger than the weights of the file justify"]);
+    wide.refuse(&["(Slice)", "that the stored weights allow"]);
 }
 
 #[test]
@@ -750,7 +751,7 @@ fn splits_have_an_output_for_each_part() {
     let channels = |file: File, output: &str| {
         let options = Options { output: Some(output.into()), image: None };
         let graph = file.import_with(&options)?;
-        assert_eq!(graph.nodes.len(), 2, "parts that nothing reads are left out");
+        assert_eq!(graph.nodes.len(), 2, "parts that nothing reads are removed");
         Ok::<Vec<f32>, String>(interpret(&graph, &[0.0, 1.0, 2.0, 3.0, 4.0]).unwrap())
     };
     let split = |attributes: Vec<Attribute>, opset: i64, input: &str, outputs: &str| {
@@ -772,7 +773,7 @@ fn splits_have_an_output_for_each_part() {
     assert_eq!(channels(equal.clone(), "a"), Ok(vec![0.0, 1.0, 2.0]));
     assert_eq!(channels(equal, "b"), Ok(vec![3.0, 4.0]));
     for (attributes, input, outputs, part) in [
-        (vec![], "x", "a b", "it parts the batch"),
+        (vec![], "x", "a b", "it takes a part of the batch"),
         (vec![int("axis", 1)], "x sizes", "a b", "parts of [1, 2, 2] for 2 outputs"),
         (vec![int("axis", 2)], "x", "a b", "it takes a part of rows"),
         (vec![int("axis", 4)], "x", "a b", "axis 4 is outside"),
@@ -848,22 +849,22 @@ fn arithmetic_of_shapes_is_folded() {
         .node("Sub", "i i", "unused", vec![])
         .node("Add", "c zero", "d", vec![])
         .node("Reshape", "x d", "y", vec![]);
-    float.refuse(&["[1, 2, 4, 4] does not fit [0, 5, -1]"]);
+    float.refuse(&["[1, 2, 4, 4] cannot be reshaped to [0, 5, -1]"]);
 }
 
 #[test]
-fn the_size_of_the_batch_is_not_computed_with() {
+fn arithmetic_with_the_batch_size_is_rejected() {
     let sum =
         file().ints("one", &[1]).node("Shape", "x", "s", vec![]).node("Add", "s one", "y", vec![]);
-    sum.refuse(&["(Add)", "the size of the batch"]);
+    sum.refuse(&["(Add)", "the batch size"]);
     let place = file()
         .ints("order", &[1, 0, 2, 3])
         .node("Shape", "x", "s", vec![])
         .node("Gather", "s order", "g", vec![])
         .node("Reshape", "x g", "y", vec![]);
-    place.refuse(&["(Reshape)", "[2, batch, 4, 4] with the batch in its place"]);
+    place.refuse(&["(Reshape)", "[2, batch, 4, 4]; the batch must stay"]);
     let float = file().node("Shape", "x", "s", vec![]).node("Cast", "s", "y", vec![int("to", 1)]);
-    float.refuse(&["(Cast)", "the size of the batch"]);
+    float.refuse(&["(Cast)", "the batch size"]);
     let constant = file().node("Shape", "x", "y", vec![]);
     constant.refuse(&["output `y` does not depend on the image"]);
 }
@@ -934,14 +935,14 @@ fn channels_are_concatenated() {
     assert_eq!(concat("x r", 1).dims(), [4, 4, 4]);
     assert_eq!(concat("x r x", -3).dims(), [6, 4, 4]);
     assert_eq!(concat("x", 1).ops(), []);
-    concat("x r", 2).refuse(&["in axis 2"]);
+    concat("x r", 2).refuse(&["along axis 2"]);
     concat("x c", 1).refuse(&["input 1 is a constant"]);
     concat("x r", 4).refuse(&["axis 4 is outside"]);
     file().node("Concat", "x", "y", vec![]).refuse(&["`axis` is missing"]);
 }
 
 #[test]
-fn dropout_and_identity_are_left_out() {
+fn dropout_and_identity_are_removed() {
     let left_out = file()
         .floats("ratio", &[], &[0.5])
         .node("Dropout", "x ratio", "d mask", vec![int("seed", 1)])
@@ -950,17 +951,17 @@ fn dropout_and_identity_are_left_out() {
         .node("Relu", "c", "y", vec![]);
     assert_eq!(left_out.ops(), [Op::Activation(ActivationFn::Relu)]);
     let mask = file().node("Dropout", "x", "d mask", vec![]).node("Relu", "mask", "y", vec![]);
-    mask.refuse(&["it reads `mask`, which nothing before it gives"]);
+    mask.refuse(&["it reads `mask`, which is not defined before it"]);
     let trains = file().ints("on", &[1]).node("Dropout", "x _ on", "y", vec![]);
     trains.refuse(&["eval mode"]);
     one("Cast", vec![int("to", 10)]).refuse(&["it casts to F16"]);
-    one("Cast", vec![int("to", 99)]).refuse(&["number 99"]);
+    one("Cast", vec![int("to", 99)]).refuse(&["data type 99"]);
 }
 
 #[test]
-fn the_first_operator_that_is_not_there_is_named() {
+fn the_first_unsupported_operator_is_named() {
     let mut file = one("Relu", vec![]).node("Tanh", "y", "z", vec![]).node("Erf", "z", "e", vec![]);
-    // What the output does not depend on is not read.
+    // Nodes that the output does not depend on are not read.
     assert_eq!(file.ops().len(), 1);
     file.graph().output[0].name = "e".into();
     file.graph().node[1].name = "/layer/tanh".into();
@@ -986,7 +987,7 @@ fn versions_inputs_and_outputs_are_checked() {
     }
     let mut none = one("Relu", vec![]);
     none.0.opset_import[0].domain = "ai.onnx.ml".into();
-    none.refuse(&["names no version"]);
+    none.refuse(&["names no opset version"]);
     let mut two = one("Relu", vec![]);
     let input = two.graph().input[0].clone();
     two.graph().input.push(ValueInfo { name: "mask".into(), ..input });
@@ -1010,11 +1011,11 @@ fn versions_inputs_and_outputs_are_checked() {
     if let Some(t) = &mut half.graph().input[0].r#type {
         t.tensor_type.as_mut().unwrap().elem_type = 10;
     }
-    half.refuse(&["type number 10"]);
+    half.refuse(&["data type 10"]);
 }
 
 #[test]
-fn an_open_size_is_given_by_the_options() {
+fn options_set_an_open_size() {
     let relu = |dims: &[Option<i64>]| shaped(dims).node("Relu", "x", "y", vec![]);
     let options = |image| Options { image: Some(image), output: None };
     let open = relu(&[None, Some(3), None, Some(0)]);
@@ -1024,10 +1025,10 @@ fn an_open_size_is_given_by_the_options() {
     assert!(error.reason().ends_with("leaves the size of images open"), "{error}");
     assert_eq!(open.import_with(&options([3, 5, 7])).unwrap().input_dims(), [3, 5, 7]);
     let error = open.import_with(&options([1, 5, 7])).unwrap_err();
-    assert!(error.contains("images of [1, 5, 7] do not fit"), "{error}");
+    assert!(error.contains("does not match images of shape [1, 5, 7]"), "{error}");
     assert!(open.import_with(&options([3, 0, 7])).unwrap_err().contains("no pixels"));
     let mut unknown = relu(&[]);
-    unknown.refuse(&["has no dimension"]);
+    unknown.refuse(&["has no dimensions"]);
     if let Some(t) = &mut unknown.graph().input[0].r#type {
         t.tensor_type.as_mut().unwrap().shape = None;
     }
@@ -1036,18 +1037,18 @@ fn an_open_size_is_given_by_the_options() {
     relu(&[None, Some(i64::MAX), Some(4), Some(4)]).refuse(&["too large"]);
     let mut none = one("Relu", vec![]);
     none.graph().input[0].r#type = None;
-    none.refuse(&["`x` is no tensor"]);
+    none.refuse(&["`x` is not a tensor"]);
 }
 
 #[test]
-fn hostile_graphs_are_refused() {
+fn hostile_graphs_are_rejected() {
     let cycle = file().node("Add", "x b", "a", vec![]).node("Relu", "a", "b", vec![]);
-    cycle.node("Relu", "b", "y", vec![]).refuse(&["it reads `b`, which nothing before it gives"]);
+    cycle.node("Relu", "b", "y", vec![]).refuse(&["it reads `b`, which is not defined before it"]);
     one("Relu", vec![]).node("Relu", "x", "y", vec![]).refuse(&["have the name `y`"]);
     one("Relu", vec![]).floats("y", &[], &[0.0]).refuse(&["have the name `y`"]);
     let twice = one("Relu", vec![]).floats("a", &[], &[0.0]).floats("a", &[], &[0.0]);
     twice.refuse(&["have the name `a`"]);
-    file().node("Relu", "x", "", vec![]).refuse(&["its output `y` is computed by no node"]);
+    file().node("Relu", "x", "", vec![]).refuse(&["no node computes its output `y`"]);
     for size in [1_000_000_000_000, i64::MAX] {
         let zeros = file().ints("n", &[size]).node("ConstantOfShape", "n", "z", vec![]).node(
             "Add",
@@ -1055,10 +1056,10 @@ fn hostile_graphs_are_refused() {
             "y",
             vec![],
         );
-        zeros.refuse(&["(ConstantOfShape)", "larger than the weights of the file justify"]);
+        zeros.refuse(&["(ConstantOfShape)", "that the stored weights allow"]);
     }
     let negative = file().ints("n", &[-1]).node("ConstantOfShape", "n", "y", vec![]);
-    negative.refuse(&["holds -1"]);
+    negative.refuse(&["the negative size -1"]);
     let mut sparse = file().node("Conv", "x w", "y", vec![]);
     sparse.graph().sparse_initializer.push(SparseTensor {
         values: Some(floats_of("w", &[0], &[])),
@@ -1078,13 +1079,13 @@ fn hostile_graphs_are_refused() {
         let input = format!("c{i} c{i}");
         doubled = doubled.node("Concat", &input, &format!("c{}", i + 1), vec![int("axis", 0)]);
     }
-    doubled.node("Add", "x c60", "y", vec![]).refuse(&["larger than the weights"]);
+    doubled.node("Add", "x c60", "y", vec![]).refuse(&["that the stored weights allow"]);
     let overflow = file()
         .ints("n", &[i64::MIN])
         .ints("m", &[-1])
         .node("Div", "n m", "d", vec![])
         .node("Reshape", "x d", "y", vec![]);
-    overflow.refuse(&["have no result of 64 bits"]);
+    overflow.refuse(&["have no result in 64 bits"]);
     let wide = file().ints("p", &[0, 0, 0, 0, 0, 0, 1 << 20, 1 << 20]);
     wide.node("Pad", "x p", "y", vec![]).refuse(&["(Pad)", "[2, 1048580, 1048580]", "too large"]);
     let step = file().ints("n", &[0]).node("Slice", "n n n n n", "y", vec![]);
@@ -1101,7 +1102,7 @@ fn metadata_are_kept() {
 }
 
 #[test]
-fn weights_in_a_file_beside_it_are_read() {
+fn weights_in_another_file_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let entry =
         |key: &str, value: &str| StringStringEntryProto { key: key.into(), value: value.into() };
@@ -1114,8 +1115,8 @@ fn weights_in_a_file_beside_it_are_read() {
     let data: Vec<u8> = [9f32, 1.0, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
     std::fs::write(folder.path().join("w.data"), data).unwrap();
     assert_eq!(crate::open(&path).unwrap().tensors["w"].values(), [1.0, 2.0]);
-    // Bytes alone have no folder.
-    file.refuse(&["tensor w: its data are in another file, which is not there"]);
+    // The folder of bytes is unknown.
+    file.refuse(&["tensor w: its data are in another file, whose folder is unknown"]);
     std::fs::remove_file(folder.path().join("w.data")).unwrap();
     let error = crate::open(&path).unwrap_err().to_string();
     assert!(error.contains("net.onnx: its data are in `w.data`"), "{error}");
@@ -1125,11 +1126,11 @@ fn weights_in_a_file_beside_it_are_read() {
 fn a_path_is_named_in_messages() {
     let error = crate::open("nowhere/net.onnx").unwrap_err().to_string();
     assert!(error.starts_with("cannot read nowhere/net.onnx: "), "{error}");
-    assert!(crate::read(b"text", None).unwrap_err().to_string().contains("no ONNX file"));
+    assert!(crate::read(b"text", None).unwrap_err().to_string().contains("not an ONNX file"));
     assert!(crate::read(&[], None).unwrap_err().to_string().contains("it has no graph"));
 }
 
-/// A file with most of what the importer knows.
+/// A file with most features of the importer.
 fn rich() -> File {
     let weights: Vec<f32> = (0..36).map(|i| i as f32).collect();
     file()

@@ -1,16 +1,16 @@
-//! What an edge of an ONNX graph carries.
+//! The values of an ONNX graph.
 
 use crate::array::Array;
 use std::{fmt, rc::Rc};
 
-/// A value of a name.
+/// A value.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
-    /// What a node of the graph computes for each image.
+    /// The result of a node, for each image.
     Node(usize),
-    /// Floats that are known, with the name that their tensor gets.
+    /// Constant floats, with the name for their tensor.
     Floats(Rc<str>, Array<f32>),
-    /// Integers that are known, but for the size of the batch: shapes and what is computed from them.
+    /// Constant integers: shapes, and values computed from them. Only the batch size is not known.
     Sizes(Array<Size>),
 }
 
@@ -19,7 +19,7 @@ pub(crate) enum Value {
 pub(crate) enum Size {
     /// A number.
     Known(i64),
-    /// The number of images, which may be any.
+    /// The batch size, which is open.
     Batch,
 }
 
@@ -27,11 +27,11 @@ impl Size {
     /// The number.
     ///
     /// # Errors
-    /// If it is that of the batch.
+    /// If it is the batch size.
     pub(crate) fn known(self) -> Result<i64, String> {
         match self {
             Self::Known(value) => Ok(value),
-            Self::Batch => Err("it depends on the size of the batch, which is not fixed".into()),
+            Self::Batch => Err("it depends on the batch size, which is not fixed".into()),
         }
     }
 }

@@ -1,6 +1,6 @@
-"""Exports networks with random pruned weights by PyTorch itself: `export.py FOLDER`.
+"""Exports networks with randomly pruned weights from PyTorch: `export.py FOLDER`.
 
-For each network NAME.onnx, with NAME.images and NAME.results beside it: two images and what onnxruntime computes of them, as
+Writes NAME.onnx for each network. NAME.images has two images and NAME.results their results from onnxruntime, both as
 little-endian f32. Prints the names."""
 
 import logging
@@ -57,7 +57,7 @@ def vgg():
     return network
 
 
-# A name, the network, rows and columns of its images, the opset, the exporter, and the batch if it is fixed.
+# Name, network, rows and columns of the images, opset, exporter, and the batch size if it is fixed.
 NETWORKS = [
     ("resnet18", zoo.resnet18, (64, 64), 11, "torchscript", None),
     ("resnet50", zoo.resnet50, (65, 56), 18, "dynamo", None),
@@ -78,7 +78,7 @@ NETWORKS = [
 
 
 def prune(network, size):
-    """Nine of ten weights become zero, and batch norm takes the statistics of a batch."""
+    """Sets nine of ten weights to zero, and batch norm's running statistics to those of one batch."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             weight = module.weight.data
@@ -93,7 +93,7 @@ def prune(network, size):
     with torch.no_grad():
         network(torch.randn(8, 3, *size))
     for module in network.modules():
-        # Channels that hardly vary would amplify what rounding does.
+        # Channels of almost no variance would amplify rounding errors.
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.running_var.clamp_(min=0.8 * float(module.running_var.mean()))
     return network.eval()

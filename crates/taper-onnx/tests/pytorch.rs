@@ -1,4 +1,5 @@
-//! Networks that PyTorch exports, interpreted and compiled, against onnxruntime. Skipped with a message where there is no Python with torchvision.
+//! Compares networks from PyTorch with onnxruntime, interpreted and compiled. Skipped with a message if Python or
+//! torchvision is missing.
 
 #[path = "../../../tests/support/python.rs"]
 mod python;
@@ -13,7 +14,7 @@ fn numbers(path: &Path) -> Vec<f32> {
 }
 
 #[test]
-fn networks_that_pytorch_exports_compute_what_onnxruntime_does() {
+fn networks_from_pytorch_agree_with_onnxruntime() {
     let Some(python) = python::python("onnxruntime, onnxscript, torchvision") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/export.py");
@@ -32,12 +33,12 @@ fn networks_that_pytorch_exports_compute_what_onnxruntime_does() {
         let want = numbers(&file("results"));
         assert_eq!([interpreted.len(), compiled.len()], [want.len(); 2], "{name}");
         let largest = want.iter().fold(0f32, |most, v| most.max(v.abs()));
-        // The images matter.
+        // The results depend on the images.
         let (first, second) = want.split_at(want.len() / 2);
         assert!(first.iter().zip(second).any(|(a, b)| (a - b).abs() > 3e-3 * largest), "{name}");
         for (found, by) in [(interpreted, "interpreter"), (compiled, "engine")] {
             let differences = found.iter().zip(&want).map(|(a, b)| (a - b).abs());
-            // NaN is larger than any number here.
+            // NaN counts as the largest difference.
             let most = differences.fold(0f32, |most, d| if d <= most { most } else { d });
             assert!(most <= 1e-5 * largest, "{name}, {by}: {most:e} of {largest}");
             println!("{name}, {by}: {most:e} of {largest}, {} nodes", graph.nodes.len());

@@ -1,5 +1,5 @@
-//! Operators on infinity, NaN and numbers of all sizes, interpreted and compiled, against onnxruntime. Skipped with a message
-//! where there is no Python with it.
+//! Compares operators with onnxruntime, interpreted and compiled, on infinity, NaN and numbers of all magnitudes.
+//! Skipped with a message if Python or onnxruntime is missing.
 
 #[path = "../../../tests/support/python.rs"]
 mod python;
@@ -20,11 +20,11 @@ use taper_onnx::proto::{
 /// Channels, rows and columns.
 const DIMS: [i64; 3] = [3, 4, 9];
 
-/// A node on the image, with constants behind it; an empty name leaves one out.
+/// A node that reads the image, then constants. An empty name omits an input.
 struct Case {
     operator: &'static str,
     constants: &'static [Constant],
-    /// Largest difference, as a share of the value.
+    /// Largest relative difference.
     tolerance: f32,
 }
 
@@ -104,7 +104,7 @@ fn numbers(path: &Path) -> Vec<f32> {
 }
 
 #[test]
-fn operators_give_what_onnxruntime_does_on_values_of_all_kinds() {
+fn operators_agree_with_onnxruntime_on_values_of_all_kinds() {
     let Some(python) = python::python("numpy, onnxruntime") else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: String| folder.path().join(name);

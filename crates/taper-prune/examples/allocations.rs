@@ -1,4 +1,4 @@
-//! How allocations spread one overall sparsity over layers of different size.
+//! How allocations distribute one overall sparsity over layers of different sizes.
 
 use candle_core::Device;
 use taper_core::{Sparsity, Step};
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         pruner.begin_step(Step(100))?;
         let kept: Vec<_> =
             pruner.report().layers.iter().map(|l| (l.info.name.clone(), l.n_kept)).collect();
-        println!("{name:>8}: {kept:?}, {} in all", pruner.report().n_kept());
+        println!("{name:>8}: {kept:?}, {} in total", pruner.report().n_kept());
     }
     Ok(())
 }

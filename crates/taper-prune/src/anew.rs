@@ -1,10 +1,10 @@
-//! Weights that begin anew.
+//! Weights that are set to new values.
 
 use candle_core::Var;
 use taper_kernels::mask::Mask;
 use taper_nn::ops::{flags, tensor_like};
 
-/// Sets the weights of a mask to these values, in the order of their indices, and leaves the others as they are to the bit.
+/// Sets the weights of a mask to these values, in index order. All other weights stay bit-identical.
 pub(crate) fn set_where(mask: &Mask, values: &[f32], var: &Var) -> candle_core::Result<()> {
     if mask.n_kept() == 0 {
         return Ok(());

@@ -1,23 +1,24 @@
-//! What a training loop has to do once a pruner has seen the gradients.
+//! What a training loop must do after a pruner has processed the gradients.
 
 use taper_kernels::mask::Mask;
 
-/// What a training loop has to do for a pruner before its optimizer moves the weights.
+/// What a training loop must do before its optimizer updates the weights.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changed {
-    /// The weights of each layer whose momentum, and whatever else an optimizer remembers of them, must go.
+    /// The weights of each layer for which the optimizer must reset its state, such as momentum.
     pub forgotten: Option<Vec<Mask>>,
-    /// What weights of each layer have as momentum from now on, after that; with an [`GrowInit`](crate::renewal::GrowInit) that has one.
+    /// Momentum to set after that for some weights of each layer, if [`GrowInit`](crate::renewal::GrowInit) has a
+    /// momentum.
     pub momentum: Option<Vec<Momentum>>,
-    /// Whether the gradients served to choose masks, and must move nothing in this step.
+    /// Whether the optimizer must skip this step: its gradients were used to choose masks.
     pub is_skipped: bool,
 }
 
-/// The momentum of some weights of a layer.
+/// New momentum of some weights of a layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Momentum {
     /// The weights.
     pub weights: Mask,
-    /// A momentum for each of them, in the order of their indices.
+    /// One momentum for each of them, in index order.
     pub values: Vec<f32>,
 }

@@ -1,4 +1,4 @@
-//! What a pruner consists of, and whether its parts go together.
+//! The parts of a pruner, and checks that they fit together.
 
 use crate::{
     DeadFilters, InitialScale, Quantile, Remainder,
@@ -16,7 +16,7 @@ use taper_kernels::threshold::Threshold;
 use taper_scale::{Now, PrunedGrad};
 use taper_schedule::SparsitySchedule;
 
-/// The weights to prune, and a choice for each part of pruning; what is not said is as in Feather, with exact counts.
+/// The weights to prune, and a choice for each part of pruning. Defaults are those of Feather, with exact counts.
 #[derive(Debug)]
 pub(crate) struct Choices {
     pub(crate) layers: Vec<(LayerInfo, Var)>,
@@ -57,7 +57,7 @@ impl Choices {
         }
     }
 
-    /// Refuses what is impossible by itself or with another choice.
+    /// Rejects choices that are out of range or exclude each other.
     pub(crate) fn check(&self) -> Result<(), PruneError> {
         if self.layers.iter().all(|(info, _)| info.n_weights() == 0) {
             return Err(PruneError::NoLayers);
@@ -79,20 +79,21 @@ impl Choices {
             let (reached, target) = (reached.get(), target.get());
             return Err(PruneError::NeverReached { reached, total, target });
         }
-        // An adaptive schedule that has heard nothing says what it would do if masks were calm.
+        // Without observations, an adaptive schedule follows the plain ramp, so the check above does not find a late
+        // deadline.
         match self.schedule.deadline().filter(|&step| total > 0 && step > last) {
             Some(deadline) => Err(PruneError::Deadline { deadline: deadline.0, last: last.0 }),
             None => Ok(()),
         }
     }
 
-    /// What masks are chosen by in a step.
+    /// The criterion that chooses masks in a step.
     pub(crate) fn chooser(&self, now: &Moment) -> &dyn Criterion {
         let begins_by = self.renewal.begins_by().filter(|_| now.imposed.is_dense());
         begins_by.unwrap_or(&*self.criterion)
     }
 
-    /// Whether weights that enter begin with a value that the run began with.
+    /// Whether regrown weights start with an initial value of the run.
     pub(crate) fn remembers_initial(&self) -> bool {
         self.renewal.grow_init().is_some_and(|init| init.value == InitialValue::Initial)
     }
@@ -114,12 +115,12 @@ impl Choices {
         self.vars().map(|var| var.as_tensor()).collect()
     }
 
-    /// Whether the operator decides what is kept.
+    /// Whether the operator decides which weights are kept.
     pub(crate) fn has_learned_cuts(&self) -> bool {
         self.operator.cut(LayerId(0)).is_some()
     }
 
-    /// The factors on the gradient of pruned weights in a step in which this sparsity is achieved.
+    /// The gradient scale of pruned weights in a step with this sparsity.
     pub(crate) fn pruned_grad(&self, step: Step, achieved: Sparsity) -> PrunedGrad {
         let progress = match self.total_steps {
             0 => 1.0,
@@ -128,7 +129,7 @@ impl Choices {
         self.remainder.gradient.at(&Now { achieved, target: self.target(), progress })
     }
 
-    /// A layer as criteria see it.
+    /// A layer as a criterion reads it.
     pub(crate) fn view<'a>(
         &'a self,
         id: LayerId,

@@ -1,4 +1,4 @@
-//! Which weights are kept: groups, their cuts, and the masks of their layers.
+//! Mask selection: groups, their thresholds, and the masks of their layers.
 
 use crate::{
     allocation::{AllocationError, Group, Layer},
@@ -12,23 +12,23 @@ use taper_core::{LayerId, LayerInfo, Sparsity, Step};
 use taper_kernels::mask::Mask;
 use taper_nn::ops::with_values;
 
-/// What a refresh decides for a layer.
+/// The threshold and the mask of a layer.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerCut {
     pub(crate) at: f32,
     pub(crate) mask: Arc<Mask>,
 }
 
-/// What masks are chosen by.
+/// Input for the selection of masks.
 pub(crate) struct Asked<'a> {
     pub(crate) step: Step,
     pub(crate) sparsity: Sparsity,
     pub(crate) criterion: &'a dyn Criterion,
     /// The gradient of each layer, if the criterion needs it.
     pub(crate) gradients: Option<&'a [Vec<f32>]>,
-    /// The dropped weights of each layer, if any can be.
+    /// The permanently pruned weights of each layer, if there is a drop policy.
     pub(crate) dropped: Option<&'a [Mask]>,
-    /// The cuts so far.
+    /// The current thresholds and masks.
     pub(crate) before: &'a [LayerCut],
 }
 
@@ -49,7 +49,7 @@ impl Choices {
         Ok(groups)
     }
 
-    /// The number of each layer's group at this sparsity; `None` for layers that are left dense.
+    /// The group number of each layer at this sparsity; `None` for layers that are left dense.
     pub(crate) fn group_numbers(
         &self,
         sparsity: Sparsity,
@@ -64,8 +64,8 @@ impl Choices {
         Ok(numbers)
     }
 
-    /// Where the structure decides what each layer keeps: a group for each that is not left dense, of which there are the groups
-    /// of the allocation. `None` where it does not.
+    /// One group for each layer of the allocation's groups, if the structure decides how many weights a layer keeps;
+    /// else `None`.
     ///
     /// # Errors
     /// [`PruneError::Structure`] for a layer that the structure does not fit.
@@ -75,7 +75,7 @@ impl Choices {
         sparsity: Sparsity,
     ) -> Result<Option<Vec<Group>>, PruneError> {
         let structure = &self.structure;
-        // Asked in every step: weights by themselves have no quota.
+        // This runs in every step; single weights have no quota.
         if structure.is_single() {
             return Ok(None);
         }
@@ -100,9 +100,9 @@ impl Choices {
         Ok(has_quota.then_some(quotas))
     }
 
-    /// Refuses a target that the structure does not have.
+    /// Rejects a target sparsity that the structure cannot have.
     fn check_quota(&self, target: Sparsity) -> Result<(), PruneError> {
-        // Layers that it does not fit are left dense, or refused where they are not.
+        // A layer that does not fit is left dense; otherwise `quotas` rejects it.
         let layers = self.infos().filter(|info| self.structure.check(info).is_ok());
         let wanted = layers.filter_map(|info| {
             let n_keep = self.structure.quota(info, target)?;
@@ -113,7 +113,7 @@ impl Choices {
             Some(has) => {
                 let (has, target) = (has.get(), target.get());
                 let reason = format!(
-                    "the target sparsity is {target}, and the structure has {has}; set the sparsity to {has}"
+                    "the target sparsity is {target}, but the structure has sparsity {has}; set the target to {has}"
                 );
                 Err(PruneError::Structure { reason })
             }
@@ -121,15 +121,15 @@ impl Choices {
         }
     }
 
-    /// Refuses a target that cannot be met or keeps no weight.
+    /// Rejects a target that cannot be met or keeps no weight.
     pub(crate) fn check_target(&self) -> Result<(), PruneError> {
         let (target, n_weights) = (self.target(), self.infos().map(LayerInfo::n_weights).sum());
         self.check_quota(target)?;
-        // The rounded target decides as well: an interpolated cut prunes a lone weight at any sparsity above 0.
+        // The rounded target counts as well: an interpolated threshold prunes a single weight at any sparsity above 0.
         if self.n_kept_at(target)? > 0 || target.n_kept(n_weights) > 0 {
             return Ok(());
         }
-        // An interpolated cut of all layers leaves a weight wherever it is not asked for none.
+        // An interpolated threshold over all layers keeps a weight at any sparsity below 1.
         let nearly_all = Sparsity::saturating(1f64.next_down());
         let largest = match self.n_kept_at(nearly_all)? {
             0 => Sparsity::largest(n_weights),
@@ -148,7 +148,7 @@ impl Choices {
         Ok(self.groups(sparsity)?.iter().map(n_kept).sum())
     }
 
-    /// Cuts and masks of every layer, by the current weights, in which dropped ones are 0.
+    /// Thresholds and masks of every layer, from the current weights; permanently pruned weights are 0.
     pub(crate) fn choose(&self, asked: &Asked) -> Result<Vec<LayerCut>, PruneError> {
         if self.has_learned_cuts() {
             return self.cut_as_learned(asked);
@@ -162,9 +162,10 @@ impl Choices {
                 .collect();
             for group in groups.iter().filter(|g| !g.layers.is_empty()) {
                 let n: usize = group.layers.iter().map(|id| weights[id.0].len()).sum();
-                // Not by its count: an interpolated cut prunes even where that rounds up to all weights.
+                // Checked by sparsity, not by count: an interpolated threshold prunes even if the count rounds up to
+                // all weights.
                 if n == 0 || group.sparsity.is_dense() {
-                    continue; // Dense, as it stands.
+                    continue; // The group stays dense.
                 }
                 let views: Vec<View> = group
                     .layers
@@ -182,7 +183,7 @@ impl Choices {
                 let demand = Demand { n_keep, sparsity, quantile: self.quantile };
                 let chosen = self.structure.choose(&scored, &demand);
                 for (view, mask) in views.iter().zip(chosen.masks) {
-                    // Without a magnitude, nothing shrinks.
+                    // Without a magnitude threshold, weights do not shrink.
                     let at = asked.criterion.magnitude(view, chosen.at).unwrap_or(0.0);
                     cut[view.id.0] = asked.layer_cut(view.id.0, at, mask);
                 }
@@ -193,8 +194,8 @@ impl Choices {
         })?)
     }
 
-    /// The pruned weights of each layer, where they are 0 and fewer weights are kept from now on: they rank below those that are
-    /// left, whatever the criterion makes of them.
+    /// The pruned weights of each layer, if pruned weights are 0 and the sparsity rises. They rank below all other
+    /// weights, for any criterion.
     fn retired(&self, asked: &Asked) -> Option<Vec<Mask>> {
         if !self.remainder.is_zero {
             return None;
@@ -202,13 +203,13 @@ impl Choices {
         let n: u64 = self.infos().map(LayerInfo::n_weights).sum();
         let n_kept = asked.before.iter().map(|cut| cut.mask.n_kept()).sum();
         let n_keep = asked.sparsity.n_kept(n);
-        // Renewals other than this one choose masks for another sparsity only, even if its count is the same.
+        // Rules other than top-k choose masks only if the sparsity has changed, even if the count is the same.
         let is_rising = n_keep < n_kept || n_keep == n_kept && !self.renewal.is_top_k();
         (n_kept < n && is_rising)
             .then(|| asked.before.iter().map(|cut| cut.mask.complement()).collect())
     }
 
-    /// Keeps what is above the cuts of the operator.
+    /// Keeps the weights above the learned thresholds of the operator.
     fn cut_as_learned(&self, asked: &Asked) -> Result<Vec<LayerCut>, PruneError> {
         Ok(with_values(&self.tensors(), |weights| {
             let layers = weights.iter().enumerate();
@@ -222,7 +223,7 @@ impl Choices {
 }
 
 impl Asked<'_> {
-    /// The scores of a layer, 0 where weights were dropped or have retired: these rank below all others.
+    /// The scores of a layer. Permanently pruned and retired weights have 0 and rank below all others.
     fn scores<'a>(&self, view: &View<'a>, retired: Option<&[Mask]>) -> Cow<'a, [f32]> {
         let mut scores = self.criterion.scores(view);
         for dropped in [self.dropped, retired].into_iter().flatten() {
@@ -235,7 +236,7 @@ impl Asked<'_> {
         scores
     }
 
-    /// A layer's mask without what was dropped, should a schedule that falls ask for more weights than there are left.
+    /// A layer's mask without permanently pruned weights: a falling schedule may request more weights than remain.
     fn layer_cut(&self, layer: usize, at: f32, mask: Mask) -> LayerCut {
         let mask = match self.dropped {
             Some(dropped) => mask.difference(&dropped[layer]),
@@ -244,8 +245,8 @@ impl Asked<'_> {
         LayerCut { at, mask: Arc::new(mask) }
     }
 
-    /// Where every pruned weight of a group was dropped, the largest of them says nothing of a cut any more, and the
-    /// operator would stop to shrink. The cut then stays where it was, below all that is kept.
+    /// If every pruned weight of a group is permanently pruned, all of them are 0. They give no threshold, and a
+    /// shrinking operator would stop shrinking. The threshold then stays at its last value, below all kept weights.
     fn keep_cut(&self, group: &Group, layers: &[&[f32]], cut: &mut [LayerCut]) {
         let Some(dropped) = self.dropped else { return };
         let is_open = |id: &LayerId| {

@@ -1,4 +1,4 @@
-//! How many weights are not 0 once pruned.
+//! Number of non-zero weights after pruning.
 
 use candle_core::{DType, Tensor, Var};
 use taper_core::LayerId;
@@ -8,8 +8,8 @@ use taper_nn::{
     ops::{threshold, with_values},
 };
 
-/// The weights of each layer that gates do not leave at 0. A mask may keep more: weights that are 0 themselves, and where it is
-/// held, weights that have fallen to the cut since.
+/// Number of weights of each layer that are not 0 after applying the gates. The mask may keep more: weights that are 0
+/// themselves, and in a held mask, weights that have fallen to the threshold since.
 pub(crate) fn kept_by<'a>(
     weights: impl Iterator<Item = &'a Var>,
     gates: &Gates,
@@ -17,14 +17,15 @@ pub(crate) fn kept_by<'a>(
     weights.enumerate().map(|(i, var)| n_kept(var, gates.get(LayerId(i)))).collect()
 }
 
-/// How many values are not 0, in the type that they have: of a weight, or of what its gate leaves of it.
+/// Number of values that are not 0, in the data type of the weight, after applying the gate if there is one.
 pub(crate) fn n_kept(weight: &Tensor, gate: Option<&Gate>) -> candle_core::Result<u64> {
     if weight.dtype() != DType::F32 {
         let pruned = gate.map(|gate| threshold(weight, gate)).transpose()?;
         let flags = pruned.as_ref().unwrap_or(weight).ne(0.0)?.flatten_all()?.to_vec1::<u8>()?;
         return Ok(flags.iter().map(|&flag| u64::from(flag)).sum());
     }
-    // In f32 an operator that shrinks leaves 0 of what is not above its cut, and of nothing else; no need to compute it.
+    // In f32, a shrinking operator returns 0 for magnitudes that are not above its threshold, and only for these. Its
+    // values need not be computed.
     let floor = match gate.map(|gate| (&gate.value, gate)) {
         Some((Value::Given(values), gate)) => {
             return Ok(gate.mask.kept().filter(|&index| values[index] != 0.0).count() as u64);

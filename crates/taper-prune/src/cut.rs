@@ -1,31 +1,31 @@
-//! From the sparsity of a group to its cut and masks.
+//! Threshold and masks of a group, from its sparsity.
 
 use taper_core::Sparsity;
 use taper_kernels::{mask::Mask, select};
 
-/// Which magnitude separates kept from pruned weights.
+/// How the magnitude threshold between kept and pruned weights is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Quantile {
-    /// Exactly the wanted number of weights is kept; equal magnitudes in index order.
+    /// Keeps exactly the requested number of weights; ties go to the lower index.
     #[default]
     Exact,
-    /// Linear between neighbouring magnitudes, as the reference implementation of Feather does; prunes
+    /// Linear interpolation between neighbouring magnitudes, as in the reference implementation of Feather; prunes
     /// ⌊(n − 1)·s⌋ + 1 weights.
     Interpolated,
 }
 
-/// The cut of a group and the masks of its layers.
+/// The threshold of a group and the masks of its layers.
 #[derive(Clone, Debug)]
 pub struct Chosen {
-    /// The largest magnitude below all that is kept, so that an operator which shrinks by it leaves nothing at 0; 0 where
-    /// single magnitudes decide nothing.
+    /// The largest magnitude below all kept weights: an operator that shrinks by it leaves no kept weight at 0. It is 0
+    /// if single magnitudes are not ranked.
     pub at: f32,
     /// The mask of each layer.
     pub masks: Vec<Mask>,
 }
 
 impl Quantile {
-    /// How many of a group's `n` weights are kept, of different magnitudes.
+    /// How many of a group's `n` weights are kept, if all magnitudes differ.
     pub(crate) fn n_kept(self, n: u64, n_keep: u64, sparsity: Sparsity) -> u64 {
         match self {
             Self::Exact => n_keep,
@@ -52,7 +52,7 @@ impl Quantile {
     }
 }
 
-/// `|w| / cut`, where `0/0` is 0: the distance of a pruned weight from its cut.
+/// `|w| / threshold`, where `0/0` is 0: the magnitude of a pruned weight relative to its threshold.
 pub(crate) fn relative(w: f32, cut: f32) -> f32 {
     if w == 0.0 { 0.0 } else { w.abs() / cut }
 }

@@ -1,34 +1,35 @@
-//! Filters that have lost every weight.
+//! Dead filters: filters without a kept weight.
 
 use std::ops::Range;
 use taper_core::{LayerInfo, LayerKind};
 use taper_kernels::mask::Mask;
 
-/// What becomes of dead filters: output channels of a convolution, transposed or not, whose every weight is pruned.
+/// How dead filters are treated: output channels of a convolution, transposed or not, with every weight pruned.
 ///
-/// The variance of such a channel is 0, and a batch normalisation behind it multiplies its gradient by `1/√ε`, some 316.
-/// At 98 % sparsity and above nearly all of the gradient's norm can be in dead filters; clipping that norm then starves
-/// every live weight.
+/// The variance of a dead channel is 0, so a batch norm after it multiplies its gradient by `1/√ε`, about 316. At 98 %
+/// sparsity and above, nearly all of the gradient norm can be in dead filters. Clipping by that norm then leaves almost
+/// no gradient for live weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeadFilters {
-    /// They learn like all others, as in the reference implementation of Feather.
+    /// They learn like all other filters, as in the reference implementation of Feather.
     #[default]
     Reference,
-    /// Their weights get no gradient.
+    /// Their gradient is blocked.
     Silent,
-    /// Their weights learn, but do not count in the norm that all others are clipped by: the gradient in dead filters is
-    /// clipped by its own norm. This part is the training loop's; see [`Pruner::dead_filters`](crate::Pruner::dead_filters).
+    /// They learn, but are clipped separately: their gradient does not count in the norm that clips all other weights,
+    /// and is clipped by its own norm. The training loop must implement this; see
+    /// [`Pruner::dead_filters`](crate::Pruner::dead_filters).
     Unclipped,
 }
 
 impl DeadFilters {
-    /// Names as in experiment files, with their values.
+    /// Names in experiment files, with their values.
     pub const ALL: [(&'static str, Self); 3] =
         [("reference", Self::Reference), ("silent", Self::Silent), ("unclipped", Self::Unclipped)];
 }
 
-/// How the filters of a layer lie in its weight `[rows, columns, kernel…]`: a filter has one column of the rows of its
-/// group, a stretch of `size` weights in each.
+/// Positions of a layer's filters in its weight `[rows, columns, kernel…]`. A filter consists of one column in each row
+/// of its group; this is a run of `size` weights in each row.
 pub(crate) struct Filters {
     groups: usize,
     /// Rows of a group.
@@ -39,11 +40,11 @@ pub(crate) struct Filters {
 }
 
 impl Filters {
-    /// Those of a layer; a linear layer has none.
+    /// The filters of a layer; a linear layer has none.
     pub(crate) fn of(info: &LayerInfo) -> Self {
         let product = |dims: &[usize]| dims.iter().product();
         match (info.kind, &info.shape[..]) {
-            // Each output channel is a row of its own.
+            // Each output channel is one row.
             (LayerKind::Conv, [out, rest @ ..]) => {
                 Self { groups: *out, rows: 1, columns: 1, size: product(rest) }
             }
@@ -55,12 +56,12 @@ impl Filters {
         }
     }
 
-    /// How many there are: the output channels.
+    /// Number of filters: the output channels.
     pub(crate) fn n(&self) -> usize {
         self.groups * self.columns
     }
 
-    /// Where the weights of a filter are.
+    /// Index ranges of the weights of a filter.
     pub(crate) fn weights(&self, filter: usize) -> impl Iterator<Item = Range<usize>> {
         let &Self { rows, columns, size, .. } = self;
         let (group, column) = (filter / columns, filter % columns);
@@ -104,7 +105,7 @@ mod tests {
             kind: LayerKind::ConvTranspose { groups },
             shape: vec![4, 3, 2],
         };
-        // Weights of input 0 to 3, three outputs each, two taps each.
+        // Weights of inputs 0 to 3, with three outputs each and two taps each.
         let of = |rows: Range<usize>, column: usize| {
             let mut mask = Mask::full(24);
             rows.for_each(|row| mask.clear((3 * row + column) * 2..(3 * row + column + 1) * 2));

@@ -1,4 +1,4 @@
-//! Removing pruned weights for good.
+//! Permanent pruning.
 
 use crate::{cut::relative, error::PruneError};
 use candle_core::{DType, Var};
@@ -7,22 +7,22 @@ use taper_kernels::mask::Mask;
 use taper_nn::ops::{flags, with_values};
 use taper_schedule::Curve;
 
-/// Which pruned weights are dropped first.
+/// Which pruned weights are permanently pruned first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropRule {
-    /// Those that are smallest relative to the cut of their layer.
+    /// The smallest magnitudes relative to the threshold of the layer.
     Smallest,
-    /// Those that have been pruned for the longest time; of equals, the smallest.
+    /// The weights that have been pruned for the longest time; of ties, the smallest.
     Longest,
-    /// Any, for comparison.
+    /// Random weights, as a control.
     Random {
-        /// Decides which.
+        /// Seed of the order.
         seed: u64,
     },
 }
 
 impl DropRule {
-    /// Names as in experiment files.
+    /// Names in experiment files.
     pub const NAMES: [&str; 3] = ["smallest", "longest", "random"];
 
     /// The rule of this name; `seed` is for `random`.
@@ -33,42 +33,42 @@ impl DropRule {
     }
 }
 
-/// When which share of the pruned weights is *dropped*: their value becomes 0, they get no gradient, no decay and no
-/// momentum, and never come back.
+/// Which fraction of the pruned weights is *dropped*, that is permanently pruned, and when. The value of a dropped
+/// weight is 0; it receives no gradient, no weight decay and no momentum, and never returns.
 ///
-/// The dropped set only grows. A share of 0 is plain straight-through training; a share of 1 from the start is hard
-/// pruning, in which what is pruned once stays so. A step gets faster where so many weights of a layer are dropped that its
-/// kernels compute the gradient of the others alone: from some 70 % on.
+/// The dropped set only grows. A fraction of 0 is plain straight-through training. A fraction of 1 from the start is
+/// hard pruning: a weight that is pruned once stays pruned. A step becomes faster once about 70 % of the weights of a
+/// layer are dropped: kernels then compute the gradient only for the other weights.
 ///
 /// # References
-/// The question, how much of the pruned set still matters, is A. Zachou's (NTUA, 2025); the rules are ours.
+/// A. Zachou (NTUA, 2025) asked how much of the pruned set still matters; the rules are ours.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DropPolicy {
-    /// Which go first.
+    /// Which weights are dropped first.
     pub rule: DropRule,
-    /// Share φ of the pruned weights at the end, in `[0, 1]`.
+    /// Final fraction φ of the pruned weights, in `[0, 1]`.
     pub share: f64,
-    /// How the share rises from 0 at `begin` to its end at `end`.
+    /// How the fraction rises from 0 at `begin` to φ at `end`.
     pub curve: Curve,
     /// The first step at which weights are dropped.
     pub begin: Step,
-    /// The step from which on the share is whole; at or before `begin`, it is so from the begin on.
+    /// The step from which the fraction is φ. If it is not after `begin`, the fraction jumps to φ at `begin`.
     pub end: Step,
-    /// Nothing is dropped while the schedule asks for less than this.
+    /// Nothing is dropped while the sparsity of the schedule is below this.
     pub from: Sparsity,
 }
 
 impl DropPolicy {
-    /// A constant share from the start of pruning.
+    /// A constant fraction from the start of pruning.
     pub fn constant(rule: DropRule, share: f64) -> Self {
         let (begin, from) = (Step::ZERO, Sparsity::DENSE);
         Self { rule, share, curve: Curve::OneShot, begin, end: begin, from }
     }
 
-    /// Checks the share.
+    /// Checks the fraction.
     ///
     /// # Errors
-    /// [`PruneError::DropShare`] if it is outside of its range.
+    /// [`PruneError::DropShare`] if it is outside `[0, 1]`.
     pub fn check(&self) -> Result<(), PruneError> {
         match (0.0..=1.0).contains(&self.share) {
             true => Ok(()),
@@ -76,7 +76,7 @@ impl DropPolicy {
         }
     }
 
-    /// The share φ at a step at which the schedule asks for this sparsity.
+    /// The dropped fraction at a step with this sparsity of the schedule.
     pub fn share_at(&self, step: Step, sparsity: Sparsity) -> f64 {
         if step < self.begin || sparsity < self.from {
             return 0.0;
@@ -89,24 +89,24 @@ impl DropPolicy {
     }
 }
 
-/// A layer as the rules see it.
+/// A layer as a rule reads it.
 pub(crate) struct Candidates<'a> {
     pub(crate) weights: &'a [f32],
     pub(crate) cut: f32,
     pub(crate) kept: &'a Mask,
     pub(crate) dropped: &'a Mask,
-    /// When each weight was pruned, if that is followed.
+    /// The step at which each weight was pruned, if this is recorded.
     pub(crate) since: Option<&'a [u32]>,
 }
 
-/// The `n` weights that a rule drops first, as a mask of each layer.
+/// The first `n` weights in the order of a rule, as a mask of each layer.
 pub(crate) fn first_dropped(rule: DropRule, layers: &[Candidates], n: usize) -> Vec<Mask> {
     let mut found: Vec<Mask> = layers.iter().map(|layer| Mask::empty(layer.kept.len())).collect();
     let mut ranked = Vec::new();
     for (place, layer) in layers.iter().enumerate() {
         let open = layer.kept.complement().difference(layer.dropped);
         ranked.extend(open.kept().map(|index| {
-            // The bits of a number that is not negative rank like the number.
+            // Non-negative floats have the order of their bits.
             let size = u64::from(relative(layer.weights[index], layer.cut).to_bits());
             let rank = match rule {
                 DropRule::Smallest => (size, 0),
@@ -128,10 +128,10 @@ pub(crate) fn first_dropped(rule: DropRule, layers: &[Candidates], n: usize) -> 
     found
 }
 
-/// Sets the weights of a mask to 0, and leaves the others as they are to the bit.
+/// Sets the weights of a mask to 0. All other weights stay bit-identical.
 pub(crate) fn zero_where(mask: &Mask, var: &Var) -> candle_core::Result<()> {
     let are_zero = |w: &[&[f32]]| mask.kept().all(|index| w[0][index] == 0.0);
-    // What rounds to 0 in f32 need not be 0 in f64.
+    // A value that rounds to 0 in f32 may not be 0 in f64.
     if var.dtype() != DType::F64 && with_values(&[var.as_tensor()], are_zero)? {
         return Ok(());
     }
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_may_be_constant_or_rise_and_waits_for_its_sparsity() {
+    fn a_fraction_may_be_constant_or_rise_and_waits_for_its_sparsity() {
         let s = |v| Sparsity::new(v).unwrap();
         let constant = DropPolicy::constant(DropRule::Smallest, 0.5);
         assert_eq!(constant.share_at(Step(0), s(0.1)), 0.5);
@@ -175,7 +175,7 @@ mod tests {
         let layers: Vec<Candidates> = (0..2)
             .map(|i| Candidates {
                 weights: [&first, &second][i],
-                // Relative to their cuts, those of the second layer are five times as large.
+                // Relative to their thresholds, the weights of the second layer are five times larger.
                 cut: [0.4, 0.08][i],
                 kept: &kept[i],
                 dropped: &dropped[i],

@@ -1,9 +1,9 @@
-//! What can go wrong in pruning.
+//! Errors of pruning.
 
 use crate::{Part, allocation::AllocationError};
 use taper_schedule::RestoreError;
 
-/// A pruner that cannot be built, or a step that it cannot take.
+/// A pruner that cannot be built, or a step that fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PruneError {
@@ -12,7 +12,7 @@ pub enum PruneError {
         "there are no prunable layers; pass the weights of the convolutions, linear and recurrent layers"
     )]
     NoLayers,
-    /// A weight that cannot be pruned as it is described.
+    /// A weight that cannot be pruned as described.
     #[error("weight {name} cannot be pruned: {reason}")]
     Weight {
         /// Its name.
@@ -20,29 +20,27 @@ pub enum PruneError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A variable under two names, which would be pruned twice.
-    #[error(
-        "weights {first} and {second} are one variable, which is pruned once; leave one of them out"
-    )]
+    /// One variable under two names; it would be pruned twice.
+    #[error("weights {first} and {second} are one variable; leave one of them out")]
     Tied {
         /// The name that comes first.
         first: String,
         /// The other one.
         second: String,
     },
-    /// A step before the one last begun.
+    /// A step before the current one.
     #[error(
-        "step {step} was begun after step {last}: steps never fall; count them over the whole run, not from 0 in each epoch"
+        "step {step} was begun after step {last}; steps must not decrease: count them over the whole run, not from 0 in each epoch"
     )]
     Step {
         /// The step.
         step: u64,
-        /// The step last begun.
+        /// The current step.
         last: u64,
     },
     /// A target that keeps no weight at all.
     #[error(
-        "target sparsity {target} keeps none of {n_weights} weights; it must be in [0, {largest}], where one is kept"
+        "target sparsity {target} keeps none of {n_weights} weights; it must be in [0, {largest}] to keep at least one"
     )]
     Target {
         /// The target.
@@ -52,9 +50,9 @@ pub enum PruneError {
         /// The largest target that keeps one of them.
         largest: f64,
     },
-    /// A schedule that is not over when the run is.
+    /// A schedule that does not reach its target within the run.
     #[error(
-        "the schedule is at sparsity {reached} in the last of {total} steps, short of its target {target}; end it earlier"
+        "the schedule reaches sparsity {reached} in the last of {total} steps, short of its target {target}; end the schedule earlier"
     )]
     NeverReached {
         /// Sparsity in the last step.
@@ -64,12 +62,12 @@ pub enum PruneError {
         /// The target.
         target: f64,
     },
-    /// An adaptive schedule that may still be short of its target when the run is over.
+    /// An adaptive schedule that may not reach its target within the run.
     #[error(
-        "the schedule reaches its target by step {deadline} at the latest, and the last step is {last}; set the deadline earlier"
+        "the schedule reaches its target by step {deadline} at the latest, but the last step is {last}; set the deadline earlier"
     )]
     Deadline {
-        /// The step by which the target is reached whatever is observed.
+        /// The step by which the target is reached, whatever is observed.
         deadline: u64,
         /// The last step of the run.
         last: u64,
@@ -77,28 +75,28 @@ pub enum PruneError {
     /// The overall sparsity cannot be met.
     #[error(transparent)]
     Allocation(#[from] AllocationError),
-    /// An impossible [`PrunedUpdate`](crate::PrunedUpdate).
+    /// Parameters of the gradient of pruned weights out of range; see [`PrunedUpdate`](crate::PrunedUpdate).
     #[error("gradient of pruned weights: {reason}")]
     Update {
-        /// What is impossible.
+        /// The parameter and its legal range.
         reason: String,
     },
-    /// An impossible [`Renewal`](crate::renewal::Renewal).
-    #[error("renewal of masks: {reason}")]
+    /// A [`Renewal`](crate::renewal::Renewal) with parameters out of range.
+    #[error("mask update rule: {reason}")]
     Renewal {
-        /// What is impossible.
+        /// The parameter and its legal range.
         reason: String,
     },
-    /// Masks that need the network [measured](crate::Pruner::prepare), which was not done or not possible.
+    /// Masks that need a [measurement](crate::Pruner::prepare) of the network, which is missing or failed.
     #[error("measuring the network: {reason}")]
     Preparation {
         /// What is missing, and what to do.
         reason: String,
     },
-    /// An impossible [`Operator`](crate::operator::Operator).
+    /// An [`Operator`](crate::operator::Operator) with parameters out of range.
     #[error("operator on kept weights: {reason}")]
     Operator {
-        /// What is impossible.
+        /// The parameter and its legal range.
         reason: String,
     },
     /// A [`Structure`](crate::structure::Structure) that does not fit a layer, or another choice.
@@ -117,19 +115,19 @@ pub enum PruneError {
         /// Why, and what to do.
         reason: &'static str,
     },
-    /// A share of dropped weights that is none.
-    #[error("the share of pruned weights to drop is {share}, outside [0, 1]")]
+    /// A fraction of permanently pruned weights out of range.
+    #[error("the fraction of pruned weights to drop is {share}, outside [0, 1]")]
     DropShare {
-        /// The share.
+        /// The fraction.
         share: f64,
     },
-    /// A saved state that belongs to another pruner.
+    /// A saved state of another pruner.
     #[error("saved pruner state does not fit this model: {reason}")]
     State {
         /// What does not fit.
         reason: String,
     },
-    /// A saved schedule state that belongs to another schedule.
+    /// A saved state of another schedule.
     #[error(transparent)]
     Schedule(#[from] RestoreError),
     /// A tensor could not be read or written.

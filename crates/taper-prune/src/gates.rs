@@ -1,4 +1,4 @@
-//! From masks to gates: which weights get which gradient.
+//! Gates from masks: which weights receive which gradient.
 
 use crate::{
     DeadFilters, PrunedUpdate, Quantile,
@@ -15,10 +15,10 @@ use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_nn::{Gate, Gates, Sampling, Value, ops::with_values};
 use taper_scale::PrunedGrad;
 
-/// Which weights of a layer get a gradient in a step, and how.
+/// Which weights of a layer receive a gradient in a step, and how it is computed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Update {
-    /// `None` for all.
+    /// The live set: weights that receive a gradient; `None` for all.
     pub(crate) live: Option<Arc<Mask>>,
     sampling: Option<Sampling>,
 }
@@ -28,7 +28,7 @@ impl Update {
         Self { live: Some(live), sampling: None }
     }
 
-    /// Gives these weights none.
+    /// Removes these weights from the live set.
     fn leave_out(&mut self, weights: &Mask) {
         if weights.n_kept() > 0 {
             let live = match &self.live {
@@ -40,18 +40,18 @@ impl Update {
     }
 }
 
-/// What gates are made of, in a step or for an evaluation.
+/// Input for the gates of a step or of an evaluation.
 pub(crate) struct Imposing<'a> {
     pub(crate) choices: &'a Choices,
     pub(crate) step: Step,
     pub(crate) sparsity: Sparsity,
     pub(crate) cut: &'a [LayerCut],
-    /// Whether gradients choose masks in this step: pruned weights must then have theirs whole.
+    /// Whether gradients choose masks in this step: pruned weights then need their full gradient.
     pub(crate) reads_gradients: bool,
 }
 
 impl Imposing<'_> {
-    /// Where the gradients of pruned weights come from in a step, and how many times they count.
+    /// The live set of each layer in a step, and a factor on the gradient of pruned weights.
     pub(crate) fn updates(
         &self,
         dropped: Option<&[Mask]>,
@@ -89,12 +89,12 @@ impl Imposing<'_> {
         Ok((updates, times))
     }
 
-    /// Gradients of kept weights alone.
+    /// Live sets of kept weights only.
     fn of_kept(&self) -> Vec<Update> {
         self.cut.iter().map(|cut| Update::of_live(cut.mask.clone())).collect()
     }
 
-    /// The kept weights and the largest pruned ones, as many as `margin` times the kept ones of their group.
+    /// The kept weights and the largest pruned ones, `margin` times the number of kept weights of their group.
     fn live(&self, margin: f64) -> Result<Vec<Update>, PruneError> {
         let groups = match self.sparsity.is_dense() {
             true => Vec::new(),
@@ -107,7 +107,7 @@ impl Imposing<'_> {
                 let n_live = (group.n_keep as f64 * (1.0 + margin)).ceil() as u64;
                 let near = Quantile::Exact.choose(&layers, n_live, 0.0).masks;
                 for (id, near) in group.layers.iter().zip(near) {
-                    // Held masks may keep weights that are not among the largest any more.
+                    // A held mask may keep weights that are no longer among the largest.
                     let live = near.union(&self.cut[id.0].mask);
                     updates[id.0] = Update::of_live(Arc::new(live));
                 }
@@ -116,7 +116,7 @@ impl Imposing<'_> {
         })?)
     }
 
-    /// The gates, with gradients of pruned weights that count so many times.
+    /// The gates; `times` is a factor on the gradient of pruned weights.
     pub(crate) fn gates(&self, updates: Vec<Update>, times: f32) -> Result<Gates, PruneError> {
         let of_all = match self.reads_gradients {
             true => PrunedGrad::uniform(1.0),
@@ -144,7 +144,7 @@ impl Imposing<'_> {
 
     /// The values of kept weights; `None` for a layer that needs no gate.
     fn values(&self) -> Result<Vec<Option<Value>>, PruneError> {
-        // A layer that keeps all its weights above a cut is still shrunk by it.
+        // A threshold above 0 shrinks the weights of a layer even if the layer keeps all of them.
         let is_changed = |cut: &LayerCut| cut.at > 0.0 || cut.mask.n_kept() < cut.mask.len() as u64;
         if let Some(threshold) = self.choices.operator.threshold() {
             let layers = self.cut.iter();
@@ -162,7 +162,7 @@ impl Imposing<'_> {
     }
 }
 
-/// Gates of the same values, with the whole gradient of every weight.
+/// The same gates, with the full gradient for every weight.
 pub(crate) fn with_whole_gradients(gates: &Gates, n_layers: usize) -> Gates {
     let whole = |gate: &Gate| Gate {
         live: None,
@@ -174,7 +174,7 @@ pub(crate) fn with_whole_gradients(gates: &Gates, n_layers: usize) -> Gates {
     Gates::new((0..n_layers).map(|i| gates.get(LayerId(i)).map(whole)).collect())
 }
 
-/// Shows the layers of a step to an operator; `groups` has the number of each layer's group.
+/// Calls `look` with the layers of a step as an operator reads them; `groups` has the group number of each layer.
 pub(crate) fn with_gated<T>(
     layers: &[(LayerInfo, Var)],
     cut: &[LayerCut],

@@ -4,7 +4,7 @@ use candle_core::{Var, backprop::GradStore};
 use taper_kernels::mask::Mask;
 use taper_nn::ops::{tensor_like, with_values};
 
-/// The gradient of each layer, 0 where it has none.
+/// The gradient of each layer; zeros for a layer without one.
 pub(crate) fn of_layers<'a>(
     vars: impl Iterator<Item = &'a Var>,
     grads: &GradStore,

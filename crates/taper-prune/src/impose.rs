@@ -1,4 +1,4 @@
-//! Pruning a model that does not know gates.
+//! Pruning of models without gates.
 
 use crate::{Changed, Pruner, error::PruneError};
 use candle_core::{Tensor, Var, backprop::GradStore};
@@ -9,16 +9,16 @@ use taper_nn::{
 };
 
 impl Pruner {
-    /// Puts the pruned weights of `step` into the variables, until [`Imposed::lift`] takes them out again.
+    /// Writes the pruned weights of `step` into the variables, until [`Imposed::lift`] restores the dense weights.
     ///
-    /// For models that are not built of `taper-nn` layers: the forward and backward pass between the two calls see
-    /// the pruned weights, and `lift` turns the gradients of those into the straight-through gradients of the
-    /// dense ones. It computes exactly what gates in the forward pass compute, but for
-    /// [`PrunedUpdate::Sampled`](crate::PrunedUpdate::Sampled): candle gives the gradient of the whole batch, which is then not sampled.
-    /// The dense weights come back to the bit, whatever their type.
+    /// For models without `taper-nn` layers. The forward and backward pass between the two calls use the pruned
+    /// weights. `lift` converts the gradients of these to the straight-through gradients of the dense weights. The
+    /// result is exactly that of gates in the forward pass, except for
+    /// [`PrunedUpdate::Sampled`](crate::PrunedUpdate::Sampled): candle computes the gradient of the whole batch, which
+    /// is then not sampled. The dense weights are restored bit for bit, whatever their type.
     ///
-    /// Steps count over the whole run, not from 0 in each epoch. A step may be begun again, to add up the gradients of
-    /// several batches; the schedule sees its masks once.
+    /// Steps count over the whole run, not from 0 in each epoch. A step may be begun again to accumulate the gradients
+    /// of several batches; the schedule observes its masks once.
     ///
     /// ```
     /// # use candle_core::{DType, Device, Tensor};
@@ -49,10 +49,10 @@ impl Pruner {
         self.impose_gates(&gates, true)
     }
 
-    /// Puts the pruned weights of [`refresh`](Self::refresh) into the variables, for evaluation.
+    /// Writes the pruned weights of [`refresh`](Self::refresh) into the variables, for evaluation.
     ///
-    /// The pruner is borrowed until they are taken out again: a second evaluation within the first would take pruned
-    /// weights for dense ones, and the dense ones could be lost.
+    /// The pruner is borrowed until the dense weights are restored. A second evaluation within the first would read
+    /// pruned weights as dense ones, and the dense weights could be lost.
     ///
     /// ```compile_fail,E0499
     /// # fn evaluate(mut pruner: taper_prune::Pruner) -> Result<(), taper_prune::PruneError> {
@@ -73,11 +73,11 @@ impl Pruner {
 
     fn impose_gates(&mut self, gates: &Gates, is_step: bool) -> Result<Imposed<'_>, PruneError> {
         let vars: Vec<Var> = self.choices.vars().cloned().collect();
-        // Collected as it grows, so that an error half-way drops it and puts the dense weights back.
+        // Filled layer by layer: after an error half-way, dropping it restores the dense weights.
         let mut imposed = Imposed { pruner: self, is_step, layers: Vec::new() };
         for (i, var) in vars.into_iter().enumerate() {
             if let Some(gate) = gates.get(LayerId(i)) {
-                // A copy, as writing to the variable changes every tensor that shares its storage.
+                // A copy: writing to the variable changes every tensor that shares its storage.
                 let dense = var.as_detached_tensor().copy()?;
                 var.set(&threshold(&dense, gate)?)?;
                 imposed.layers.push(ImposedLayer { var, gate: gate.clone(), dense });
@@ -89,12 +89,12 @@ impl Pruner {
 
 /// Pruned weights in the variables of a model.
 ///
-/// Dropping it puts the dense weights back, as [`lift`](Self::lift) does.
+/// Dropping it restores the dense weights, as [`lift`](Self::lift) does.
 #[derive(Debug)]
-#[must_use = "the dense weights return when this is dropped"]
+#[must_use = "the dense weights are restored when this is dropped"]
 pub struct Imposed<'a> {
     pruner: &'a mut Pruner,
-    /// Whether they are those of a step, and not of an evaluation.
+    /// Whether this is a training step, and not an evaluation.
     is_step: bool,
     layers: Vec<ImposedLayer>,
 }
@@ -107,14 +107,14 @@ struct ImposedLayer {
 }
 
 impl Imposed<'_> {
-    /// Puts the dense weights back, and turns the gradients of the pruned weights into theirs: whole where a weight is kept,
-    /// scaled where it is pruned. Then it does what [`Pruner::after_backward`] does, unless the weights were put in for an
-    /// evaluation.
+    /// Restores the dense weights, and converts the gradients of the pruned weights to gradients of the dense weights:
+    /// unchanged for kept weights, scaled for pruned ones. In a training step it then calls [`Pruner::after_backward`].
     ///
     /// # Errors
-    /// If a variable cannot be written or a gradient not be read.
+    /// If a variable cannot be written or a gradient cannot be read.
     pub fn lift(mut self, grads: &mut GradStore) -> Result<Changed, PruneError> {
-        // The weight first, and one by one: whatever fails, the drop puts the rest back.
+        // The weight is restored before its gradient is read, one layer at a time: after any error, drop restores the
+        // other layers.
         while let Some(ImposedLayer { var, gate, dense }) = self.layers.pop() {
             var.set(&dense)?;
             if let Some(grad) = grads.get(&var) {
@@ -132,7 +132,7 @@ impl Imposed<'_> {
 impl Drop for Imposed<'_> {
     fn drop(&mut self) {
         for layer in self.layers.drain(..) {
-            // Nothing can be done about a device that fails here, and panicking in drop would hide why.
+            // An error of the device cannot be handled here, and a panic in drop would hide its cause.
             let _ = layer.var.set(&layer.dense);
         }
     }

@@ -1,4 +1,4 @@
-//! Initial values that know how many inputs are kept.
+//! Scaling of initial weights for sparse layers.
 
 use crate::dead::Filters;
 use candle_core::Var;
@@ -6,27 +6,27 @@ use taper_core::{LayerInfo, LayerKind};
 use taper_kernels::mask::Mask;
 use taper_nn::ops::tensor_like;
 
-/// What initial weights are multiplied by once the first masks are chosen, before the first step moves them.
+/// Factor on initial weights, applied once when the first masks are chosen, before the first optimizer update.
 ///
-/// Weights are drawn for the fan-in or fan-out of dense layers. With fewer weights the activations of a layer shrink, and so do
-/// gradients, layer by layer.
+/// Weights are initialized for the fan-in or fan-out of dense layers. With fewer weights, activations and gradients
+/// shrink from layer to layer.
 ///
 /// # References
 /// Evci et al., "Gradient flow in sparse neural networks and how lottery tickets win" (arXiv:2010.03533), and RigL's
-/// `unit_scaled` and `layer_scaled`, which draw weights anew with that variance.
+/// `unit_scaled` and `layer_scaled`, which sample new weights with that variance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InitialScale {
-    /// 1.
+    /// 1: weights are not scaled.
     #[default]
     None,
-    /// `√(n/k)` for an output of n weights that keeps k of them.
+    /// `√(n/k)` for an output that keeps k of its n weights.
     FanIn,
-    /// The same of a whole layer.
+    /// `√(n/k)` for a layer that keeps k of its n weights.
     Layer,
 }
 
 impl InitialScale {
-    /// Names as in experiment files.
+    /// Names in experiment files.
     pub const ALL: [(&str, Self); 3] =
         [("none", Self::None), ("fan-in", Self::FanIn), ("layer", Self::Layer)];
 
@@ -61,7 +61,7 @@ impl InitialScale {
     }
 }
 
-/// Where the weights of each output are; those of a linear layer are rows, as in a convolution.
+/// Index ranges of the weights of each output; in a linear layer these are rows, as in a convolution.
 fn outputs(info: &LayerInfo) -> Filters {
     match info.kind {
         LayerKind::Linear => Filters::of(&LayerInfo { kind: LayerKind::Conv, ..info.clone() }),

@@ -1,12 +1,12 @@
 //! Pruning masks with straight-through gradients.
 //!
-//! A [`Pruner`] turns policies into what a network needs in a step. It asks its schedule how sparse to be, its
-//! [`Allocation`] how many weights each group of layers keeps, finds the cut of each group, and hands the layers
-//! [`Gates`](taper_nn::Gates): the masks, the operator on kept weights, and the share of the gradient that pruned
-//! ones receive. The dense weights stay with the optimizer.
+//! A [`Pruner`] computes what a network needs in each step. It reads the sparsity from its schedule and the number of
+//! kept weights of each layer group from its [`Allocation`], and computes the magnitude threshold of each group. It
+//! returns [`Gates`](taper_nn::Gates) for the layers: the masks, the operator on kept weights, and the gradient scale
+//! of pruned weights. The optimizer updates the dense weights.
 //!
-//! Models built of `taper-nn` layers take the gates in their forward pass. Any other candle model is pruned
-//! between two calls: see [`Pruner::impose`].
+//! Models of `taper-nn` layers take the gates in their forward pass. For any other candle model, two calls in the
+//! training loop suffice: see [`Pruner::impose`].
 //!
 //! ```
 //! use candle_core::Device;

@@ -1,20 +1,20 @@
-//! What criteria remember of the gradients of all steps.
+//! Values that criteria accumulate from the gradients of all steps.
 
 use crate::{choices::Choices, criterion::Criterion};
 use taper_core::{LayerId, Step};
 use taper_nn::ops::with_values;
 
-/// A number for each weight of each layer, for each criterion that remembers.
+/// One number for each weight of each layer, for each criterion that remembers gradients.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Memory {
-    /// Of what weights leave by; empty if that remembers nothing, as below.
+    /// Values of the pruning criterion; empty if it remembers nothing.
     criterion: Vec<Vec<f32>>,
-    /// Of what weights enter by in a swap.
+    /// Values of the growth criterion; empty if it remembers nothing.
     grow: Vec<Vec<f32>>,
 }
 
 impl Memory {
-    /// That of before the first step.
+    /// The values before the first step: 0.
     pub(crate) fn new(choices: &Choices) -> Self {
         let zeros = || choices.vars().map(|var| vec![0.0; var.elem_count()]).collect();
         let of = |is_asked| if is_asked { zeros() } else { Vec::new() };
@@ -22,12 +22,12 @@ impl Memory {
         Self { criterion: of(choices.criterion.remembers()), grow: of(grow) }
     }
 
-    /// Whether nothing is remembered.
+    /// Whether no criterion remembers gradients.
     pub(crate) fn is_none(&self) -> bool {
         self.criterion.is_empty() && self.grow.is_empty()
     }
 
-    /// What the pruner's criterion scores a layer by: its memory, or this gradient.
+    /// The input of the pruning criterion: its accumulated values, or these gradients.
     pub(crate) fn of_criterion<'a>(
         &'a self,
         gradients: Option<&'a [Vec<f32>]>,
@@ -35,7 +35,7 @@ impl Memory {
         if self.criterion.is_empty() { gradients } else { Some(&self.criterion) }
     }
 
-    /// What growth scores a layer by: its memory, or this gradient.
+    /// The input of the growth criterion: its accumulated values, or these gradients.
     pub(crate) fn of_growth<'a>(
         &'a self,
         gradients: Option<&'a [Vec<f32>]>,
@@ -64,12 +64,12 @@ impl Memory {
         })
     }
 
-    /// Everything, one layer after the other.
+    /// All values, one layer after the other.
     pub(crate) fn state(&self) -> Vec<f32> {
         self.criterion.iter().chain(&self.grow).flatten().copied().collect()
     }
 
-    /// Takes back what [`state`](Self::state) gave; a sentence, if it is of other layers or criteria.
+    /// A copy with the values of a [`state`](Self::state); a message, if the state is from other layers or criteria.
     pub(crate) fn with_state(&self, state: &[f32]) -> Result<Self, String> {
         let mut memory = self.clone();
         let mut values = state.iter();
@@ -81,7 +81,7 @@ impl Memory {
         match state.len() == wanted {
             true => Ok(memory),
             false => Err(format!(
-                "criteria remember {} numbers in it, and {wanted} here; take the criteria that it was saved with",
+                "it has {} values of criteria, but this pruner has {wanted}; use the criteria that it was saved with",
                 state.len()
             )),
         }

@@ -1,8 +1,8 @@
-//! The names of a pruner's choices.
+//! Names of the parts of a pruner.
 
 use std::fmt;
 
-/// A choice of a [`PrunerBuilder`](crate::PrunerBuilder), as [`PruneError::Together`](crate::PruneError::Together) names it.
+/// A part of a [`PrunerBuilder`](crate::PrunerBuilder), for [`PruneError::Together`](crate::PruneError::Together).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Part {
@@ -16,23 +16,23 @@ pub enum Part {
     Quantile,
     /// [`PrunerBuilder::renewal`](crate::PrunerBuilder::renewal).
     Renewal,
-    /// What weights enter by in a swap.
+    /// The growth criterion of prune-and-regrow.
     Growth,
-    /// The value of weights that enter in a swap.
+    /// The initial value of regrown weights.
     GrowInit,
-    /// The momentum of weights that enter in a swap.
+    /// The initial momentum of regrown weights.
     Momentum,
-    /// Whether masks may exceed the sparsity of the schedule between swaps.
+    /// Whether masks may keep extra weights between prune-and-regrow updates.
     Bound,
-    /// The step at which swaps end.
+    /// The step at which prune-and-regrow ends.
     SwapEnd,
-    /// What the first masks are chosen by.
+    /// The criterion of the first masks.
     Begin,
-    /// The steps of a renewal.
+    /// The steps at which masks are updated.
     Cadence,
     /// The schedule of the [`Pruner::builder`](crate::Pruner::builder).
     Schedule,
-    /// The clock of an adaptive schedule.
+    /// The adaptation of the schedule.
     Clock,
     /// [`PrunerBuilder::remainder`](crate::PrunerBuilder::remainder).
     Remainder,
@@ -49,24 +49,24 @@ pub enum Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Threshold => "the threshold",
+            Self::Threshold => "the operator",
             Self::Criterion => "the criterion",
             Self::Structure => "the structure",
             Self::Quantile => "the quantile",
-            Self::Renewal => "the renewal",
-            Self::Growth => "the criterion of growth",
-            Self::GrowInit => "the value of weights that enter",
-            Self::Momentum => "the momentum of weights that enter",
+            Self::Renewal => "the mask update rule",
+            Self::Growth => "the growth criterion",
+            Self::GrowInit => "the initial value of regrown weights",
+            Self::Momentum => "the initial momentum of regrown weights",
             Self::Bound => "the soft bound",
-            Self::SwapEnd => "the end of swaps",
+            Self::SwapEnd => "the end of prune-and-regrow",
             Self::Begin => "the criterion of the first masks",
-            Self::Cadence => "the steps of the renewal",
-            Self::Clock => "the clock of the schedule",
-            Self::Remainder => "the remainder",
+            Self::Cadence => "the steps of mask updates",
+            Self::Clock => "the adaptation of the schedule",
+            Self::Remainder => "the treatment of pruned weights",
             Self::InitialScale => "the scale of initial weights",
             Self::Schedule => "the schedule",
             Self::Gradient => "the gradient scale",
-            Self::Update => "the update of pruned weights",
+            Self::Update => "the gradient computation of pruned weights",
             Self::Drop => "the drop policy",
         })
     }

@@ -1,4 +1,4 @@
-//! Masks by what is measured of the network, round by round.
+//! Masks from measurements of the network, in rounds.
 
 use crate::{
     choices::Choices,
@@ -9,7 +9,7 @@ use crate::{
 use taper_core::{Sparsity, Step};
 use taper_nn::ops::with_values;
 
-/// What was measured for a step.
+/// Measured masks of a step.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     step: Step,
@@ -18,14 +18,14 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Measures the network for what is asked, at a density that falls by the same factor in each round.
+    /// Measures the network in rounds; the density falls by the same factor in each round.
     pub(crate) fn of(
         choices: &Choices,
         asked: &Asked,
         measure: &dyn Measure,
         network: &mut dyn GradientOracle,
     ) -> Result<Self, PruneError> {
-        // A copy: the network reads the weights meanwhile.
+        // A copy: the network may read the weights during the measurement.
         let weights: Vec<Vec<f32>> =
             with_values(&choices.tensors(), |w| w.iter().map(|w| w.to_vec()).collect())?;
         let rounds = measure.rounds().max(1);
@@ -37,7 +37,8 @@ impl Prepared {
                 .collect();
             let scores = measure.score_all(network, &layers)?;
             if !scores.iter().map(Vec::len).eq(weights.iter().map(Vec::len)) {
-                let reason = format!("{:?} gives no score for each weight", asked.criterion);
+                let reason =
+                    format!("{:?} does not return one score for each weight", asked.criterion);
                 return Err(PruneError::Preparation { reason });
             }
             let sparsity = match round == rounds {
@@ -53,7 +54,7 @@ impl Prepared {
         Ok(Self { step: asked.step, sparsity: asked.sparsity, cut })
     }
 
-    /// Cuts and masks of every layer, if they are those of this step at this sparsity.
+    /// Thresholds and masks of every layer, if they are for this step and sparsity.
     pub(crate) fn at(&self, step: Step, sparsity: Sparsity) -> Option<&[LayerCut]> {
         (self.step == step && self.sparsity == sparsity).then_some(&self.cut)
     }

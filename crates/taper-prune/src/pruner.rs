@@ -1,5 +1,5 @@
-//! The pruner, in the three moments of a step: masks and gates before the forward pass, gradients after the backward pass, and
-//! what is learned along with the weights.
+//! The pruner. A step has three stages: masks and gates before the forward pass, gradients after the backward pass, and
+//! learned parameters of the operator together with the optimizer update.
 
 use crate::{
     Changed, Momentum,
@@ -33,43 +33,44 @@ use taper_nn::{
 #[derive(Debug)]
 pub struct Pruner {
     pub(crate) choices: Choices,
-    /// The step last begun, 0 before the first.
+    /// The current step: the last one that was begun; 0 before the first.
     pub(crate) step: Step,
     /// Whether a step was begun.
     pub(crate) has_begun: bool,
-    /// Whether weights are those that the operator begins a run with.
+    /// Whether the initial weights of the operator have been set.
     pub(crate) has_initial: bool,
     pub(crate) sparsity: Sparsity,
     pub(crate) cut: Vec<LayerCut>,
     pub(crate) feedback: Option<MaskFeedback>,
-    /// What the schedule was told in the step last begun.
+    /// The mask change that the schedule observed in the current step.
     pub(crate) told_feedback: Option<MaskFeedback>,
-    /// The step and masks that the schedule was last told of, if it listens over more than one step.
+    /// The step and the masks of the schedule's last observation, if its window is longer than one step.
     pub(crate) told: Option<(Step, Vec<Arc<Mask>>)>,
-    /// The dropped weights of each layer, if any can be.
+    /// The permanently pruned weights of each layer, if there is a drop policy.
     pub(crate) dropped: Option<Vec<Mask>>,
-    /// Weights whose momentum must go in the step last begun.
+    /// Weights for which the optimizer must reset its state in the current step.
     pub(crate) forgotten: Option<Vec<Mask>>,
-    /// The values that the run began with, if weights that enter begin with one of them.
+    /// The initial values of the run, if regrown weights start with one of them.
     pub(crate) initial: Option<Vec<Vec<f32>>>,
-    /// How many weights each layer keeps without those that exceed the sparsity of the schedule, while some do.
+    /// While masks keep extra weights under a soft bound: the number of weights that each layer keeps without them.
     pub(crate) budget: Option<Vec<u64>>,
-    /// What masks of the step last begun are asked with, if they are left to its gradients.
+    /// Input of the mask update rule, if the gradients of the current step choose its masks.
     pending: Option<Moment>,
-    /// What was measured for the step to come, or for the one last begun.
+    /// Measured masks for the next step, or for the current one.
     prepared: Option<Prepared>,
     pub(crate) history: History,
     pub(crate) memory: Memory,
-    /// What makes whole gradients those that weights learn by, in a step that computes them whole to remember them.
+    /// The gates that scale full gradients for the optimizer, in a step that computes them for a criterion that
+    /// remembers gradients.
     learning: Option<Gates>,
-    /// Weights of each layer that are not 0 once pruned, in the step last begun.
+    /// Number of weights of each layer that are not 0 after pruning, in the current step.
     pub(crate) n_kept: Vec<u64>,
-    /// The weights of each layer that get a gradient in the step last begun; `None` for all.
+    /// The live set of each layer in the current step: weights that receive a gradient; `None` for all.
     pub(crate) live: Vec<Option<Arc<Mask>>>,
 }
 
 impl Pruner {
-    /// A pruner that has begun no step.
+    /// A pruner before its first step.
     pub(crate) fn new(choices: Choices) -> Self {
         let sizes: Vec<usize> = choices.vars().map(|var| var.elem_count()).collect();
         let full = |&n: &usize| LayerCut { at: 0.0, mask: Arc::new(Mask::full(n)) };
@@ -100,14 +101,14 @@ impl Pruner {
         }
     }
 
-    // The first moment.
+    // Stage 1: before the forward pass.
 
-    /// Chooses the masks of `step`, if the step is to choose any by a criterion that [measures](Criterion::measure) the network,
-    /// such as GraSP or SynFlow; in other steps it does nothing. A training loop with such a criterion calls it before the begin of
-    /// each step.
+    /// Measures the network and chooses the masks of `step`, if the step chooses masks by a criterion that
+    /// [measures](Criterion::measure) the network, such as GraSP or SynFlow. In other steps it does nothing. A training
+    /// loop with such a criterion calls it before each [`begin_step`](Self::begin_step).
     ///
-    /// No weight is changed. What was measured serves this one step: masks are held from then on, so a run that is resumed
-    /// behind it measures nothing.
+    /// It changes no weights. The measurement is used in this one step; masks are held afterwards. A run that resumes
+    /// after this step measures nothing.
     ///
     /// ```
     /// use candle_core::{DType, Device, Result, Tensor, Var};
@@ -138,7 +139,7 @@ impl Pruner {
     ///     .remainder(Remainder::zero())
     ///     .build()?;
     /// for step in 0..3 {
-    ///     pruner.prepare(Step(step), &mut Network)?; // measures before step 0 alone
+    ///     pruner.prepare(Step(step), &mut Network)?; // measures only before step 0
     ///     pruner.begin_step(Step(step))?; // …
     /// }
     /// assert_eq!(pruner.report().n_kept(), 2);
@@ -146,8 +147,8 @@ impl Pruner {
     /// ```
     ///
     /// # Errors
-    /// [`PruneError::Step`] if a later step was begun before, [`PruneError::Preparation`] if the network does not give what the
-    /// criterion needs.
+    /// [`PruneError::Step`] if a later step was begun before; [`PruneError::Preparation`] if the network does not
+    /// return what the criterion needs.
     pub fn prepare(
         &mut self,
         step: Step,
@@ -165,17 +166,19 @@ impl Pruner {
         Ok(())
     }
 
-    /// Gates for the forward pass of `step`, from the current weights.
+    /// Computes the gates for the forward pass of `step` from the current weights.
     ///
-    /// Masks are refreshed if the cadence says so or the schedule has just reached its target, and held otherwise; the
-    /// schedule sees what a refresh changed. At sparsity 0 there are no gates, unless the operator has values of its own.
+    /// Masks are updated if the cadence requires it or the schedule has just reached its target, and held otherwise.
+    /// The schedule observes how an update changed the masks. At sparsity 0 there are no gates, unless the operator
+    /// computes its own values.
     ///
-    /// The first step of a new run gives the weights the values that the operator begins with, if it has any. The step last
-    /// begun may be begun again; it is then no second observation for the schedule.
+    /// The first step of a new run sets the initial weights of the operator, if it has any. The current step may be
+    /// begun again; the schedule does not observe it a second time.
     ///
     /// # Errors
-    /// [`PruneError::Step`] if a later step was begun before, [`PruneError::Preparation`] if the step lacks its
-    /// [`prepare`](Self::prepare); the pruner is then as it was. Others if the sparsity cannot be met or a weight cannot be read.
+    /// [`PruneError::Step`] if a later step was begun before; [`PruneError::Preparation`] if the step needs
+    /// [`prepare`](Self::prepare) and it was not called. The pruner is then unchanged. Other errors if the sparsity
+    /// cannot be met or a weight cannot be read.
     pub fn begin_step(&mut self, step: Step) -> Result<Gates, PruneError> {
         if step < self.step {
             return Err(PruneError::Step { step: step.0, last: self.step.0 });
@@ -207,7 +210,7 @@ impl Pruner {
         let gates = imposing.gates(updates, times)?;
         self.live = live;
         self.n_kept = kept_by(self.choices.vars(), &gates)?;
-        // Where gradients choose masks, no weight learns.
+        // If gradients choose masks, the optimizer skips the step.
         let is_learning = self.is_remembering() && !self.reads_gradients();
         self.learning = is_learning.then(|| gates.clone());
         Ok(match self.is_remembering() {
@@ -216,7 +219,7 @@ impl Pruner {
         })
     }
 
-    /// Gives the weights of a new run the values that the operator begins with.
+    /// Sets the initial weights of the operator in a new run.
     fn initialise(&mut self) -> Result<(), PruneError> {
         if self.has_initial {
             return Ok(());
@@ -237,11 +240,11 @@ impl Pruner {
         Ok(())
     }
 
-    /// Chooses masks anew, or leaves that to the gradients of this step.
+    /// Chooses new masks, or leaves that to the gradients of this step.
     fn refresh_masks(&mut self, now: &Moment, is_repeated: bool) -> Result<(), PruneError> {
         let criterion = self.choices.chooser(now);
         if criterion.needs_gradient() && !now.wanted.is_dense() {
-            // A step that is begun again has its sparsity already.
+            // A step that is begun again has set its sparsity already.
             let first = self.pending.filter(|first| first.step == now.step);
             self.pending = Some(first.unwrap_or(*now));
             return Ok(());
@@ -267,13 +270,13 @@ impl Pruner {
         self.drop_more()
     }
 
-    /// The criterion that measures the network before a step, if one does.
+    /// The criterion that measures the network before a step, if there is one.
     fn measuring(&self, now: &Moment) -> Option<&dyn Criterion> {
         let is_asked = !now.wanted.is_dense() && self.choices.renewal.chooses(now);
         Some(self.choices.chooser(now)).filter(|by| is_asked && by.measure().is_some())
     }
 
-    /// Refuses a step whose masks need what was not measured.
+    /// Rejects a step that needs a measurement without one.
     fn check_prepared(&self, now: &Moment) -> Result<(), PruneError> {
         let Some(criterion) = self.measuring(now) else { return Ok(()) };
         if self.prepared.as_ref().is_some_and(|p| p.at(now.step, now.wanted).is_some()) {
@@ -286,7 +289,7 @@ impl Pruner {
         Err(PruneError::Preparation { reason })
     }
 
-    /// Shows an operator with values of its own the layers of the step.
+    /// Passes the layers of the step to an operator that computes its own values.
     fn tell_operator(&mut self) -> Result<(), PruneError> {
         if self.choices.operator.threshold().is_some() {
             return Ok(());
@@ -294,10 +297,10 @@ impl Pruner {
         self.with_operator(|operator, layers| operator.begin_step(layers))
     }
 
-    /// Tells the schedule what it listens to.
+    /// Passes a mask change to the schedule, over its window.
     fn tell(&mut self, seen: &MaskFeedback) {
         let window = self.choices.schedule.window();
-        // What pruning begins with is no change.
+        // The first masks that prune are not a change.
         if window <= 1 {
             if seen.n_before < seen.n_weights {
                 self.choices.schedule.observe(seen);
@@ -318,7 +321,7 @@ impl Pruner {
         self.told = Some((self.step, self.cut.iter().map(|cut| cut.mask.clone()).collect()));
     }
 
-    /// Drops as many weights as the policy wants more of them than there are.
+    /// Drops further weights until the number that the policy requires is reached.
     fn drop_more(&mut self) -> Result<(), PruneError> {
         let (Some(policy), Some(dropped)) = (self.choices.remainder.drop, &self.dropped) else {
             return Ok(());
@@ -352,13 +355,15 @@ impl Pruner {
         Ok(())
     }
 
-    // The second moment.
+    // Stage 2: after the backward pass.
 
-    /// Swaps kept weights if this is a step to do so, makes gradients those of the dense weights where the operator has a
-    /// derivative, gives pruned weights what their remainder adds, and says what the optimizer has to do.
+    /// Completes the step after the backward pass. If due, it chooses masks by gradients, or runs prune-and-regrow. It
+    /// then applies the derivative of the operator to the gradients, and adds the weight decay and penalty of the
+    /// [`Remainder`](crate::Remainder). It returns what the optimizer must do.
     ///
-    /// Gradients are those of the loss in the dense weights, as the backward pass of a model with the gates of
-    /// [`begin_step`](Self::begin_step) gives them; a layer without one has been left out of the loss.
+    /// `grads` must be the gradients of the loss with respect to the dense weights, as the backward pass of a model
+    /// with the gates of [`begin_step`](Self::begin_step) computes them. A layer without a gradient does not contribute
+    /// to the loss.
     ///
     /// # Errors
     /// [`PruneError::Candle`] if a gradient cannot be read or written.
@@ -392,13 +397,13 @@ impl Pruner {
         Ok(Changed { forgotten: self.forgotten.clone(), momentum, is_skipped })
     }
 
-    /// What [`after_backward`](Self::after_backward) says of the step last begun so far: the weights of each layer that an
-    /// optimizer has to forget.
+    /// The weights of each layer for which the optimizer must reset its state, so far in the current step.
+    /// [`after_backward`](Self::after_backward) returns the final ones.
     pub fn forgotten(&self) -> Option<&[Mask]> {
         self.forgotten.as_deref()
     }
 
-    /// Whether the step begun is one whose gradients choose masks: then that of pruned weights is computed whole.
+    /// Whether the gradients of this step choose masks; the gradient of pruned weights is then computed in full.
     fn reads_gradients(&self) -> bool {
         let grows_by_gradient =
             || self.choices.renewal.grows_by().is_some_and(Criterion::needs_gradient);
@@ -410,12 +415,12 @@ impl Pruner {
         self.pending.is_some() || self.swap_share().is_some() && reads()
     }
 
-    /// Whether the step begun adds to what criteria remember.
+    /// Whether this step adds to the values that criteria accumulate.
     fn is_remembering(&self) -> bool {
         !self.memory.is_none() && !self.choices.operator.is_frozen()
     }
 
-    /// Adds the gradients of the step begun to what criteria remember, and makes them those that weights learn by.
+    /// Adds the gradients of this step to the values that criteria accumulate, and scales them for the optimizer.
     fn remember(&mut self, grads: &mut GradStore) -> Result<(), PruneError> {
         if !self.is_remembering() {
             return Ok(());
@@ -432,7 +437,8 @@ impl Pruner {
         Ok(())
     }
 
-    /// What a criterion of this pruner, not that of growth, scores layers by: what it remembers, or these gradients.
+    /// The input of a criterion that chooses masks (not of the growth criterion): its accumulated values, or these
+    /// gradients.
     fn known<'a>(
         &'a self,
         criterion: &dyn Criterion,
@@ -444,12 +450,13 @@ impl Pruner {
         }
     }
 
-    /// The share of kept weights that the step begun swaps, once there are any masks.
+    /// The prune-and-regrow fraction of this step, once masks prune.
     fn swap_share(&self) -> Option<f64> {
         self.choices.renewal.swaps(self.step).filter(|_| !self.sparsity.is_dense())
     }
 
-    /// Swaps this share of each layer's kept weights, and returns the momentum that those which enter begin with.
+    /// Prunes and regrows this fraction of each layer's kept weights, and returns the initial momentum of regrown
+    /// weights.
     fn swap(
         &mut self,
         share: f64,
@@ -506,7 +513,7 @@ impl Pruner {
             let momentum = momentum.map(|values| Momentum { weights: swapped.anew, values });
             momenta.extend(momentum);
         }
-        // What has left would be moved by the gradient that it had in this step.
+        // The gradient of this step would still move the weights that were just pruned.
         for (left, var) in self.forgotten.iter().flatten().zip(self.choices.vars()) {
             if left.n_kept() > 0 {
                 change(grads, var, |grad| left.kept().for_each(|index| grad[index] = 0.0))?;
@@ -515,7 +522,7 @@ impl Pruner {
         Ok((!momenta.is_empty()).then_some(momenta))
     }
 
-    /// Takes new masks in the middle of a step, and puts what has left to 0 if that is what becomes of pruned weights.
+    /// Sets new masks in the middle of a step. Newly pruned weights become 0 if pruned weights are 0.
     fn replace(&mut self, cut: Vec<LayerCut>) -> Result<(), PruneError> {
         let before = std::mem::replace(&mut self.cut, cut);
         self.feedback = Some(self.changed_since(before.iter().map(|cut| &*cut.mask)));
@@ -524,7 +531,7 @@ impl Pruner {
         self.scale_initial(&before)
     }
 
-    /// Scales initial weights for the first masks; `before` is what was kept before them.
+    /// Scales initial weights for the first masks; `before` has the masks before them.
     fn scale_initial(&self, before: &[LayerCut]) -> Result<(), PruneError> {
         let is_full = |cut: &LayerCut| cut.mask.n_kept() == cut.mask.len() as u64;
         if self.step > Step::ZERO || !before.iter().all(is_full) {
@@ -536,7 +543,7 @@ impl Pruner {
         Ok(())
     }
 
-    /// Adds the decay of pruned weights to their gradient.
+    /// Adds the weight decay of pruned weights to their gradient.
     fn decay(&self, grads: &mut GradStore) -> Result<(), PruneError> {
         let lambda = self.choices.remainder.decay;
         for (cut, var) in self.cut.iter().zip(self.choices.vars()) {
@@ -545,7 +552,7 @@ impl Pruner {
         Ok(())
     }
 
-    /// Adds `λ·w` to the gradient of kept weights, and `λ/D·w` to that of pruned weights that learn, with D the density.
+    /// Adds `λ·w` to the gradient of kept weights, and `λ/D·w` to that of live pruned weights, with D the density.
     fn penalise(&self, grads: &mut GradStore) -> Result<(), PruneError> {
         let lambda = self.choices.remainder.penalty;
         let density = (1.0 - self.sparsity.get()).max(f64::MIN_POSITIVE);
@@ -561,22 +568,23 @@ impl Pruner {
         Ok(())
     }
 
-    // The third moment.
+    // Stage 3: with the optimizer update.
 
-    /// Moves what the operator learns along with the weights, such as thresholds, by the gradients of the step; to be called
-    /// where the optimizer moves the weights. `factor` is what clipping has multiplied the gradients by, 1 without.
+    /// Updates the learned parameters of the operator, such as thresholds, with the gradients of the step. Call it
+    /// together with the optimizer update. `factor` is the factor of gradient clipping, 1 without clipping; `lr` is the
+    /// learning rate.
     pub fn learn(&mut self, factor: f64, lr: f64) {
         self.choices.operator.learn(factor, lr);
     }
 
-    // What the moments share.
+    // Shared by the stages.
 
-    /// Gates from the current weights at the sparsity of the last step begun: for evaluation, after the
-    /// optimizer has moved the weights. Changes nothing in the pruner, and is no feedback for the schedule; dropped weights
-    /// that an optimizer has moved are put back to 0.
+    /// Gates from the current weights at the sparsity of the current step: for evaluation, after the optimizer has
+    /// updated the weights. It does not change the state of the pruner, and the schedule does not observe it.
+    /// Permanently pruned weights that an optimizer has moved are set back to 0.
     ///
-    /// Cuts and masks are those that a step would begin with now. Where masks are held between the steps that choose them and
-    /// nothing shrinks by the cut, they are held here as well, so that what is evaluated is the very network that was trained.
+    /// Thresholds and masks are those that a step would begin with now. If masks are held between updates and nothing
+    /// shrinks by the threshold, they are held here as well: the evaluated network is exactly the trained one.
     ///
     /// # Errors
     /// As [`begin_step`](Self::begin_step).
@@ -584,9 +592,10 @@ impl Pruner {
         Ok(self.refreshed()?.1)
     }
 
-    /// The cuts and gates of [`refresh`](Self::refresh).
+    /// The thresholds and gates of [`refresh`](Self::refresh).
     pub(crate) fn refreshed(&self) -> Result<(Vec<LayerCut>, Gates), PruneError> {
-        // A shrinking operator would turn kept weights that have fallen below a held cut into zeros that no count knows.
+        // With a held threshold, a shrinking operator would turn kept weights below it into zeros that no count
+        // contains.
         let operator = &self.choices.operator;
         let is_held = self.choices.renewal.holds() && !operator.needs_cut();
         let cut = match is_held || operator.is_frozen() {
@@ -602,7 +611,7 @@ impl Pruner {
         Ok((cut, gates))
     }
 
-    /// What the renewal is asked with in a step.
+    /// Input of the mask update rule in a step.
     fn moment(&self, step: Step) -> Moment {
         let (imposed, wanted) = (self.sparsity, self.choices.schedule.sparsity(step));
         Moment { step, imposed, wanted, target: self.choices.target() }
@@ -624,7 +633,7 @@ impl Pruner {
         Imposing { choices, step: self.step, sparsity: self.sparsity, cut, reads_gradients }
     }
 
-    /// Hands the operator the layers of the step begun.
+    /// Calls the operator with the layers of the current step.
     fn with_operator(
         &mut self,
         act: impl FnOnce(&mut dyn Operator, &[Gated]),
@@ -634,7 +643,7 @@ impl Pruner {
         with_gated(layers, &self.cut, &groups, self.step, |layers| act(&mut **operator, layers))
     }
 
-    /// How the masks differ from these, layer by layer.
+    /// Counts of the difference between the current masks and `before`, over all layers.
     fn changed_since<'a>(&self, before: impl Iterator<Item = &'a Mask>) -> MaskFeedback {
         let mut seen = MaskFeedback {
             step: self.step,
@@ -655,7 +664,8 @@ impl Pruner {
         seen
     }
 
-    /// Where pruned weights are 0: puts those that have left since to 0. An optimizer forgets them, and those that enter.
+    /// If pruned weights are 0: sets newly pruned weights to 0. The optimizer resets its state for these, and for
+    /// weights that enter.
     fn zero_pruned(&mut self, before: &[LayerCut]) -> Result<(), PruneError> {
         if !self.choices.remainder.is_zero {
             return Ok(());
@@ -672,7 +682,7 @@ impl Pruner {
         Ok(())
     }
 
-    /// Adds to what an optimizer has to forget in this step.
+    /// Adds weights for which the optimizer must reset its state in this step.
     fn forget(&mut self, weights: Vec<Mask>) {
         self.forgotten = Some(match self.forgotten.take() {
             Some(others) => others.iter().zip(&weights).map(|(a, b)| a.union(b)).collect(),
@@ -680,8 +690,8 @@ impl Pruner {
         });
     }
 
-    /// Puts weights that are to be 0 back there, should an optimizer with a momentum of its own have moved them: dropped
-    /// ones, and pruned ones if that is what becomes of them.
+    /// Sets weights that must be 0 back to 0, in case an optimizer with momentum has moved them: permanently pruned
+    /// weights, and all pruned weights if these are 0.
     fn hold_zeros(&self) -> Result<(), PruneError> {
         for (dropped, var) in self.dropped.iter().flatten().zip(self.choices.vars()) {
             zero_where(dropped, var)?;

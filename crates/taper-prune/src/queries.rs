@@ -1,4 +1,4 @@
-//! What a pruner can be asked, and its end.
+//! Queries of a pruner, and `bake`, which consumes it.
 
 use crate::{
     DeadFilters, Fate, LayerReport, PrunedUpdate, Pruner, Report,
@@ -17,7 +17,8 @@ impl Pruner {
         self.choices.infos()
     }
 
-    /// The sparsity that the schedule asked for in the step last begun; that of the masks while they exceed it.
+    /// The sparsity imposed in the current step. While masks keep extra weights under a soft bound, it is the
+    /// sparsity of the masks.
     pub fn sparsity(&self) -> Sparsity {
         if self.budget.is_none() {
             return self.sparsity;
@@ -34,12 +35,13 @@ impl Pruner {
         self.choices.target()
     }
 
-    /// The largest cut among the layers, 0 while dense: the one cut there is if layers are ranked together.
+    /// The largest magnitude threshold of all layers, 0 while dense. If all layers are ranked together, they share one
+    /// threshold.
     pub fn cut(&self) -> f32 {
         self.cut.iter().fold(0.0, |max, cut| cut.at.max(max))
     }
 
-    /// Weights that get a gradient in the step last begun.
+    /// Number of weights that receive a gradient in the current step.
     pub fn n_live(&self) -> u64 {
         let layers = self.live.iter().zip(self.choices.infos());
         let n_live = layers.map(|(live, info)| match live {
@@ -49,52 +51,52 @@ impl Pruner {
         n_live.sum()
     }
 
-    /// What the last refresh in [`begin_step`](Self::begin_step) changed; `None` if masks were held.
+    /// Counts of the mask update in the current step; `None` if masks were held.
     pub fn feedback(&self) -> Option<&MaskFeedback> {
         self.feedback.as_ref()
     }
 
-    /// What the schedule was told in the last step begun: the change over its window, if that was over.
+    /// The mask change that the schedule observed in the current step, over its window; `None` if it observed none.
     pub fn told_feedback(&self) -> Option<&MaskFeedback> {
         self.told_feedback.as_ref()
     }
 
-    /// What the clock of an adaptive schedule showed in the last step begun, in steps of the plain ramp.
+    /// Time of an adaptive schedule in the current step, in steps of the plain ramp.
     pub fn clock(&self) -> Option<f64> {
         self.choices.schedule.clock(self.step)
     }
 
-    /// The instability that an adaptive schedule goes by, once it has heard of a change.
+    /// Smoothed mask churn of an adaptive schedule; `None` before its first observation.
     pub fn instability(&self) -> Option<f64> {
         self.choices.schedule.instability()
     }
 
-    /// The factors on the gradient of pruned weights in the last step begun; where a policy has others for each layer,
-    /// those for a layer as sparse as the network.
+    /// The gradient scale of pruned weights in the current step. With a per-layer policy, it is the scale of a layer
+    /// with the sparsity of the network.
     pub fn pruned_grad(&self) -> PrunedGrad {
         self.choices.pruned_grad(self.step, self.sparsity)
     }
 
-    /// When and from what the gradient of pruned weights is computed: what is computed is not always what exact training
-    /// has, which a norm that kept weights are clipped by must account for.
+    /// When and from what the gradient of pruned weights is computed. The result is not always the exact gradient:
+    /// gradient clipping must account for this in the norm that clips kept weights.
     pub fn pruned_update(&self) -> PrunedUpdate {
         self.choices.remainder.update
     }
 
-    /// What becomes of dead filters.
+    /// How dead filters are treated.
     pub fn dead_filter_choice(&self) -> DeadFilters {
         self.choices.dead_filters
     }
 
-    /// The dead filters of each layer in the step last begun: output channels of convolutions that have lost every
+    /// The dead filters of each layer in the current step: indices of output channels of convolutions without a kept
     /// weight.
     pub fn dead_filters(&self) -> Vec<Vec<usize>> {
         let layers = self.choices.infos().zip(&self.cut);
         layers.map(|(info, cut)| dead_filters(info, &cut.mask)).collect()
     }
 
-    /// What has become by now of the weights that were pruned at the steps of
-    /// [`probe_at`](crate::PrunerBuilder::probe_at); the present masks are those of [`refresh`](Self::refresh).
+    /// What became of the weights that were pruned at the steps of [`probe_at`](crate::PrunerBuilder::probe_at). The
+    /// current masks are those of [`refresh`](Self::refresh).
     ///
     /// # Errors
     /// As [`begin_step`](Self::begin_step).
@@ -102,12 +104,12 @@ impl Pruner {
         Ok(self.history.fates(&self.refreshed()?.0))
     }
 
-    /// Counts of the last step begun.
+    /// Counts of the current step.
     pub fn report(&self) -> Report {
         self.report_of(&self.cut, &self.n_kept)
     }
 
-    /// The gates of [`refresh`](Self::refresh), and the counts of what they keep.
+    /// The gates of [`refresh`](Self::refresh), and the counts of their kept weights.
     ///
     /// # Errors
     /// As [`begin_step`](Self::begin_step).
@@ -117,8 +119,8 @@ impl Pruner {
         Ok((gates, self.report_of(&cut, &n_kept)))
     }
 
-    /// Writes the pruned weights into the variables, and returns how many zeros they hold. The weights are
-    /// those of a fresh [`refresh`](Self::refresh); without a gate nothing is written.
+    /// Writes the pruned weights into the variables, and returns the number of zeros in the variables. It applies the
+    /// gates of [`refresh`](Self::refresh); a variable without a gate is not written.
     ///
     /// # Errors
     /// As [`begin_step`](Self::begin_step), or if a variable cannot be written.

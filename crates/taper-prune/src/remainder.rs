@@ -1,46 +1,46 @@
-//! What becomes of pruned weights.
+//! How pruned weights are treated.
 
 use crate::{DropPolicy, PruneError, PrunedUpdate};
 use taper_scale::{Constant, FeatherRule, GradientScale};
 
-/// What becomes of the weights that a mask does not keep.
+/// How the weights that a mask does not keep are treated.
 #[derive(Debug)]
 pub struct Remainder {
-    /// The share of their gradient that moves their dense values.
+    /// Scale of the gradient that updates their dense values.
     pub gradient: Box<dyn GradientScale>,
     /// When and from what that gradient is computed.
     pub update: PrunedUpdate,
     /// Factor λ, at least 0: `λ·w` is added to their gradient.
     pub decay: f32,
-    /// Factor λ, at least 0: `λ·w` is added to the gradient of kept weights, and `λ/D·w` to that of pruned weights that get a
-    /// gradient, with D the density of the network.
+    /// Factor λ, at least 0: `λ·w` is added to the gradient of kept weights, and `λ/D·w` to the gradient of live pruned
+    /// weights, with D the density of the network.
     pub penalty: f32,
-    /// Whether their dense values are 0, without a gradient, and an optimizer forgets what it remembers of them.
+    /// Whether their dense values are 0 without a gradient, and the optimizer resets its state for them.
     pub is_zero: bool,
-    /// Which of them leave for good.
+    /// Which of them become permanently pruned.
     pub drop: Option<DropPolicy>,
 }
 
 impl Default for Remainder {
-    /// That of Feather.
+    /// As in Feather.
     fn default() -> Self {
         Self::alive(FeatherRule)
     }
 }
 
 impl Remainder {
-    /// Their dense values go on learning, with a share of the gradient.
+    /// Their dense values keep learning, with a scaled gradient.
     pub fn alive(gradient: impl GradientScale + 'static) -> Self {
         let (gradient, update) = (Box::new(gradient), PrunedUpdate::EveryStep);
         Self { gradient, update, decay: 0.0, penalty: 0.0, is_zero: false, drop: None }
     }
 
-    /// Their dense values stay, without a gradient; decay and momentum go on moving them.
+    /// Their dense values receive no gradient; weight decay and momentum still move them.
     pub fn resting() -> Self {
         Self::alive(constant(0.0))
     }
 
-    /// They are 0, and begin from there if a mask keeps them again.
+    /// They are 0, and start from 0 if a mask keeps them again.
     ///
     /// # References
     /// SET, RigL, and AC/DC (Peste et al., arXiv:2106.12379).
@@ -48,7 +48,7 @@ impl Remainder {
         Self { is_zero: true, ..Self::resting() }
     }
 
-    /// They have their whole gradient, and `λ·w` on top, which pulls them to 0.
+    /// They receive their full gradient plus `λ·w`, which pulls them to 0.
     ///
     /// # References
     /// Zhou et al., "Learning N:M fine-grained structured sparse networks" (arXiv:2102.04010), equation 9: SR-STE.
@@ -56,18 +56,20 @@ impl Remainder {
         Self { decay: lambda, ..Self::alive(constant(1.0)) }
     }
 
-    /// Those nearest to the cut learn, as many as `margin` times the kept ones, and the others rest.
+    /// The pruned weights closest to the threshold learn: `margin` times the number of kept weights. The other pruned
+    /// weights receive no gradient.
     ///
     /// # References
-    /// Jayakumar et al., "Top-KAST" (arXiv:2106.03517), who penalise all that learns; see [`penalty`](Self::penalty).
+    /// Jayakumar et al., "Top-KAST" (arXiv:2106.03517), who penalise all weights that learn; see
+    /// [`penalty`](Self::penalty).
     pub fn near(margin: f64) -> Self {
         Self { update: PrunedUpdate::Live { margin }, ..Self::alive(constant(1.0)) }
     }
 
-    /// Checks each choice by itself.
+    /// Checks each choice separately.
     ///
     /// # Errors
-    /// [`PruneError`] for one that is out of range.
+    /// [`PruneError`] if a choice is out of range.
     pub(crate) fn check(&self) -> Result<(), PruneError> {
         self.update.check()?;
         if let Some(drop) = &self.drop {
@@ -75,7 +77,7 @@ impl Remainder {
         }
         for (what, lambda) in [("decay", self.decay), ("penalty", self.penalty)] {
             if !(lambda >= 0.0 && lambda.is_finite()) {
-                let reason = format!("a {what} of {lambda} is not a number of at least 0");
+                let reason = format!("the {what} is {lambda}, outside [0, inf)");
                 return Err(PruneError::Update { reason });
             }
         }

@@ -1,4 +1,4 @@
-//! What is kept, in counts.
+//! Counts of kept weights.
 
 use taper_core::{LayerInfo, Sparsity};
 
@@ -7,17 +7,17 @@ use taper_core::{LayerInfo, Sparsity};
 pub struct LayerReport {
     /// The layer.
     pub info: LayerInfo,
-    /// Its weights that are not 0 once pruned.
+    /// Number of its weights that are not 0 after pruning.
     pub n_kept: u64,
-    /// Its weights that were dropped for good.
+    /// Number of its permanently pruned weights.
     pub n_dropped: u64,
-    /// Its filters: output channels of a convolution, transposed or not; a linear layer has none.
+    /// Number of its filters: output channels of a convolution, transposed or not; 0 for a linear layer.
     pub n_filters: u64,
-    /// Its filters that have lost every weight.
+    /// Number of its dead filters: filters without a kept weight.
     pub n_dead_filters: u64,
 }
 
-/// Counts of all prunable layers, as the gates of a step or of an evaluation leave them.
+/// Counts of all prunable layers, after applying the gates of a step or of an evaluation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The layers, in order.
@@ -35,7 +35,7 @@ impl Report {
         self.layers.iter().map(|l| l.n_kept).sum()
     }
 
-    /// Dropped weights in all layers.
+    /// Permanently pruned weights in all layers.
     pub fn n_dropped(&self) -> u64 {
         self.layers.iter().map(|l| l.n_dropped).sum()
     }

@@ -1,4 +1,4 @@
-//! What a pruner saves into a checkpoint.
+//! State of a pruner in a checkpoint.
 
 use crate::{
     Pruner,
@@ -11,47 +11,47 @@ use taper_core::{LayerInfo, Sparsity, Step};
 use taper_kernels::mask::Mask;
 use taper_schedule::State;
 
-/// Everything about a [`Pruner`] that a step changes. Masks are packed, as [`Mask::words`] has them.
+/// Everything about a [`Pruner`] that a step changes. Masks are packed as in [`Mask::words`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct PrunerState {
-    /// The step last begun; steps go on from there.
+    /// The current step: the last one that was begun.
     pub step: u64,
-    /// The sparsity imposed in it.
+    /// The sparsity imposed in that step.
     pub sparsity: f64,
-    /// The cut of each layer.
+    /// The magnitude threshold of each layer.
     pub cuts: Vec<f32>,
     /// The mask of each layer.
     pub masks: Vec<Vec<u64>>,
-    /// The schedule's own state.
+    /// The state of the schedule.
     pub schedule: State,
-    /// What the operator has learned or keeps, in its own order; empty for most.
+    /// The state of the operator; empty for most operators.
     pub operator: Vec<f32>,
-    /// What criteria remember of the gradients of all steps, layer by layer; empty for most.
+    /// Values that criteria accumulate from the gradients of all steps, layer by layer; empty for most criteria.
     pub memory: Vec<f32>,
-    /// Whether weights are those that the operator begins a run with: after the first step, they are.
+    /// Whether the initial weights of the operator have been set; true after the first step.
     pub has_initial: bool,
-    /// The values of each layer that the run began with, if weights that enter begin with one of them.
+    /// The initial values of each layer, if regrown weights start with one of them.
     pub initial: Option<Vec<Vec<f32>>>,
-    /// How many weights each layer keeps without those that exceed the sparsity of the schedule, while some do.
+    /// While masks keep extra weights under a soft bound: the number of weights that each layer keeps without them.
     pub budget: Option<Vec<u64>>,
-    /// The step and masks that the schedule was last told of, if it listens over more than one step.
+    /// The step and the masks of the schedule's last observation, if its window is longer than one step.
     pub told: Option<(u64, Vec<Vec<u64>>)>,
-    /// The dropped weights of each layer, if any can be.
+    /// The permanently pruned weights of each layer, if there is a drop policy.
     pub dropped: Option<Vec<Vec<u64>>>,
-    /// The step at which each weight of each layer was pruned, `u32::MAX` for a kept one; if that is followed.
+    /// The step at which each weight of each layer was pruned, `u32::MAX` for a kept one; if this is recorded.
     pub since: Option<Vec<Vec<u32>>>,
-    /// What was seen at the steps of [`probe_at`](crate::PrunerBuilder::probe_at) so far.
+    /// The records of the steps of [`probe_at`](crate::PrunerBuilder::probe_at) so far.
     pub probes: Vec<ProbeState>,
 }
 
-/// What was seen at a step that weights were followed from.
+/// The record of a probe: the weights that were pruned at one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeState {
     /// The step.
     pub step: u64,
-    /// A byte for each weight of each layer: ten times its age class and its tenth of the cut, or 255 if it was kept.
+    /// A byte for each weight of each layer: ten times its age class plus its decile, or 255 for a kept weight.
     pub codes: Vec<Vec<u8>>,
-    /// The weights that have been kept in a step since.
+    /// The weights that were kept in a later step.
     pub back: Vec<Vec<u64>>,
 }
 
@@ -90,19 +90,20 @@ impl Pruner {
         }
     }
 
-    /// Takes back what [`state`](Self::state) gave.
+    /// Restores a [`state`](Self::state).
     ///
-    /// The state has masks and no counts of non-zeros: until the next step is begun, [`report`](Self::report) counts what the
-    /// masks keep, which is more where a kept weight is 0, and [`n_live`](Self::n_live) stays as it was.
+    /// The state contains masks, but no counts of non-zeros. Until the next step is begun, [`report`](Self::report)
+    /// counts the weights that the masks keep, which is more if a kept weight is 0, and [`n_live`](Self::n_live) keeps
+    /// its value.
     ///
     /// # Errors
-    /// [`PruneError::State`] or [`PruneError::Schedule`] if it belongs to another model, schedule or drop policy; the
-    /// pruner is then as it was.
+    /// [`PruneError::State`] or [`PruneError::Schedule`] if the state is from another model, schedule or drop policy.
+    /// The pruner is then unchanged.
     pub fn restore(&mut self, state: PrunerState) -> Result<(), PruneError> {
         let n = self.choices.layers.len();
         if state.cuts.len() != n {
             let found = state.cuts.len();
-            return Err(misfit(format!("it has {found} layers where the model has {n}")));
+            return Err(misfit(format!("it has {found} layers, but the model has {n}")));
         }
         self.check_swaps(&state)?;
         let sparsity = Sparsity::new(state.sparsity).map_err(|e| misfit(e.to_string()))?;
@@ -122,10 +123,10 @@ impl Pruner {
         let probe = |saved: ProbeState| {
             let back = self.masks_of(saved.back)?;
             if !saved.codes.iter().map(Vec::len).eq(back.iter().map(Mask::len)) {
-                return Err(misfit("a probe of it has another size".into()));
+                return Err(misfit("one of its probes has the wrong size".into()));
             }
             if !saved.codes.iter().flatten().all(|&code| history::is_code(code)) {
-                return Err(misfit("a probe of it has an unknown code".into()));
+                return Err(misfit("one of its probes has an unknown code".into()));
             }
             Ok(Probe { step: Step(saved.step), codes: saved.codes, back })
         };
@@ -150,7 +151,7 @@ impl Pruner {
         Ok(())
     }
 
-    /// Refuses what swaps have left in a state if it belongs to other layers, or to another renewal.
+    /// Rejects prune-and-regrow state of other layers, or of another mask update rule.
     fn check_swaps(&self, state: &PrunerState) -> Result<(), PruneError> {
         let is_needed = state.has_initial && self.choices.remembers_initial();
         let sizes = self.choices.vars().map(|var| var.elem_count());
@@ -159,11 +160,11 @@ impl Pruner {
             None => !is_needed,
         };
         if !fits {
-            return Err(misfit("weights that enter begin with other values in it".into()));
+            return Err(misfit("it has other initial values for regrown weights".into()));
         }
         match &state.budget {
             Some(budget) if budget.len() != self.choices.layers.len() => {
-                Err(misfit("its soft bound is one of other layers".into()))
+                Err(misfit("its soft bound is for other layers".into()))
             }
             Some(_) if self.choices.renewal.exceeds_until().is_none() => {
                 Err(misfit("it was saved with a soft bound".into()))
@@ -176,7 +177,7 @@ impl Pruner {
         let sizes = |since: &Since| since.iter().map(Vec::len).collect::<Vec<_>>();
         match saved.as_ref().map(sizes) == self.history.since.as_ref().map(sizes) {
             true => Ok(saved),
-            false => Err(misfit("it follows other weights".into())),
+            false => Err(misfit("it records the ages of other weights".into())),
         }
     }
 
@@ -184,13 +185,13 @@ impl Pruner {
     fn masks_of(&self, words: Vec<Vec<u64>>) -> Result<Vec<Mask>, PruneError> {
         let (found, n) = (words.len(), self.choices.layers.len());
         if found != n {
-            return Err(misfit(format!("it has {found} layers where the model has {n}")));
+            return Err(misfit(format!("it has {found} layers, but the model has {n}")));
         }
         let layers = words.into_iter().zip(&self.choices.layers);
         layers
             .map(|(words, (info, var))| {
                 Mask::from_words(words, var.elem_count())
-                    .ok_or_else(|| misfit(format!("the mask of {} has another size", info.name)))
+                    .ok_or_else(|| misfit(format!("the mask of {} has the wrong size", info.name)))
             })
             .collect()
     }

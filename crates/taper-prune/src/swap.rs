@@ -1,4 +1,4 @@
-//! Swapping kept weights for others.
+//! Prune-and-regrow within one layer.
 
 use crate::{
     cut::Quantile,
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use taper_core::{LayerInfo, Sparsity};
 use taper_kernels::mask::Mask;
 
-/// How many of a layer's kept weights stay in a swap, and how many weights enter.
+/// Number of a layer's kept weights that stay in a prune-and-regrow update, and number of weights that enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
     n_retained: u64,
@@ -16,35 +16,37 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// A share of the kept weights is replaced by as many of those that are open, of which kept ones are a part.
+    /// A fraction of the kept weights is replaced. `n_open` counts the weights that may be kept, including the
+    /// currently kept ones.
     pub(crate) fn replacing(share: f64, n_kept: u64, n_open: u64) -> Self {
         let n_entering = part(share, n_kept).min(n_open.saturating_sub(n_kept));
         Self { n_retained: n_kept - n_entering, n_entering }
     }
 
-    /// What exceeds a budget leaves, and a share of the budget enters on top of it.
+    /// Soft bound: weights above the budget leave, and a fraction of the budget enters in addition to it.
     pub(crate) fn exceeding(share: f64, budget: u64, n_kept: u64, n_open: u64) -> Self {
         let n_retained = budget.min(n_kept);
         Self { n_retained, n_entering: part(share, budget).min(n_open.saturating_sub(n_retained)) }
     }
 }
 
-/// This share of n, rounded down.
+/// `share · n`, rounded down.
 fn part(share: f64, n: u64) -> u64 {
     (share * n as f64).floor() as u64
 }
 
-/// A layer after a swap.
+/// A layer after a prune-and-regrow update.
 pub(crate) struct Swapped {
     pub(crate) mask: Mask,
-    /// What begins anew.
+    /// The regrown weights, which are reset.
     pub(crate) anew: Mask,
 }
 
-/// Swaps weights of a layer: those of the lowest score leave, and of all that is open and not retained, those of the highest
-/// score of growth enter. What has just left may come back. Without growth it enters again, and begins anew.
+/// Prune-and-regrow of a layer. The weights with the lowest scores leave. Of all open weights that are not retained,
+/// those with the highest growth scores enter; weights that have just left may return. Without growth scores, the
+/// weights that left enter again and are reset.
 ///
-/// Where weights are kept together, they leave and enter together, at most as many as asked for.
+/// Weights of a structure leave and enter together, at most the requested number.
 pub(crate) fn swapped<'a>(
     info: &LayerInfo,
     kept: &Mask,
@@ -70,7 +72,8 @@ pub(crate) fn swapped<'a>(
     Swapped { anew: mask.difference(kept), mask }
 }
 
-/// The `n` weights of the largest scores that a structure keeps together: the first mask before all others, and none but the second.
+/// The `n` weights with the largest scores under a structure: the weights of `first` before all others, and only
+/// weights of `among`.
 fn together(
     info: &LayerInfo,
     scores: &[f32],
@@ -85,11 +88,11 @@ fn together(
     let demand = Demand { n_keep: n, sparsity, quantile: Quantile::Exact };
     let chosen = structure.choose(&[Scored { info, scores: &ranked }], &demand);
     let chosen = chosen.masks.into_iter().next().unwrap_or_else(|| Mask::empty(ranked.len()));
-    // Units of nothing but zeros are equal, in and outside of what may be chosen.
+    // Units with only zero scores are tied, within `among` and outside of it.
     chosen.difference(&among.complement())
 }
 
-/// The `n` weights among these whose scores have the largest magnitude; of equal ones, those of the lower index.
+/// The `n` weights of `among` with the largest score magnitudes; ties go to the lower index.
 fn best(scores: &[f32], among: &Mask, n: u64) -> Mask {
     let ranked: Vec<f32> = among.kept().map(|index| scores[index]).collect();
     let chosen = Quantile::Exact.choose(&[&ranked], n, 0.0).masks.swap_remove(0);
@@ -107,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_that_are_kept_together_are_swapped_together() {
+    fn structured_weights_leave_and_enter_together() {
         use crate::structure::{Channels, FanIn};
         use taper_core::LayerKind;
         let info = LayerInfo { name: String::new(), kind: LayerKind::Linear, shape: vec![4, 2] };
@@ -122,10 +125,11 @@ mod tests {
                 swapped(&info, &mask, &Mask::full(8), counts, leave, Some(enter), structure);
             [swapped.mask, swapped.anew].map(|mask| mask.kept().collect::<Vec<usize>>())
         };
-        // Of two rows the smaller leaves, and the row of the largest mean gradient enters.
+        // Of the two rows the smaller one leaves, and the row with the largest mean gradient enters.
         let rows = Channels { axis: 0 };
         assert_eq!(of(&[0, 1, 4, 5], &rows), [vec![0, 1, 6, 7], vec![6, 7]]);
-        // Each row keeps a weight. The last two have no large one to keep, and take those of the largest gradient.
+        // Each row keeps one weight. The last two rows have no large weight to keep, and use the one with the largest
+        // gradient.
         assert_eq!(of(&[0, 2, 4, 7], &FanIn), [vec![0, 2, 4, 6], vec![6]]);
     }
 
@@ -133,7 +137,7 @@ mod tests {
     fn counts_of_both_kinds() {
         let counts = |n_retained, n_entering| Counts { n_retained, n_entering };
         assert_eq!(Counts::replacing(0.3, 10, 40), counts(7, 3));
-        // There are no more that could enter.
+        // No more weights can enter.
         assert_eq!(Counts::replacing(0.3, 10, 11), counts(9, 1));
         assert_eq!(Counts::exceeding(0.3, 10, 13, 40), counts(10, 3));
         assert_eq!(Counts::exceeding(0.0, 10, 13, 40), counts(10, 0));

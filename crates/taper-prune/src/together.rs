@@ -11,7 +11,7 @@ use taper_kernels::threshold::Threshold;
 use taper_scale::{Now, PrunedGrad};
 
 impl Choices {
-    /// Refuses choices that exclude each other, whatever the layers.
+    /// Rejects choices that exclude each other, for any layers.
     pub(crate) fn check_together(&self) -> Result<(), PruneError> {
         let rules = [
             self.without_measure(),
@@ -28,7 +28,7 @@ impl Choices {
         }
     }
 
-    /// Choices that need a cut, or single weights, where there is none.
+    /// Choices that need a magnitude threshold or single weights, combined with choices that have none.
     fn without_cut(&self) -> Option<(Part, Part, &'static str)> {
         let has_magnitude = gives_magnitudes(&*self.criterion);
         let is_single = self.structure.is_single();
@@ -42,78 +42,78 @@ impl Choices {
             (
                 shrinks && !self.renewal.is_top_k(),
                 (Part::Threshold, Part::Renewal),
-                "masks that are swapped or held have no cut to shrink weights by; choose the hard threshold, or masks that are cut",
+                "masks that are held or from prune-and-regrow have no magnitude threshold to shrink weights by; choose hard thresholding, or top-k masks",
             ),
             (
                 shrinks && !is_single,
                 (Part::Threshold, Part::Structure),
-                "weights that are kept together have no cut to shrink them by; choose the hard threshold, or single weights",
+                "structured masks have no magnitude threshold to shrink weights by; choose hard thresholding, or single weights",
             ),
             (
                 shrinks && !has_magnitude,
                 (Part::Threshold, Part::Criterion),
-                "scores that are no magnitudes give no cut to shrink weights by; choose the hard threshold, or magnitudes",
+                "these scores are not magnitudes and give no threshold to shrink weights by; choose hard thresholding, or a magnitude criterion",
             ),
             (
                 has_quota && self.renewal.grows_by().is_some(),
                 (Part::Structure, Part::Renewal),
-                "a swap leaves each group of a pattern as it is; choose another structure, or masks that are held",
+                "prune-and-regrow cannot change the groups of a pattern; choose another structure, or masks that are held",
             ),
             (
                 !is_single && self.quantile == Quantile::Interpolated,
                 (Part::Structure, Part::Quantile),
-                "weights that are kept together are counted, not cut; choose the exact quantile, or single weights",
+                "structured masks are chosen by count, not by a threshold; choose the exact quantile, or single weights",
             ),
             (
                 is_near_cut && !has_magnitude,
                 (Part::Gradient, Part::Criterion),
-                "scores that are no magnitudes give no cut to be near to; choose a gradient that is the same for all pruned weights, or magnitudes",
+                "these scores are not magnitudes and give no threshold to measure the distance to; choose the same gradient scale for all pruned weights, or a magnitude criterion",
             ),
             (
                 is_near_cut && !is_single,
                 (Part::Gradient, Part::Structure),
-                "weights that are kept together have no cut to be near to; choose a gradient that is the same for all pruned weights, or single weights",
+                "structured masks have no magnitude threshold to measure the distance to; choose the same gradient scale for all pruned weights, or single weights",
             ),
             (
                 drops_smallest && !has_magnitude,
                 (Part::Drop, Part::Criterion),
-                "scores that are no magnitudes give no cut that the smallest weights could be relative to; drop others first, or choose magnitudes",
+                "these scores are not magnitudes and give no threshold to compare the smallest weights with; choose another drop rule, or a magnitude criterion",
             ),
             (
                 drops_smallest && !is_single,
                 (Part::Drop, Part::Structure),
-                "weights that are kept together have no cut that the smallest could be relative to; drop others first, or choose single weights",
+                "structured masks have no magnitude threshold to compare the smallest weights with; choose another drop rule, or single weights",
             ),
         ];
         broken(rules)
     }
 
-    /// Criteria that measure the network where masks cannot wait for that.
+    /// Criteria that measure the network, combined with masks that cannot wait for the measurement.
     fn without_measure(&self) -> Option<(Part, Part, &'static str)> {
         let measures = |criterion: &dyn Criterion| criterion.measure().is_some();
         let (is_measured, grow) = (measures(&*self.criterion), self.renewal.grows_by());
         let begins_measured = self.renewal.begins_by().is_some_and(measures);
         let is_hard = self.operator.threshold() == Some(Threshold::Hard);
-        let swapped = "weights are swapped by what a step gives, and GraSP and SynFlow measure the network before it; choose them for \
-                       the first masks alone, or masks that are held";
+        let swapped = "prune-and-regrow uses scores of the current step, but GraSP and SynFlow measure the network before it; choose them \
+                       only for the first masks, or choose masks that are held";
         let rules = [
             (grow.is_some_and(measures), (Part::Growth, Part::Renewal), swapped),
             (is_measured && self.has_swaps(), (Part::Criterion, Part::Renewal), swapped),
             (
                 is_measured && !self.renewal.holds(),
                 (Part::Criterion, Part::Renewal),
-                "criteria that measure the network, such as GraSP and SynFlow, choose masks now and then; choose masks that are held",
+                "criteria that measure the network, such as GraSP and SynFlow, cannot choose masks in every step; choose masks that are held",
             ),
             (
                 !is_hard && (is_measured || begins_measured),
                 (Part::Threshold, Part::Criterion),
-                "criteria that measure the network, such as GraSP and SynFlow, see weights as they are; choose the hard threshold",
+                "criteria that measure the network, such as GraSP and SynFlow, use weights without an operator; choose hard thresholding",
             ),
         ];
         broken(rules)
     }
 
-    /// Criteria that remember gradients where there are none yet, or others.
+    /// Criteria that accumulate gradients, if there are none yet or they are not exact.
     fn without_memory(&self) -> Option<(Part, Part, &'static str)> {
         let (criterion, grow) = (self.criterion.remembers(), self.renewal.grows_by());
         let grow = grow.is_some_and(Criterion::remembers);
@@ -126,24 +126,24 @@ impl Choices {
             (
                 criterion && begins_by.is_none() && is_at_once,
                 (Part::Criterion, Part::Schedule),
-                "a criterion that remembers gradients has seen none at the first step; begin the schedule later, or swap masks that begin by another \
-                 criterion",
+                "a criterion that accumulates gradients has none at the first step; begin the schedule later, or use prune-and-regrow with \
+                 another criterion for the first masks",
             ),
             (
                 begins_by.is_some_and(Criterion::remembers),
                 (Part::Begin, Part::Renewal),
-                "a criterion that remembers gradients has seen none when the first masks are chosen; begin by another one",
+                "a criterion that accumulates gradients has none when the first masks are chosen; choose another criterion for them",
             ),
             (
                 is_any && self.remainder.update != PrunedUpdate::EveryStep,
                 (remembering, Part::Update),
-                "a criterion that remembers gradients needs all of them; compute the gradient of pruned weights exactly, or choose another criterion",
+                "a criterion that accumulates gradients needs the exact gradients of all steps; compute the gradient of pruned weights exactly, or choose another criterion",
             ),
         ];
         broken(rules)
     }
 
-    /// Choices about the gradient of pruned weights that have none.
+    /// Choices that need the gradient of pruned weights, combined with pruned weights that are 0.
     fn without_gradient(&self) -> Option<(Part, Part, &'static str)> {
         let remainder = &self.remainder;
         let is_zero = remainder.is_zero;
@@ -151,22 +151,22 @@ impl Choices {
             (
                 is_zero && self.gradients().iter().any(|grad| *grad != PrunedGrad::NONE),
                 (Part::Gradient, Part::Remainder),
-                "pruned weights that are 0 have no gradient; choose a gradient of 0, or let them live",
+                "pruned weights that are 0 have no gradient; choose a gradient scale of 0, or keep their dense values",
             ),
             (
                 is_zero && remainder.update != PrunedUpdate::EveryStep,
                 (Part::Update, Part::Remainder),
-                "pruned weights that are 0 have no gradient to compute now and then; leave one of the two out",
+                "pruned weights that are 0 have no gradient to compute; leave one of the two out",
             ),
             (
                 is_zero && !self.operator.moves_zeros() && !self.renewal_holds_for_good(),
                 (Part::Threshold, Part::Remainder),
-                "a weight that enters at 0 has no gradient behind a power, so it would stay there; choose the hard threshold, or let pruned weights live",
+                "this operator gives a weight of 0 no gradient, so weights that are regrown from 0 would stay 0; choose hard thresholding, or keep the dense values of pruned weights",
             ),
             (
                 is_zero && self.renewal.is_top_k() && scores_zeros(&*self.criterion),
                 (Part::Criterion, Part::Remainder),
-                "pruned weights that are 0 would be chosen again by scores that do not depend on their values; hold the masks, or choose magnitudes",
+                "pruned weights that are 0 would be chosen again by scores that do not depend on their values; hold the masks, or choose a magnitude criterion",
             ),
             (
                 is_zero && remainder.drop.is_some(),
@@ -177,12 +177,13 @@ impl Choices {
         broken(rules)
     }
 
-    /// Whether weights never enter masks: those of a schedule that does not fall are only chosen from what is left.
+    /// Whether pruned weights never return: with a schedule that does not fall, masks are only chosen from the
+    /// remaining weights.
     fn renewal_holds_for_good(&self) -> bool {
         !self.has_swaps() && !self.renewal.is_top_k()
     }
 
-    /// Steps that move no weight, or masks that do not answer.
+    /// Choices with which every step skips the optimizer, or an adaptive schedule observes masks that are held.
     fn without_change(&self) -> Option<(Part, Part, &'static str)> {
         let target = self.schedule.target();
         let in_two = |changes: &dyn Fn(Step) -> bool| changes(Step(1)) && changes(Step(2));
@@ -196,12 +197,12 @@ impl Choices {
         let init = self.renewal.grow_init();
         let has_momentum = init.is_some_and(|init| init.momentum > 0.0);
         let begins_by_gradient = init.is_some_and(|init| init.needs_gradient());
-        // On the way to the target, at a step at which masks of every cadence are chosen.
+        // Half-way to the target, at step 0, where every cadence chooses masks.
         let halfway = Sparsity::saturating(target.get() / 2.0);
         let begin = Moment { step: Step::ZERO, imposed: halfway, wanted: halfway, target };
         let is_held = !self.renewal.chooses(&begin) && !self.has_swaps();
-        let reason = "a step whose gradients choose masks moves no weight, and every step would be one; choose masks every 2 steps or more \
-                      seldom, or a criterion that needs no gradient";
+        let reason = "a step that chooses masks by its gradients skips the optimizer, and every step would do so; choose masks every 2 steps \
+                      or less often, or a criterion that needs no gradient";
         let rules = [
             (
                 self.criterion.needs_gradient() && (is_renewed || is_swapped),
@@ -214,63 +215,64 @@ impl Choices {
             (
                 is_held && self.schedule.clock(Step::ZERO).is_some(),
                 (Part::Clock, Part::Renewal),
-                "a clock that waits for masks to settle learns nothing of masks that are held; choose a schedule without it, or masks that are cut",
+                "masks that are held have no churn for an adaptive schedule to observe; choose a schedule without adaptation, or top-k masks",
             ),
         ];
         broken(rules)
     }
 
-    /// Masks that would be denser than the target after the last step.
+    /// Masks that would keep extra weights after the last step.
     fn without_end(&self) -> Option<(Part, Part, &'static str)> {
         let until = self.renewal.exceeds_until();
         let rules = [
             (
                 until.is_some() && self.renewal.is_static(),
                 (Part::Bound, Part::Growth),
-                "weights that enter again exceed no sparsity; choose a criterion of growth, or a hard bound",
+                "without a growth criterion there are no extra weights; choose a growth criterion, or a hard bound",
             ),
             (
                 until.is_some_and(|until| until.0 >= self.total_steps && self.total_steps > 0),
                 (Part::Bound, Part::SwapEnd),
-                "masks may exceed the target until swaps end, which must be before the last step; let swaps end earlier, or choose a hard \
-                 bound",
+                "masks may keep extra weights until prune-and-regrow ends, which must be before the last step; end it earlier, or choose a \
+                 hard bound",
             ),
         ];
         broken(rules)
     }
 
-    /// Initial weights that are scaled for masks which come later, change, or see other values.
+    /// Scaling of initial weights, combined with first masks that come later or change, or with an operator that
+    /// changes values.
     fn without_begin(&self) -> Option<(Part, Part, &'static str)> {
         let is_scaled = self.initial_scale != InitialScale::None;
         let rules = [
             (
                 is_scaled && self.schedule.sparsity(Step::ZERO).is_dense(),
                 (Part::InitialScale, Part::Schedule),
-                "initial weights are scaled for masks that are chosen at step 0, and the schedule begins dense; let it begin sparse, or leave \
-                 initial weights as they are",
+                "initial weights are scaled for the masks of step 0, but the schedule begins dense; begin it sparse, or do not scale \
+                 initial weights",
             ),
             (
                 is_scaled && self.renewal.is_top_k(),
                 (Part::InitialScale, Part::Renewal),
-                "initial weights are scaled for masks that stay at first, and these are chosen anew; choose masks that are held or swapped, \
-                 or leave initial weights as they are",
+                "initial weights are scaled for the first masks, but top-k masks are chosen again; choose masks that are held, or \
+                 prune-and-regrow, or do not scale initial weights",
             ),
             (
                 is_scaled && self.operator.threshold() != Some(Threshold::Hard),
                 (Part::InitialScale, Part::Threshold),
-                "initial weights are scaled as they are, and the threshold changes kept weights; choose the hard threshold, or leave initial \
-                 weights as they are",
+                "initial weights are scaled, but this operator changes kept weights; choose hard thresholding, or do not scale initial \
+                 weights",
             ),
         ];
         broken(rules)
     }
 
-    /// Whether weights are swapped at all.
+    /// Whether there is prune-and-regrow.
     fn has_swaps(&self) -> bool {
         self.renewal.grows_by().is_some() || self.renewal.is_static()
     }
 
-    /// The factors of the gradient scale at both ends of a run, and of the sparsity.
+    /// The gradient scale at the start and at the end of a run, for sparsity 0 and for the target.
     fn gradients(&self) -> [PrunedGrad; 4] {
         let target = self.schedule.target();
         let ends = [(Sparsity::DENSE, 0.0), (Sparsity::DENSE, 1.0), (target, 0.0), (target, 1.0)];
@@ -280,7 +282,7 @@ impl Choices {
     }
 }
 
-/// Two parts, whether they exclude each other, and why.
+/// Whether a rule is broken, the two parts that exclude each other, and why.
 type Rule = (bool, (Part, Part), &'static str);
 
 /// The first rule that is broken.
@@ -297,12 +299,12 @@ fn scores_zeros(criterion: &dyn Criterion) -> bool {
     asked_of(&[1.0, 0.0], |view| criterion.scores(view).get(1).is_some_and(|score| *score != 0.0))
 }
 
-/// Whether scores of a criterion say how large a weight is.
+/// Whether the scores of a criterion correspond to weight magnitudes.
 fn gives_magnitudes(criterion: &dyn Criterion) -> bool {
     asked_of(&[1.0], |view| criterion.magnitude(view, 1.0).is_some())
 }
 
-/// What is said of a layer of one output with these weights, before the first step.
+/// The result of `ask` for a layer of one output with these weights, before the first step.
 fn asked_of<T>(weights: &[f32], ask: impl FnOnce(&View) -> T) -> T {
     let (name, kind, shape) = (String::new(), LayerKind::Linear, vec![1, weights.len()]);
     let (id, info, step) = (LayerId(0), LayerInfo { name, kind, shape }, Step::ZERO);

@@ -2,26 +2,27 @@
 
 use crate::error::PruneError;
 
-/// When and from what the gradient of pruned weights is computed; that of kept ones is exact in every step.
+/// When and from what the gradient of pruned weights is computed. The gradient of kept weights is exact in every step.
 ///
-/// It is the costliest part of a sparse step: all else needs the kept weights alone.
+/// This gradient is the most expensive part of a sparse step: everything else needs only the kept weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum PrunedUpdate {
     /// In every step, from the whole batch, as published.
     #[default]
     EveryStep,
-    /// In every so many steps, that many times; in the others pruned weights get none. What clips the gradient's norm must
-    /// count it once.
+    /// In every n-th step, multiplied by n; in the other steps pruned weights receive no gradient. The norm for
+    /// gradient clipping must count it once.
     EveryNth(u64),
-    /// In every step, from a share of the batch's blocks of sixteen images, scaled up: right on average, with a norm that
-    /// its variance inflates.
+    /// In every step, from a random fraction of the batch's blocks of 16 images, scaled up. It is unbiased, but its
+    /// variance increases its norm.
     Sampled {
-        /// Share of the blocks, in `(0, 1]`.
+        /// Fraction of the blocks, in `(0, 1]`.
         share: f64,
-        /// Decides, with the step, which blocks.
+        /// Seed of the choice of blocks; it also depends on the step.
         seed: u64,
     },
-    /// For the pruned weights closest to the cut: as many as `margin` times the kept ones. The others get none.
+    /// Only for the pruned weights closest to the threshold: `margin` times the number of kept weights. The other
+    /// pruned weights receive no gradient.
     Live {
         /// At least 0.
         margin: f64,
@@ -32,12 +33,12 @@ impl PrunedUpdate {
     pub(crate) fn check(self) -> Result<(), PruneError> {
         let refuse = |reason: String| Err(PruneError::Update { reason });
         match self {
-            Self::EveryNth(0) => refuse("every 0 steps is never; give at least 1".into()),
+            Self::EveryNth(0) => refuse("the interval is 0 steps; give at least 1".into()),
             Self::Sampled { share, .. } if !(share > 0.0 && share <= 1.0) => {
-                refuse(format!("a share of {share} is outside (0, 1]"))
+                refuse(format!("the fraction of blocks is {share}, outside (0, 1]"))
             }
             Self::Live { margin } if !(margin >= 0.0 && margin.is_finite()) => {
-                refuse(format!("a margin of {margin} is not a number of at least 0"))
+                refuse(format!("the margin is {margin}, outside [0, inf)"))
             }
             _ => Ok(()),
         }

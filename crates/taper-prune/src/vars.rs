@@ -1,29 +1,29 @@
-//! Prunable weights of a candle model that is not built of taper layers.
+//! Prunable weights of a candle model that does not use taper layers.
 
 use crate::weight::is_prunable;
 use candle_core::Var;
 use std::collections::BTreeMap;
 use taper_core::{LayerInfo, LayerKind};
 
-/// The weights of convolutions, linear and recurrent layers among named variables, sorted by name so that the order of
-/// a hash map cannot reach a result.
+/// The weights of convolutions, linear and recurrent layers among named variables. They are sorted by name: results
+/// then do not depend on the order of a hash map.
 ///
-/// | name | rank | taken as |
+/// | name | rank | layer |
 /// | --- | --- | --- |
 /// | `weight` | 2 | linear |
-/// | `weight` | 3 to 5 | convolution, or transposed convolution where the `bias` beside it says so |
+/// | `weight` | 3 to 5 | convolution, or transposed convolution, depending on its `bias` (see below) |
 /// | `weight_ih_l*`, `weight_hh_l*` | 2 | linear: the matrices of an LSTM or GRU |
 ///
-/// A variable under two names (tied weights) is taken once, under the name that comes first. (`VarMap::all_vars` lists it
-/// twice: an optimizer of these moves it twice a step.) What is left out is logged by `tracing` with the reason: a matrix
-/// as a warning, a vector (a bias, a weight of a normalisation) for debugging.
+/// A variable under two names (tied weights) is returned once, under the name that comes first. (`VarMap::all_vars`
+/// contains it twice, so an optimizer of that list updates it twice per step.) Variables that are left out are logged
+/// by `tracing` with the reason: a matrix as a warning, a vector (a bias, a batch-norm weight) at debug level.
 ///
-/// Embeddings are matrices with the name `weight` as well: filter them out first.
+/// Embeddings are also matrices with the name `weight`: filter them out first.
 ///
-/// The bias of a convolution has one value for each output channel. Where its length is not that of the weight's first
-/// axis, the convolution is transposed, and its output channels are along the second axis. Where both axes are equally
-/// long, or there is no bias, nothing tells the two apart, and a convolution is assumed. This matters for the count of
-/// filters and for [`DeadFilters`](crate::DeadFilters) alone; say it where you need it:
+/// The bias of a convolution has one value for each output channel. If its length differs from the first axis of the
+/// weight, the convolution is transposed, with its output channels along the second axis. If both axes have the same
+/// length, or there is no bias, the two cases cannot be distinguished, and a plain convolution is assumed. The kind
+/// only matters for counts of filters and for [`DeadFilters`](crate::DeadFilters); set it yourself if you need it:
 ///
 /// ```
 /// use candle_core::{DType, Device};
@@ -54,7 +54,7 @@ pub fn prunable_vars(named: impl IntoIterator<Item = (String, Var)>) -> Vec<(Lay
     sorted.prunable
 }
 
-/// Named variables, told apart.
+/// Named variables, divided into prunable and other ones.
 struct Sorted {
     prunable: Vec<(LayerInfo, Var)>,
     left_out: Vec<LeftOut>,
@@ -67,7 +67,7 @@ struct LeftOut {
     reason: String,
 }
 
-/// `named` is in order.
+/// Divides variables into prunable and other ones; `named` must be sorted by name.
 fn sort_out(named: &[(String, Var)]) -> Sorted {
     let by_name: BTreeMap<&str, &Var> = named.iter().map(|(name, var)| (&name[..], var)).collect();
     let mut sorted = Sorted { prunable: Vec::new(), left_out: Vec::new() };
@@ -75,7 +75,7 @@ fn sort_out(named: &[(String, Var)]) -> Sorted {
         let shape = var.dims().to_vec();
         let twin = sorted.prunable.iter().find(|(_, other)| other.id() == var.id());
         let kind = match twin {
-            Some((info, _)) => Err(format!("it is the variable {}, which is", info.name)),
+            Some((info, _)) => Err(format!("it is the same variable as {}", info.name)),
             None => kind(name, var, &by_name),
         };
         match kind {
@@ -88,7 +88,7 @@ fn sort_out(named: &[(String, Var)]) -> Sorted {
     sorted
 }
 
-/// What a variable belongs to, or why it is not pruned.
+/// The layer type of a variable, or the reason why it is not pruned.
 fn kind(name: &str, var: &Var, by_name: &BTreeMap<&str, &Var>) -> Result<LayerKind, String> {
     let (path, last) = name.rsplit_once('.').map_or(("", name), |(path, last)| (path, last));
     let is_recurrent = last.starts_with("weight_ih_l") || last.starts_with("weight_hh_l");
@@ -105,12 +105,12 @@ fn kind(name: &str, var: &Var, by_name: &BTreeMap<&str, &Var>) -> Result<LayerKi
             let channels_out = by_name.get(&bias[..]).map_or(*first, |bias| bias.elem_count());
             Ok(convolution(*first, *second, channels_out))
         }
-        dims => Err(format!("no layer has a weight of rank {} that is pruned", dims.len())),
+        dims => Err(format!("no prunable layer has a weight of rank {}", dims.len())),
     }
 }
 
-/// A convolution with a weight `[first, second, kernel…]` and so many output channels: transposed where these can be the
-/// second axis, once or in groups, and not the first.
+/// The type of a convolution with a weight `[first, second, kernel…]` and this number of output channels. It is
+/// transposed if the number is not `first`, but a multiple of `second` by a number of groups that divides `first`.
 fn convolution(first: usize, second: usize, channels_out: usize) -> LayerKind {
     let groups = channels_out.checked_div(second).unwrap_or(0);
     let is_transposed = channels_out != first
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn every_layer_of_candle_with_a_matrix_or_kernels_is_taken() -> candle_core::Result<()> {
+    fn every_candle_layer_with_a_matrix_or_kernels_is_prunable() -> candle_core::Result<()> {
         let varmap = VarMap::new();
         let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
         candle_nn::conv1d(4, 8, 3, Default::default(), vb.pp("conv1"))?;
@@ -164,13 +164,13 @@ mod tests {
             ("up2.weight", transposed),
         ];
         assert_eq!(taken, want);
-        assert!(sorted.left_out.iter().all(|left| left.shape.len() == 1), "vectors alone");
+        assert!(sorted.left_out.iter().all(|left| left.shape.len() == 1), "only vectors");
         assert_eq!(sorted.left_out.len() + want.len(), named.len());
         Ok(())
     }
 
     #[test]
-    fn what_is_left_out_is_left_out_for_a_reason() -> candle_core::Result<()> {
+    fn variables_are_left_out_with_a_reason() -> candle_core::Result<()> {
         let zeros = |dims: &[usize], dtype| Var::zeros(dims, dtype, &Device::Cpu);
         let tied = zeros(&[3, 4], DType::F32)?;
         let named: Vec<(String, Var)> = [
@@ -190,14 +190,14 @@ mod tests {
         assert_eq!(taken, ["decoder.weight", "half.weight", "weight"]);
         let reasons: Vec<(&str, &str)> =
             sorted.left_out.iter().map(|left| (&left.name[..], &left.reason[..])).collect();
-        let no_layer = "no layer has a weight of rank 1 that is pruned";
+        let no_layer = "no prunable layer has a weight of rank 1";
         let want = [
             (
                 "attention.in_proj_weight",
                 "its name does not end in weight, weight_ih_l* or weight_hh_l*",
             ),
             ("codes.weight", "its type is u8"),
-            ("encoder.weight", "it is the variable decoder.weight, which is"),
+            ("encoder.weight", "it is the same variable as decoder.weight"),
             ("norm.weight", no_layer),
             ("rnn.weight_ih_l0", no_layer),
         ];
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bias_tells_a_transposed_convolution() -> candle_core::Result<()> {
+    fn the_bias_identifies_a_transposed_convolution() -> candle_core::Result<()> {
         let transposed = |groups| LayerKind::ConvTranspose { groups };
         // First axis, second axis, length of the bias.
         for (first, second, channels_out, want) in [
@@ -215,7 +215,7 @@ mod tests {
             (8, 4, 16, transposed(4)),
             (8, 4, 12, LayerKind::Conv), // in three groups, which do not divide eight
             (8, 4, 5, LayerKind::Conv),
-            (4, 4, 4, LayerKind::Conv), // or not: both are the same
+            (4, 4, 4, LayerKind::Conv), // or transposed: both have the same shape
             (8, 0, 8, LayerKind::Conv),
         ] {
             assert_eq!(convolution(first, second, channels_out), want, "{first} {second}");

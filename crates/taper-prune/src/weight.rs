@@ -1,15 +1,16 @@
-//! What a pruner asks of the weights that it is given.
+//! Requirements on the weights of a pruner.
 
 use crate::error::PruneError;
 use candle_core::{DType, Var};
 use taper_core::{LayerInfo, LayerKind};
 
-/// Types of weights that can be pruned. Weights are ranked by their magnitude in f32; all else is computed in their type.
+/// Data types that can be pruned. Weights are ranked by their magnitude in f32; everything else is computed in their
+/// type.
 pub(crate) fn is_prunable(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F64 | DType::BF16 | DType::F16)
 }
 
-/// Checks each weight against its description, and that none is there twice.
+/// Checks each weight against its description, and that no variable occurs twice.
 ///
 /// # Errors
 /// [`PruneError::Weight`] or [`PruneError::Tied`].
@@ -22,11 +23,13 @@ pub(crate) fn check(layers: &[(LayerInfo, Var)]) -> Result<(), PruneError> {
         }
         if !is_prunable(var.dtype()) {
             let dtype = var.dtype().as_str();
-            return refuse(format!("its type is {dtype}, not one of f32, f64, bf16 and f16"));
+            return refuse(format!("its type is {dtype}; it must be f32, f64, bf16 or f16"));
         }
         if info.shape != var.dims() {
             let (said, found) = (&info.shape, var.dims());
-            return refuse(format!("its description has shape {said:?}, its variable {found:?}"));
+            return refuse(format!(
+                "its description has shape {said:?}, but its variable has shape {found:?}"
+            ));
         }
         if let LayerKind::ConvTranspose { groups } = info.kind {
             let n = info.shape.first().copied().unwrap_or(0);

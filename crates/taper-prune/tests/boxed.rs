@@ -1,4 +1,4 @@
-//! Choices in boxes do what they do without.
+//! Boxed trait objects behave like their contents.
 
 use taper_core::{LayerId, LayerInfo, LayerKind, Sparsity, Step};
 use taper_prune::{

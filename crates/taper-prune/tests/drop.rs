@@ -1,4 +1,4 @@
-//! Weights that leave for good: they never move or come back, whatever an optimizer or a schedule does.
+//! Permanently pruned weights: they never move or return, whatever an optimizer or a schedule does.
 
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ fn builder(params: &Params, target: f64) -> Result<PrunerBuilder> {
     Ok(Pruner::builder(params.prunable(), Ramp::feather(Sparsity::new(target)?, TOTAL), TOTAL))
 }
 
-/// Moves every weight, dropped or not, as an optimizer with a momentum that nobody told of it would.
+/// Moves every weight, dropped or not, as an optimizer with momentum would if its state is not reset.
 fn disturb(params: &Params, key: [u64; 2]) -> Result {
     for (i, (_, var)) in params.prunable().enumerate() {
         let mut rng = Rng::for_key([key[0], key[1], i as u64]);
@@ -34,7 +34,7 @@ fn disturb(params: &Params, key: [u64; 2]) -> Result {
     Ok(())
 }
 
-/// A schedule that falls again, as one of a user's own may.
+/// A schedule that falls again, as a user-defined one may.
 #[derive(Debug)]
 struct Falling;
 
@@ -121,7 +121,7 @@ proptest! {
             prop_assert_eq!(pruner.n_live(), report.n_weights() - report.n_dropped());
             before = now;
             disturb(&params, [seed, step]).unwrap();
-            // Whoever evaluates then sees as many weights as the step did, none of them dropped.
+            // An evaluation then keeps as many weights as the step, and no dropped ones.
             let (gates, refreshed) = pruner.refresh_counted().unwrap();
             prop_assert_eq!(refreshed.n_kept(), report.n_kept(), "refreshed after step {}", step);
             for (i, dropped) in before.iter().enumerate().filter(|(_, d)| d.n_kept() > 0) {
@@ -141,7 +141,7 @@ fn a_share_of_one_is_hard_pruning_and_a_share_of_zero_changes_nothing() -> Resul
         let gates = pruner.begin_step(Step(step))?;
         assert_eq!(pruner.feedback().map(|seen| seen.n_entered), Some(0), "step {step}");
         assert_eq!(pruner.n_live(), pruner.report().n_kept());
-        // With nothing pruned that is not 0, the operator goes on to shrink, and kept weights stay kept.
+        // All pruned weights are 0 here; the operator still shrinks, and kept weights stay kept.
         assert_eq!(pruner.cut() > 0.0, step > 0, "step {step}: {}", pruner.cut());
         for (i, (_, var)) in params.prunable().enumerate() {
             let values = var.flatten_all()?.to_vec1::<f32>()?;
@@ -162,7 +162,7 @@ fn a_share_of_one_is_hard_pruning_and_a_share_of_zero_changes_nothing() -> Resul
 }
 
 #[test]
-fn dropping_may_wait_for_the_target_however_counts_are_rounded() -> Result {
+fn dropping_may_wait_for_the_target_with_any_rounding_of_counts() -> Result {
     let params = params()?;
     // 526 weights, of which 79 stay at 0.85: a sparsity of 0.8498.
     let target = Sparsity::new(0.85)?;
@@ -177,7 +177,7 @@ fn dropping_may_wait_for_the_target_however_counts_are_rounded() -> Result {
 }
 
 #[test]
-fn only_silent_dead_filters_have_no_gradient() -> Result {
+fn dead_filters_have_no_gradient_only_if_silent() -> Result {
     for (_, choice) in DeadFilters::ALL {
         let params = params()?;
         let (info, conv) = params.prunable().next().expect("a layer");
@@ -200,7 +200,7 @@ fn only_silent_dead_filters_have_no_gradient() -> Result {
 }
 
 #[test]
-fn a_pruner_with_drops_and_probes_goes_on_where_it_was_saved() -> Result {
+fn a_pruner_with_drops_and_probes_continues_from_a_saved_state() -> Result {
     let params = params()?;
     let policy = DropPolicy::constant(DropRule::Longest, 0.6);
     let probes = vec![Step(6), Step(14)];
@@ -228,7 +228,7 @@ fn a_pruner_with_drops_and_probes_goes_on_where_it_was_saved() -> Result {
     assert!(other.unwrap_err().to_string().contains("another drop policy"));
     let unfollowed = DropPolicy::constant(DropRule::Smallest, 0.6);
     let other = builder(&params, 0.9)?.drop(unfollowed).build()?.restore(old.state());
-    assert!(other.unwrap_err().to_string().contains("follows other weights"));
+    assert!(other.unwrap_err().to_string().contains("ages of other weights"));
     Ok(())
 }
 
@@ -250,8 +250,8 @@ fn fates_count_every_weight_that_was_pruned() -> Result {
         assert_eq!(here.iter().map(|fate| fate.n_pruned).sum::<u64>(), n_pruned);
         assert!(here.iter().all(|fate| fate.n_kept <= fate.n_back && fate.n_back <= fate.n_pruned));
         let n_back: u64 = here.iter().map(|fate| fate.n_back).sum();
-        assert!(n_back > 0, "with this much noise some come back");
-        // Those close to the cut come back more often than those far from it.
+        assert!(n_back > 0, "with this much noise some weights return");
+        // Weights close to the threshold return more often than those far from it.
         let share = |deciles: std::ops::Range<usize>| {
             let of = here.iter().filter(|fate| deciles.contains(&fate.decile));
             let (n, back) = of.fold((0, 0), |(n, back), f| (n + f.n_pruned, back + f.n_back));
@@ -259,7 +259,7 @@ fn fates_count_every_weight_that_was_pruned() -> Result {
         };
         assert!(share(7..10) > share(0..3), "{} {}", share(7..10), share(0..3));
     }
-    // A first probe before anything is pruned has nothing to tell.
+    // A probe before anything is pruned has no entries.
     let mut early = builder(&params, 0.8)?.probe_at(vec![Step(0)]).build()?;
     early.begin_step(Step(0))?;
     assert!(early.fates()?.is_empty());

@@ -1,4 +1,5 @@
-//! Criteria that remember gradients: each step shows them the gradient of every weight, and weights learn as they do without.
+//! Criteria that remember gradients: each step passes them the gradient of every weight, and the optimizer receives the
+//! usual gradients.
 
 use candle_core::{Device, Tensor, Var};
 use taper_core::{LayerInfo, LayerKind, Sparsity, Step};
@@ -25,7 +26,7 @@ impl One {
         Ok(Self { var: Var::from_slice(&weights, (4, 2), &Device::Cpu)? })
     }
 
-    /// Half of the weights leave at a step.
+    /// Half of the weights are pruned at a step.
     fn builder(&self, at: u64) -> Result<PrunerBuilder> {
         let info =
             LayerInfo { name: "conv.weight".into(), kind: LayerKind::Conv, shape: vec![4, 2] };
@@ -34,7 +35,7 @@ impl One {
         Ok(builder.threshold(Threshold::Hard))
     }
 
-    /// The gradient that weights learn by in a step, if it is `slope` in the pruned ones.
+    /// The gradient for the optimizer in a step, if the gradient with respect to the pruned weights is `slope`.
     fn step(&self, pruner: &mut Pruner, step: u64, slope: [f32; N]) -> Result<Vec<f32>> {
         let pruned = pruner.impose(Step(step))?;
         let slope = Tensor::from_slice(&slope, (4, 2), &Device::Cpu)?;
@@ -50,7 +51,7 @@ fn kept(pruner: &Pruner) -> Vec<usize> {
 }
 
 #[test]
-fn weights_that_rest_are_remembered_and_do_not_learn() -> Result {
+fn gradients_of_pruned_weights_are_remembered_but_scaled_for_the_optimizer() -> Result {
     type Build = fn(PrunerBuilder) -> PrunerBuilder;
     let drop = |builder: PrunerBuilder| {
         let policy = DropPolicy {
@@ -96,7 +97,7 @@ fn weights_that_rest_are_remembered_and_do_not_learn() -> Result {
     Ok(())
 }
 
-/// Pruned weights learn by half of their gradient.
+/// Pruned weights learn with half of their gradient.
 fn half_learning() -> Remainder {
     Remainder::alive(Constant::new(0.5).expect("a share"))
 }
@@ -106,7 +107,7 @@ fn number(step: u64, index: usize) -> f32 {
 }
 
 #[test]
-fn what_is_remembered_goes_on_from_a_saved_state() -> Result {
+fn accumulated_values_continue_from_a_saved_state() -> Result {
     type Build = fn(&One) -> Result<PrunerBuilder>;
     let swapping: Build = |one| {
         let swap = Swap {
@@ -170,7 +171,7 @@ fn the_memory_of_other_criteria_is_refused() -> Result {
     for memory in [vec![], vec![0.0; N - 1], vec![0.0; 2 * N]] {
         let other = taper_prune::PrunerState { memory, ..before.clone() };
         let refused = pruner.restore(other).unwrap_err().to_string();
-        assert!(refused.contains("take the criteria that it was saved with"), "{refused}");
+        assert!(refused.contains("use the criteria that it was saved with"), "{refused}");
         assert_eq!(pruner.state(), before);
     }
     Ok(())

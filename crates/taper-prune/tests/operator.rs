@@ -1,4 +1,4 @@
-//! Operators with values of their own, in a pruner: gates, gradients, state.
+//! Operators that compute their own values, in a pruner: gates, gradients, state.
 
 use candle_core::{Device, Tensor, Var};
 use taper_core::{LayerId, LayerInfo, LayerKind, Sparsity, Step};
@@ -17,7 +17,7 @@ type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const TOTAL: u64 = 10;
 
-/// Two layers, of which the second is a convolution.
+/// Two layers; the second is a convolution.
 struct Two(Vec<(LayerInfo, Var)>);
 
 impl Two {
@@ -49,7 +49,7 @@ impl Two {
         Ok(values)
     }
 
-    /// The loss `Σ c·w̃²` of pruned weights.
+    /// The loss `Σ c·w̃²` of the pruned weights.
     fn loss(&self, pruned: &[Tensor]) -> Result<Tensor> {
         let mut loss = Tensor::zeros((), candle_core::DType::F32, &Device::Cpu)?;
         for (i, pruned) in pruned.iter().enumerate() {
@@ -93,10 +93,10 @@ fn gated<'a>(vars: impl Iterator<Item = &'a Var>, gates: &Gates) -> Result<Vec<T
     pruned.collect()
 }
 
-/// Chooses an operator, and what goes with it.
+/// Chooses an operator and the parts that fit it.
 type Choice = fn(PrunerBuilder) -> PrunerBuilder;
 
-/// Each operator with the remainder that its method has.
+/// Each operator with the treatment of pruned weights of its method.
 fn operators() -> Vec<(&'static str, Choice)> {
     vec![
         ("rescaled", |b| b.operator(RescaledSoft).remainder(ste())),
@@ -142,7 +142,7 @@ fn counts_are_exact_and_layers_agree_with_weights_in_the_variables() -> Result {
 }
 
 #[test]
-fn a_restored_pruner_goes_on_with_the_same_bits() -> Result {
+fn a_restored_pruner_continues_bit_for_bit() -> Result {
     let mut all = operators();
     all.push(("learned", |b| b.operator(learned()).remainder(Remainder::resting())));
     for (name, choose) in all {
@@ -179,7 +179,7 @@ fn a_learned_threshold_decides_what_is_kept() -> Result {
     assert!((pruner.cut() - 0.119_202_92).abs() < 1e-7, "{}", pruner.cut());
     let n_above = two.values()?.iter().filter(|w| w.abs() > pruner.cut()).count();
     assert!(n_above < 48 && pruner.report().n_kept() == n_above as u64);
-    // Kept weights pull on it: the loss falls with their magnitude.
+    // The loss falls with the magnitude of kept weights, so the threshold moves.
     two.step(&mut pruner, 0, false)?;
     pruner.begin_step(Step(1))?;
     assert!(pruner.cut() > 0.1193, "{}", pruner.cut());
@@ -203,7 +203,7 @@ fn a_new_run_begins_with_the_initial_weights() -> Result {
     assert!(pruned.iter().zip(&before).all(|(a, b)| (a - b).abs() < 1e-6));
     let learned = two.values()?;
     assert_ne!(learned, before);
-    // Once is enough, also for a pruner that goes on from a state.
+    // The initial weights are set once, also if a pruner continues from a state.
     pruner.begin_step(Step(1))?;
     let mut other = builder().build()?;
     other.restore(pruner.state())?;
@@ -228,7 +228,7 @@ impl Operator for Binary {
 }
 
 #[test]
-fn an_operator_of_ones_own_goes_with_masks_that_have_no_cut() -> Result {
+fn a_user_defined_operator_fits_masks_without_a_threshold() -> Result {
     let two = Two::new()?;
     let mut pruner = two.builder(0.5).operator(Binary).structure(NOfM { n: 1, m: 2 }).build()?;
     pruner.begin_step(Step(2))?;
@@ -240,12 +240,15 @@ fn an_operator_of_ones_own_goes_with_masks_that_have_no_cut() -> Result {
     magnitudes.sort_unstable();
     magnitudes.dedup();
     assert_eq!(magnitudes.len(), 2);
-    // One that shrinks by a cut does not.
+    // An operator that shrinks by a threshold is rejected.
     for shrinking in
         [two.builder(0.5).operator(RescaledSoft), two.builder(0.5).threshold(Threshold::Soft)]
     {
         let error = shrinking.renewal(Hold).build().err().ok_or("it was built")?;
-        assert!(error.to_string().contains("no cut to shrink weights by"), "{error}");
+        assert!(
+            error.to_string().contains("no magnitude threshold to shrink weights by"),
+            "{error}"
+        );
     }
     let error = two.builder(0.5).operator(SoftTopK::new([1.0, 0.0], Step(1))).build();
     assert!(error.is_err_and(|error| error.to_string().starts_with("operator on kept weights: ")));
@@ -253,7 +256,7 @@ fn an_operator_of_ones_own_goes_with_masks_that_have_no_cut() -> Result {
 }
 
 #[test]
-fn frozen_parts_leave_pruned_weights_without_gradient() -> Result {
+fn frozen_factors_leave_pruned_weights_without_gradient() -> Result {
     let two = Two::new()?;
     let (_, choose) = operators()[2];
     let mut pruner = choose(two.builder(0.75)).build()?;
@@ -261,7 +264,7 @@ fn frozen_parts_leave_pruned_weights_without_gradient() -> Result {
         two.step(&mut pruner, step, false)?;
         assert_eq!(pruner.n_live(), n_live, "step {step}");
     }
-    // Their masks stay, whatever becomes of the weights.
+    // The masks are held, whatever the weights become.
     let kept = pruner.state().masks;
     for (_, var) in &two.0 {
         var.set(&(var.as_tensor() * -3.0)?.sin()?)?;

@@ -1,5 +1,5 @@
-//! Pruning variables in a loop of one's own: whatever their type, name and layer, counts are of non-zeros and the dense
-//! weights come back.
+//! Pruning of variables in a user's training loop, for any type, name and layer: counts are of non-zeros, and the dense
+//! weights are restored.
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Module, Optimizer, RNN, VarBuilder, VarMap};
@@ -51,7 +51,7 @@ fn weights_that_are_not_as_described_are_refused_by_name() -> Result {
     let refused = refusal(&|_| (), DType::I64)?;
     assert!(refused.contains("a.weight cannot be pruned: its type is i64"), "{refused}");
     let refused = refusal(&|info| info.shape = vec![4, 6], DType::F32)?;
-    assert!(refused.contains("shape [4, 6], its variable [4, 3, 2]"), "{refused}");
+    assert!(refused.contains("shape [4, 6], but its variable has shape [4, 3, 2]"), "{refused}");
     for (groups, is_refused) in [(0, true), (1, false), (2, false), (3, true)] {
         let kind = LayerKind::ConvTranspose { groups };
         let refused = refusal(&|info| info.kind = kind, DType::F32)?;
@@ -68,8 +68,8 @@ fn values(var: &Var) -> Result<Vec<f64>> {
 const OPERATORS: [Threshold; 3] = [Threshold::Soft, Threshold::FEATHER, Threshold::Hard];
 
 #[test]
-fn counts_are_those_of_non_zeros_where_weights_are_tied_at_the_cut() -> Result {
-    // Few distinct magnitudes: most cuts are tied, and many weights of the narrow types are equal.
+fn counts_are_of_non_zeros_with_ties_at_the_threshold() -> Result {
+    // Few distinct magnitudes: most thresholds are tied, and many weights of the narrow types are equal.
     let mut rng = Rng::for_key([9]);
     let normal: Vec<f32> = (0..20_000).map(|_| rng.normal() as f32).collect();
     let coarse: Vec<f32> = normal.iter().map(|w| (w * 4.0).round_ties_even() / 4.0).collect();
@@ -118,14 +118,14 @@ fn weights_that_are_zero_themselves_do_not_count_as_kept() -> Result {
         let gates = pruner.begin_step(Step(1))?;
         assert_eq!(pruner.report().n_kept(), 4);
         let mask = &gates.get(LayerId(0)).expect("a gate").mask;
-        assert_eq!(mask.n_kept(), 6, "two of the zeros have their whole gradient");
+        assert_eq!(mask.n_kept(), 6, "two of the zeros have their full gradient");
         assert_eq!(pruner.bake()?, 8);
     }
     Ok(())
 }
 
 #[test]
-fn held_masks_count_what_has_fallen_to_the_cut_as_pruned() -> Result {
+fn held_masks_count_weights_that_fell_to_the_threshold_as_pruned() -> Result {
     let var = Var::from_slice(&[1.0f32, -2.0, 3.0, -4.0], (2, 2), &Device::Cpu)?;
     for (threshold, want) in [(Threshold::FEATHER, 1), (Threshold::Hard, 2)] {
         var.set(&Tensor::new(&[[1.0f32, -2.0], [3.0, -4.0]], &Device::Cpu)?)?;
@@ -167,13 +167,13 @@ fn dense_weights_come_back_to_the_bit_in_every_type() -> Result {
 }
 
 #[test]
-fn a_dropped_double_is_put_back_to_zero_from_wherever_it_was_moved() -> Result {
+fn a_dropped_f64_weight_is_set_back_to_zero_from_any_value() -> Result {
     let var = Var::from_slice(&[1.0f64, 2.0, 3.0, 4.0], (2, 2), &Device::Cpu)?;
     let policy = DropPolicy::constant(DropRule::Smallest, 1.0);
     let build = Pruner::builder([layer("w", &var)], constant(0.5), TOTAL);
     let mut pruner = build.drop(policy).build()?;
     pruner.begin_step(Step(0))?;
-    // The first rounds to 0 in f32, the third not to itself.
+    // In f32, the first value rounds to 0, and the third is not exact.
     let moved = [1e-60, 0.0, 3.0 + 1e-12, 4.0];
     var.set(&Tensor::from_slice(&moved, (2, 2), &Device::Cpu)?)?;
     pruner.begin_step(Step(1))?;
@@ -182,7 +182,7 @@ fn a_dropped_double_is_put_back_to_zero_from_wherever_it_was_moved() -> Result {
 }
 
 #[test]
-fn the_smallest_steps_of_a_double_add_up() -> Result {
+fn the_smallest_steps_of_an_f64_weight_add_up() -> Result {
     let var = Var::from_slice(&[1.0f64, 1.0, 1.0, 1.0], (2, 2), &Device::Cpu)?;
     let mut sgd = candle_nn::SGD::new(vec![var.clone()], 1e-8)?;
     let mut pruner = Pruner::builder([layer("w", &var)], constant(0.25), 1000).build()?;
@@ -195,7 +195,7 @@ fn the_smallest_steps_of_a_double_add_up() -> Result {
     for weight in values(&var)? {
         assert!((weight - (1.0 - 1e-5)).abs() < 1e-12, "{weight}");
     }
-    // Baking with the hard operator writes what is kept as it is.
+    // `bake` with hard thresholding writes kept weights unchanged.
     let kept = values(&var)?[0];
     let mut pruner = Pruner::builder([layer("w", &var)], constant(0.25), 1000)
         .threshold(Threshold::Hard)

@@ -1,4 +1,4 @@
-//! Sparse and dense phases in turn, worked out by hand on one small layer.
+//! Alternating sparse and dense phases, computed by hand on one small layer.
 
 use candle_core::{Device, Tensor, Var};
 use taper_core::{LayerInfo, LayerKind, Sparsity, Step};
@@ -23,7 +23,8 @@ fn build(var: &Var) -> Result<Pruner> {
     Ok(builder.threshold(Threshold::Hard).renewal(Hold).remainder(Remainder::zero()).build()?)
 }
 
-/// A step of gradient descent with a rate of 1: what changed, what is kept, and the weights behind it.
+/// A step of gradient descent with a learning rate of 1. Returns what changed, the kept weights, and the weights after
+/// the step.
 fn step(
     pruner: &mut Pruner,
     var: &Var,
@@ -52,7 +53,8 @@ fn masks_follow_the_phases_and_weights_come_back_from_zero() -> Result {
     let (changed, kept, weights) = step(&mut pruner, &var, 0, slope)?;
     assert_eq!((changed, kept), (Changed::default(), vec![0, 1, 2, 3]));
     assert_eq!(weights, [3.0, -3.0, 2.0, -4.0]);
-    // Sparse: two are kept by magnitude at its begin, the lower index of equal ones. The others are 0 and forgotten.
+    // Sparse: two weights are kept by magnitude at the start of the phase; ties go to the lower index. The others are
+    // 0, and the optimizer resets its state for them.
     let (changed, kept, weights) = step(&mut pruner, &var, 1, slope)?;
     assert_eq!((forgotten(&changed), kept), (vec![1, 2], vec![0, 3]));
     assert_eq!(weights, [2.0, 0.0, 0.0, -7.0]);
@@ -60,14 +62,14 @@ fn masks_follow_the_phases_and_weights_come_back_from_zero() -> Result {
     let (changed, kept, weights) = step(&mut pruner, &var, 2, [2.0, 5.0, 5.0, 0.0])?;
     assert_eq!((changed, kept), (Changed::default(), vec![0, 3]));
     assert_eq!(weights, [0.0, 0.0, 0.0, -7.0]);
-    // Dense: all come back from where they are, and the momentum of all is forgotten, once.
+    // Dense: all weights learn from their current values, and the momentum of all is reset once.
     let (changed, kept, weights) = step(&mut pruner, &var, 3, [0.0, 8.0, -9.0, 0.0])?;
     assert_eq!((forgotten(&changed), kept), (vec![0, 1, 2, 3], vec![0, 1, 2, 3]));
     assert_eq!(weights, [0.0, -8.0, 9.0, -7.0]);
     assert!(pruner.sparsity().is_dense());
     let (changed, ..) = step(&mut pruner, &var, 4, [0.0; 4])?;
     assert_eq!(changed, Changed::default());
-    // The last sparse phase keeps others than the first.
+    // The last sparse phase keeps other weights than the first.
     for at in 5..8 {
         let (changed, kept, weights) = step(&mut pruner, &var, at, [1.0, 1.0, 1.0, 1.0])?;
         assert_eq!(kept, [1, 2]);
@@ -80,7 +82,7 @@ fn masks_follow_the_phases_and_weights_come_back_from_zero() -> Result {
 }
 
 #[test]
-fn a_run_resumed_between_any_two_steps_goes_on_alike() -> Result {
+fn a_run_resumed_between_any_two_steps_continues_the_same() -> Result {
     let whole = Var::new(&[[4.0f32, -3.0, 2.0, -1.0]], &Device::Cpu)?;
     let slope = |at: u64| [1.0, -2.0, 0.5, 3.0].map(|g: f32| g * (at as f32 - 3.5));
     for cut in 0..8 {
@@ -98,7 +100,7 @@ fn a_run_resumed_between_any_two_steps_goes_on_alike() -> Result {
             let wanted = step(&mut straight, &other, at, slope(at))?;
             if at > cut {
                 let found = step(&mut resumed, &var, at, slope(at))?;
-                assert_eq!(found, wanted, "resumed behind step {cut}, at {at}");
+                assert_eq!(found, wanted, "resumed after step {cut}, at {at}");
             }
             last = Some(wanted.2);
         }

@@ -1,5 +1,5 @@
-//! Masks by criteria that measure the network: on networks of linear layers whose derivatives are known.
-#![allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits")]
+//! Masks by criteria that measure the network, on linear networks with known derivatives.
+#![allow(clippy::disallowed_methods, reason = "test inputs need no fixed bits")]
 
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
@@ -14,14 +14,14 @@ use taper_schedule::{Cadence, Curve, Ramp};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Two linear layers without anything between them, of 3 to 4 to 2.
+/// Two linear layers with nothing between them: 3 → 4 → 2.
 struct Net {
     vars: Vec<Var>,
-    /// What the Hessian gives, if it is asked for.
+    /// The result of the product with the Hessian.
     curvature: Vec<Vec<f32>>,
-    /// How many weights were not 0 each time that the flow was computed.
+    /// Number of non-zero weights at each computation of the flow.
     seen: Vec<usize>,
-    /// The flow along all paths, when it was last computed.
+    /// The flow along all paths, at its last computation.
     flow: f64,
     fails_at: usize,
 }
@@ -113,8 +113,8 @@ fn synaptic_flow_in_one_round_by_hand() -> Result {
     pruner.prepare(Step(0), &mut net)?;
     assert_eq!((net.weights(), &net.seen), (before, &vec![20]));
     pruner.begin_step(Step(0))?;
-    // What each hidden unit passes on: 1.1, 0.65, 0.55, 2.4; what arrives there: 1.75, 2.875, 1.8, 0.08. The largest products are
-    // 1·1.1 and 2·0.65 in the first layer, and 1·1.75, 0.45·2.875 and 0.2·2.875 in the second.
+    // Outgoing sums of the hidden units: 1.1, 0.65, 0.55, 2.4; incoming sums: 1.75, 2.875, 1.8, 0.08. The largest
+    // products are 1·1.1 and 2·0.65 in the first layer, and 1·1.75, 0.45·2.875 and 0.2·2.875 in the second.
     assert_eq!(kept(&pruner), [2, 4, 12, 13, 17]);
     Ok(())
 }
@@ -128,7 +128,7 @@ fn the_density_falls_by_the_same_factor_in_each_round() -> Result {
     assert_eq!(net.seen, [20, 11, 6, 4]);
     pruner.begin_step(Step(0))?;
     assert_eq!(pruner.report().n_kept(), 2);
-    // A path is left.
+    // One path remains.
     let kept = kept(&pruner);
     assert!(kept[0] < 12 && kept[1] >= 12 && kept[0] / 3 == (kept[1] - 12) % 4, "{kept:?}");
     Ok(())
@@ -144,7 +144,7 @@ fn the_network_is_measured_in_the_step_that_chooses_and_in_no_other() -> Result 
         pruner.begin_step(Step(step))?;
         assert!(net.seen.is_empty() && pruner.sparsity().is_dense());
     }
-    // A step that lacks it is refused, and nothing has changed.
+    // A step without its measurement is rejected, and nothing has changed.
     let error = pruner.begin_step(Step(3)).unwrap_err();
     assert!(matches!(error, PruneError::Preparation { .. }), "{error}");
     assert!(error.to_string().contains("step 3 chooses masks by SynFlow"), "{error}");
@@ -154,7 +154,7 @@ fn the_network_is_measured_in_the_step_that_chooses_and_in_no_other() -> Result 
     assert_eq!((net.seen.len(), pruner.report().n_kept()), (2, 10));
     let error = pruner.prepare(Step(2), &mut net).unwrap_err();
     assert!(matches!(error, PruneError::Step { step: 2, last: 3 }), "{error}");
-    // Begun again, and resumed, it holds the masks.
+    // A step that is begun again, and a resumed run, hold the masks.
     pruner.begin_step(Step(3))?;
     let masks = kept(&pruner);
     let mut resumed = build(&net)?;
@@ -170,8 +170,8 @@ fn the_network_is_measured_in_the_step_that_chooses_and_in_no_other() -> Result 
 }
 
 #[test]
-fn what_has_left_ranks_below_what_is_kept_without_any_flow() -> Result {
-    // The second layer reads nothing of the third hidden unit.
+fn pruned_weights_rank_below_kept_weights_without_any_flow() -> Result {
+    // The second layer has zeros for the third hidden unit.
     let mut weights = WEIGHTS;
     (weights[14], weights[18]) = (0.0, 0.0);
     let mut net = Net::of(&weights)?;
@@ -186,7 +186,7 @@ fn what_has_left_ranks_below_what_is_kept_without_any_flow() -> Result {
     let layers = [layer(0, &weights[..12]), layer(1, &weights[12..])];
     let scores = SynFlow::default().score_all(&mut net, &layers)?.concat();
     assert_eq!((scores[4], scores.iter().copied().fold(0.0, f32::max)), (0.0, 1.0));
-    // Weights into that unit, and the zeros behind it.
+    // Weights into that unit, and the zeros after it.
     for i in [6, 7, 8, 14, 18] {
         assert_eq!(scores[i], f32::MIN_POSITIVE, "{i}");
     }
@@ -231,7 +231,7 @@ fn a_network_that_fails_leaves_weights_and_masks() -> Result {
 }
 
 #[test]
-fn what_is_not_finite_or_ranks_nothing_is_refused() -> Result {
+fn scores_that_are_not_finite_or_all_equal_are_refused() -> Result {
     let grasp = Grasp { per_class: 3, temperature: 7.0 };
     let refused = |product: Vec<Vec<f32>>| -> Result<String> {
         let mut net = Net::of(&WEIGHTS)?;
@@ -240,11 +240,11 @@ fn what_is_not_finite_or_ranks_nothing_is_refused() -> Result {
         Ok(pruner.prepare(Step(0), &mut net).expect_err("a refusal").to_string())
     };
     let nan = refused(vec![vec![1.0; 12], vec![f32::NAN; 8]])?;
-    assert!(nan.contains("what the oracle gives for fc1.weight has a value of NaN"), "{nan}");
+    assert!(nan.contains("the result of the oracle for fc1.weight has a value of NaN"), "{nan}");
     let short = refused(vec![vec![1.0; 12]])?;
-    assert!(short.contains("the oracle gives 1 tensors for 2 layers"), "{short}");
+    assert!(short.contains("the oracle returned 1 tensors for 2 layers"), "{short}");
     let flat = refused(vec![vec![0.0; 12], vec![0.0; 8]])?;
-    assert!(flat.contains("rank nothing"), "{flat}");
+    assert!(flat.contains("do not rank weights"), "{flat}");
 
     let mut net = Net::of(&[0.0; 20])?;
     let mut pruner = net.builder(0.5, 0).criterion(SynFlow::default()).build()?;
@@ -254,8 +254,8 @@ fn what_is_not_finite_or_ranks_nothing_is_refused() -> Result {
     struct Nothing;
     impl GradientOracle for Nothing {}
     for (criterion, wanted) in [
-        (Box::new(grasp) as Box<dyn Criterion>, "gives no gradient of a sample"),
-        (Box::new(SynFlow::default()), "gives no synaptic flow"),
+        (Box::new(grasp) as Box<dyn Criterion>, "does not implement the gradient of a sample"),
+        (Box::new(SynFlow::default()), "does not implement the synaptic flow"),
     ] {
         let mut pruner = net.builder(0.5, 0).criterion(criterion).build()?;
         let error = pruner.prepare(Step(0), &mut Nothing).unwrap_err().to_string();
@@ -283,7 +283,7 @@ fn masks_that_cannot_wait_are_refused() -> Result {
         build(&|b| b.criterion(flow()).renewal(swap(Box::new(Gradient), None))),
         build(&|b| b.criterion(Magnitude).renewal(swap(Box::new(flow()), None))),
     ] {
-        assert!(refused.unwrap_err().contains("weights are swapped by what a step gives"));
+        assert!(refused.unwrap_err().contains("prune-and-regrow uses scores of the current step"));
     }
     for refused in [
         build(&|b| b.criterion(flow()).renewal(TopK::EVERY_STEP)),
@@ -293,15 +293,13 @@ fn masks_that_cannot_wait_are_refused() -> Result {
         }),
     ] {
         let refused = refused.unwrap_err();
-        assert!(
-            refused.contains("choose masks that are held") || refused.contains("choose the hard")
-        );
+        assert!(refused.contains("choose masks that are held") || refused.contains("choose hard"));
     }
     let begins = || Some(Box::new(flow()) as Box<dyn Criterion>);
     assert_eq!(build(&|b| b.renewal(swap(Box::new(Random { seed: 0 }), begins()))), Ok(()));
     assert_eq!(build(&|b| b.criterion(Saliency)), Ok(()));
 
-    // The first masks of swaps may be measured, and later ones are swapped.
+    // The first masks of prune-and-regrow may be measured; later updates are not.
     let mut net = Net::of(&WEIGHTS)?;
     let renewal = swap(Box::new(Random { seed: 0 }), begins());
     let mut pruner = net.builder(0.5, 0).renewal(renewal).build()?;
@@ -321,7 +319,7 @@ proptest! {
         prop_assume!(weights.iter().all(|w| *w != 0.0));
         let mut net = Net::of(&weights).unwrap();
         let mut pruner = net.builder(sparsity, 0).criterion(SynFlow { rounds }).build().unwrap();
-        // Where few weights are left, no path may be.
+        // With few weights there may be no path.
         if let Err(error) = pruner.prepare(Step(0), &mut net) {
             prop_assert!(error.to_string().contains("no path of kept weights"), "{}", error);
             prop_assert!(net.flow == 0.0 && net.seen.len() > 1, "{:?}", net.seen);
@@ -329,7 +327,7 @@ proptest! {
         }
         pruner.begin_step(Step(0)).unwrap();
         prop_assert_eq!(pruner.report().n_kept(), Sparsity::new(sparsity).unwrap().n_kept(20));
-        // Weights that were seen in a round have not left before.
+        // The number of non-zero weights falls from round to round.
         prop_assert!(net.seen.len() == rounds as usize && net.seen.is_sorted_by(|a, b| a >= b));
         let of = |round: i32| 20.0 * libm::pow(1.0 - sparsity, f64::from(round) / f64::from(rounds));
         for (round, &n) in net.seen.iter().enumerate() {

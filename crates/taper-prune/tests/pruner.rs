@@ -35,7 +35,7 @@ fn disturb(params: &Params, step: u64) -> Result {
     Ok(())
 }
 
-/// Rounds each layer by itself.
+/// Rounds each layer separately.
 #[derive(Debug)]
 struct Careless;
 
@@ -56,7 +56,7 @@ impl allocation::Allocation for Careless {
 #[test]
 fn an_allocation_that_does_not_add_up_is_refused() -> Result {
     let params = params()?;
-    // Of 216 and 310 weights, some sparsities leave another number when rounded for each than for all 526.
+    // For 216 and 310 weights, some sparsities give another total when each layer is rounded separately.
     let mut refused = 0;
     for target in [0.9, 0.93, 0.95, 0.97, 0.98, 0.985] {
         if let Err(error) = builder(&params, target)?.allocation(Careless).build() {
@@ -84,7 +84,7 @@ fn kept_counts_equal_the_rounded_target_at_every_step() -> Result {
                 assert_eq!(
                     gates,
                     taper_nn::Gates::new(vec![None, None]),
-                    "sparsity 0 means no operator at all"
+                    "at sparsity 0 there is no operator"
                 );
             }
             disturb(&params, step)?;
@@ -109,7 +109,7 @@ fn the_interpolated_quantile_counts_as_the_reference_does() -> Result {
 }
 
 #[test]
-fn masks_of_frozen_weights_are_nested_and_churn_is_seen() -> Result {
+fn masks_of_frozen_weights_are_nested_and_churn_is_counted() -> Result {
     let params = params()?;
     let mut pruner = builder(&params, 0.95)?.build()?;
     for step in 0..TOTAL {
@@ -158,7 +158,7 @@ fn the_target_is_reached_whatever_the_cadence_and_held_masks_are_evaluated() -> 
 }
 
 #[test]
-fn a_schedule_that_is_not_over_when_the_run_is_is_refused() -> Result {
+fn a_schedule_that_ends_after_the_run_is_refused() -> Result {
     let params = params()?;
     let schedule = Ramp::new(Curve::Cubic, Step(0), Step(TOTAL), Sparsity::new(0.9)?);
     let error =
@@ -168,7 +168,7 @@ fn a_schedule_that_is_not_over_when_the_run_is_is_refused() -> Result {
 }
 
 #[test]
-fn baking_writes_what_the_gates_show_and_is_idempotent() -> Result {
+fn baking_writes_the_gated_values_and_is_idempotent() -> Result {
     let params = params()?;
     let n = params.layers().iter().map(|l| l.n_weights()).sum::<u64>();
     let run = |threshold| -> Result<u64> {
@@ -212,7 +212,7 @@ fn a_restored_pruner_goes_on_as_the_old_one() -> Result {
 }
 
 #[test]
-fn a_layerwise_scale_sees_the_sparsity_of_each_layer() -> Result {
+fn a_per_layer_scale_uses_the_sparsity_of_each_layer() -> Result {
     let params = params()?;
     let density = || taper_scale::Density::new(0.0, 1.0);
     let mut one = builder(&params, 0.9)?.gradient(density()?).build()?;
@@ -223,13 +223,13 @@ fn a_layerwise_scale_sees_the_sparsity_of_each_layer() -> Result {
         let own = layer.n_kept as f32 / layer.info.n_weights() as f32;
         let theta = |gates: &taper_nn::Gates| gates.get(LayerId(i)).unwrap().grad_at_zero;
         assert!((theta(&each) - own).abs() < 1e-6 && (theta(&one) - 0.1).abs() < 1e-6);
-        assert!((own - 0.1).abs() > 1e-3, "a global cut leaves layers unequal");
+        assert!((own - 0.1).abs() > 1e-3, "a global threshold gives layers different densities");
     }
     Ok(())
 }
 
 #[test]
-fn a_schedule_with_a_window_is_told_of_changes_over_it() -> Result {
+fn a_schedule_with_a_window_observes_changes_over_it() -> Result {
     let (params, target) = (params()?, Sparsity::new(0.9)?);
     let ramp = Ramp::new(Curve::Linear, Step(0), Step(20), target);
     let adaptation = Adaptation {
@@ -246,8 +246,8 @@ fn a_schedule_with_a_window_is_told_of_changes_over_it() -> Result {
         clocks.push(pruner.clock().ok_or("a clock")?);
         disturb(&params, step)?;
     }
-    // The first masks that prune are those of step 1, so the first change over five steps is seen in step 6: from then
-    // on the clock runs at a quarter, until the deadline calls.
+    // The first masks that prune are those of step 1, so the first change over five steps is observed in step 6. From
+    // then on the rate is a quarter, until the deadline requires a larger one.
     assert_eq!(clocks[..10], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.25, 6.5, 6.75]);
     assert_eq!((clocks[30], pruner.sparsity()), (20.0, target));
     Ok(())
@@ -256,7 +256,7 @@ fn a_schedule_with_a_window_is_told_of_changes_over_it() -> Result {
 #[test]
 fn the_first_masks_are_no_change_for_a_window_of_one_step_either() -> Result {
     let (params, target) = (params()?, Sparsity::new(0.9)?);
-    // Shrinking counts for this signal, and from dense to the first masks much shrinks at once.
+    // This signal includes shrinking, and the first masks shrink a lot at once.
     let adaptation = Adaptation {
         signal: Signal::Jaccard,
         window: 1,
@@ -289,12 +289,12 @@ fn a_schedule_that_may_come_too_late_is_refused() -> Result {
     assert!(build(TOTAL - 1).is_ok());
     let error = build(TOTAL).expect_err("one step too late").to_string();
     let last = TOTAL - 1;
-    assert!(error.contains(&format!("by step {TOTAL} at the latest, and the last step is {last}")));
+    assert!(error.contains(&format!("by step {TOTAL} at the latest, but the last step is {last}")));
     Ok(())
 }
 
 #[test]
-fn imposing_computes_what_gates_compute_to_the_bit() -> Result {
+fn imposing_is_bit_identical_to_gates() -> Result {
     let scope = Scope::new(5, &Device::Cpu);
     let model = Linear::new(&scope.pp("fc"), 12, 9, Init::Uniform)?;
     let params = scope.finish();
@@ -343,7 +343,11 @@ fn a_step_that_falls_is_refused_and_changes_nothing() -> Result {
     assert!(restored.begin_step(Step(last - 1)).is_err(), "steps go on from a restored one");
     restored.begin_step(Step(last))?;
     restored.begin_step(Step(TOTAL + 5))?;
-    assert_eq!(pruner.bake()?, 526 - 53, "a counter that began anew cannot lower what is baked");
+    assert_eq!(
+        pruner.bake()?,
+        526 - 53,
+        "a step counter that restarts cannot lower the baked sparsity"
+    );
     Ok(())
 }
 
@@ -359,7 +363,7 @@ fn the_first_step_after_restoring_a_pruner_that_began_none_is_no_repetition() ->
     restored.restore(build()?.state())?;
     fresh.begin_step(Step(0))?;
     restored.begin_step(Step(0))?;
-    assert!(fresh.state().told.is_some(), "the masks that the first window begins with");
+    assert!(fresh.state().told.is_some(), "the masks at the start of the first window");
     assert!(restored.state() == fresh.state());
     Ok(())
 }
@@ -389,7 +393,7 @@ fn a_step_begun_again_is_no_second_observation() -> Result {
                 assert_eq!(twice.told_feedback(), once.told_feedback());
             }
             assert!(twice.state() == once.state(), "step {step}");
-            // One that was restored within a step may begin it again as well.
+            // A pruner that was restored within a step may begin it again as well.
             let mut restored = build(window)?;
             restored.restore(once.state())?;
             restored.begin_step(Step(step))?;
@@ -401,7 +405,7 @@ fn a_step_begun_again_is_no_second_observation() -> Result {
 }
 
 #[test]
-fn what_cannot_be_pruned_is_refused_at_construction() -> Result {
+fn targets_that_cannot_be_met_are_refused_at_construction() -> Result {
     let params = params()?;
     let none: Vec<(taper_core::LayerInfo, Var)> = Vec::new();
     assert!(
@@ -422,8 +426,8 @@ fn what_cannot_be_pruned_is_refused_at_construction() -> Result {
         assert_eq!(pruner.report().n_kept(), 1);
         assert!(builder(&params, largest.next_up())?.build().is_err());
     }
-    // An interpolated cut of all layers leaves the largest weight, whatever the rounded count; of each layer by itself
-    // it has the layers' counts.
+    // An interpolated threshold over all layers keeps the largest weight, whatever the rounded count. Separate
+    // thresholds of layers have the counts of the layers.
     let interpolated = |target| {
         Ok::<_, Box<dyn std::error::Error>>(
             builder(&params, target)?.quantile(Quantile::Interpolated),

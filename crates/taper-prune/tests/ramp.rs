@@ -1,4 +1,4 @@
-//! Whole ramps layer by layer: a layer's budget never rises, so frozen weights never come back and dropping leaves
+//! Whole ramps, layer by layer: the count of a layer never rises, so frozen weights never return, and dropping keeps
 //! counts exact.
 
 use candle_core::{Device, Tensor};
@@ -20,7 +20,7 @@ fn params(sizes: &[usize]) -> Params {
     scope.finish()
 }
 
-/// A pruner with each allocation that ranks layers by themselves, over a ramp of `total` steps.
+/// Builders with each allocation that ranks layers separately, over a ramp of `total` steps.
 fn builders(params: &Params, target: f64, total: u64) -> Vec<PrunerBuilder> {
     let builder = || {
         let target = Sparsity::saturating(target);
@@ -66,7 +66,7 @@ proptest! {
                     true => builder.drop(DropPolicy::constant(rules[rule], 1.0)),
                     false => builder,
                 };
-                // A pin that leaves no room for the target is refused at once.
+                // A pin that makes the target impossible is rejected at once.
                 let Ok(mut pruner) = builder.build() else { continue };
                 for step in 0..total {
                     pruner.begin_step(Step(step)).unwrap();
@@ -75,7 +75,7 @@ proptest! {
                     let seen = *pruner.feedback().expect("a refresh");
                     prop_assert_eq!(seen.n_entered, 0, "{} {}", allocation, step);
                     prop_assert_eq!(seen.n_left, seen.n_before - wanted);
-                    // Frozen weights without dropping; with it, whatever an optimizer does.
+                    // Without dropping, weights are frozen; with it, an optimizer may move all of them.
                     if is_dropping {
                         disturb(&params, step);
                     }

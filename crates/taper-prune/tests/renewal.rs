@@ -1,4 +1,4 @@
-//! Masks that are swapped, chosen by gradients, or made of zeros: worked out by hand on one small layer.
+//! Prune-and-regrow, masks chosen by gradients, and pruned weights at 0: computed by hand on one small layer.
 
 use candle_core::{Device, Tensor, Var};
 use taper_core::{LayerInfo, LayerKind, Sparsity, Step};
@@ -40,8 +40,8 @@ impl One {
         Ok(self.var.flatten_all()?.to_vec1()?)
     }
 
-    /// A step whose gradient is `slope` in each pruned weight, with a rate of 0.1 and without momentum: what changed, and the
-    /// gradient of the dense weights.
+    /// A step with a learning rate of 0.1 and without momentum. The gradient with respect to each pruned weight is
+    /// `slope`. Returns what changed, and the gradient of the dense weights.
     fn step(
         &self,
         pruner: &mut Pruner,
@@ -89,26 +89,26 @@ fn the_smallest_leave_and_those_of_the_largest_gradient_enter() -> Result {
     let (changed, _) = one.step(&mut pruner, 1, &slope)?;
     assert_eq!(changed, Changed::default());
     assert_eq!(one.weights()?, [0.8, 0.0, 0.0, -0.7, 0.0, 0.4, -0.5, 0.0]);
-    // Two of four are swapped, and the gradients move nothing.
+    // Two of four are replaced, and the optimizer skips the step.
     let (changed, _) = one.step(&mut pruner, 2, &slope)?;
     assert_eq!((kept(&pruner), forgotten(&changed)), (vec![0, 1, 3, 4], vec![1, 4, 5, 6]));
     assert!(changed.is_skipped);
     assert_eq!(one.weights()?, [0.8, 0.0, 0.0, -0.7, 0.0, 0.0, 0.0, 0.0]);
     assert_eq!(pruner.feedback().map(|seen| (seen.n_entered, seen.n_left)), Some((2, 2)));
-    // What has entered learns from 0 on.
+    // Regrown weights learn from 0 on.
     one.step(&mut pruner, 3, &slope)?;
     assert_eq!(one.weights()?, [0.8, -0.3, 0.0, -0.7, 0.2, 0.0, 0.0, 0.0]);
-    // Now those that have entered are the smallest; the one of them that still has the largest gradient stays.
+    // Now the regrown weights are the smallest; the one with the largest gradient stays.
     one.step(&mut pruner, 4, &slope)?;
     assert_eq!(kept(&pruner), [0, 1, 3, 4]);
-    // From its end on, nothing is swapped.
+    // From `end` on there are no updates.
     let (changed, _) = one.step(&mut pruner, 6, &[9.0; 8])?;
     assert!(!changed.is_skipped && kept(&pruner) == [0, 1, 3, 4]);
     Ok(())
 }
 
 #[test]
-fn weights_that_enter_at_random_cost_no_step() -> Result {
+fn random_growth_skips_no_step() -> Result {
     let one = One::new()?;
     let mut pruner = one
         .builder(0.5)
@@ -123,7 +123,7 @@ fn weights_that_enter_at_random_cost_no_step() -> Result {
     let now = kept(&pruner);
     assert!(!changed.is_skipped && now.len() == 4);
     let left: Vec<usize> = before.iter().copied().filter(|index| !now.contains(index)).collect();
-    // Either the smallest has left, or it was drawn again.
+    // Either the smallest has left, or it was sampled again.
     assert!(left.iter().all(|&index| index == 6) && left.len() == forgotten(&changed).len() / 2);
     assert!(left.iter().all(|&index| grad[index] == 0.0));
     assert!((0..8).all(|i| now.contains(&i) || one.weights().unwrap()[i] == 0.0));
@@ -131,7 +131,7 @@ fn weights_that_enter_at_random_cost_no_step() -> Result {
 }
 
 #[test]
-fn a_score_of_weight_and_gradient_says_who_leaves() -> Result {
+fn a_score_of_weight_and_gradient_decides_which_weights_leave() -> Result {
     let one = One::new()?;
     let builder = one.builder(0.5).remainder(Remainder::zero()).criterion(Mest { lambda: 1.0 });
     let begin: Option<Box<dyn taper_prune::criterion::Criterion>> = Some(Box::new(Magnitude));
@@ -139,7 +139,7 @@ fn a_score_of_weight_and_gradient_says_who_leaves() -> Result {
     let none = [0.0; 8];
     one.step(&mut pruner, 0, &none)?;
     one.step(&mut pruner, 1, &none)?;
-    // 0.8, 0.7, 0.6 + 0, 0.5 + 2: the third leaves.
+    // Scores are 0.8, 0.7, 0.6 + 0 and 0.5 + 2: the third weight leaves.
     let (changed, _) = one.step(&mut pruner, 2, &[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0])?;
     assert!(changed.is_skipped && [0, 3, 6].iter().all(|index| kept(&pruner).contains(index)));
     Ok(())
@@ -168,7 +168,7 @@ fn the_gradient_of_pruned_weights_is_decayed() -> Result {
     let mut pruner = one.builder(0.5).remainder(Remainder::decayed(0.5)).build()?;
     let (_, grad) = one.step(&mut pruner, 0, &[1.0; 8])?;
     assert_eq!(grad, [1.0, 0.95, 1.15, 1.0, 1.1, 1.0, 1.0, 1.2]);
-    // Once a step, however often it is begun.
+    // Without decay the gradient stays as it is.
     let mut other = one.builder(0.5).gradient(Constant::new(1.0)?).build()?;
     assert_eq!(one.step(&mut other, 0, &[1.0; 8])?.1, [1.0; 8]);
     Ok(())
@@ -186,7 +186,7 @@ fn first_masks_may_be_chosen_by_gradients_and_later_ones_by_weights() -> Result 
     Ok(())
 }
 
-/// Two steps without a swap, and one with.
+/// Two steps without prune-and-regrow, and one with it.
 fn three_steps(one: &One, renewal: Swap) -> Result<(Pruner, Changed, Vec<f32>)> {
     let builder = one.builder(0.5).remainder(Remainder::zero());
     let mut pruner = builder.renewal(renewal).build()?;
@@ -204,7 +204,7 @@ fn of_eight(kept: &[usize]) -> Mask {
 }
 
 #[test]
-fn weights_that_enter_begin_with_what_is_said() -> Result {
+fn regrown_weights_start_with_the_given_value_and_momentum() -> Result {
     let one = One::new()?;
     let value = InitialValue::Gradient;
     let grow_init = Some(GrowInit { value, divisor: 2.0, momentum: 0.25, seed: 0 });
@@ -214,12 +214,12 @@ fn weights_that_enter_begin_with_what_is_said() -> Result {
     let momentum = Momentum { weights: of_eight(&[1, 4]), values: vec![0.75, -0.5] };
     assert_eq!(changed.momentum, Some(vec![momentum]));
     assert!(changed.is_skipped && forgotten(&changed) == [1, 4, 5, 6]);
-    // Of random growth, too, the gradient is read, and the step moves nothing.
+    // With random growth the gradient is also read, and the optimizer skips the step.
     let one = One::new()?;
     let (pruner, changed, _) =
         three_steps(&one, Swap { grow_init, ..swap(0.5, Random { seed: 4 }) })?;
     assert!(changed.is_skipped && kept(&pruner).len() == 4);
-    // The values that the run began with, those of weights that were pruned at once included.
+    // The initial values of the run, including those of weights that were pruned at once.
     let one = One::new()?;
     let grow_init = Some(GrowInit { value: InitialValue::Initial, seed: 5, ..GrowInit::default() });
     let (_, changed, _) = three_steps(&one, Swap { grow_init, ..swap(0.5, Gradient) })?;
@@ -249,7 +249,7 @@ fn initial_weights_are_scaled_once_for_the_first_masks() -> Result {
     resumed.restore(saved)?;
     one.step(&mut resumed, 1, &[0.0; 8])?;
     assert_eq!(one.weights()?[5], 1.2);
-    // Masks that wait for the first gradients, as well.
+    // The same with masks that are chosen by the first gradients.
     let other = One::new()?;
     let builder = other.builder(0.5).remainder(Remainder::zero()).criterion(Saliency);
     let mut pruner = builder.renewal(Hold).initial_scale(InitialScale::Layer).build()?;
@@ -259,8 +259,8 @@ fn initial_weights_are_scaled_once_for_the_first_masks() -> Result {
         [0.8 * root, 0.0, 0.0, -0.7 * root, 0.0, 0.6 * root, -0.5 * root, 0.0]
     );
     for (builder, part) in [
-        (one.builder(0.5), "the renewal"),
-        (scaled(Box::new(Magnitude)).threshold(Threshold::FEATHER), "the threshold"),
+        (one.builder(0.5), "the mask update rule"),
+        (scaled(Box::new(Magnitude)).threshold(Threshold::FEATHER), "the operator"),
     ] {
         let builder = builder.initial_scale(InitialScale::Layer);
         let refused = builder.build().map(drop).unwrap_err().to_string();
@@ -270,7 +270,7 @@ fn initial_weights_are_scaled_once_for_the_first_masks() -> Result {
 }
 
 #[test]
-fn without_growth_the_smallest_begin_anew_and_masks_stay() -> Result {
+fn without_growth_the_smallest_are_reset_and_masks_stay() -> Result {
     let one = One::new()?;
     let again = |grow_init| Swap { grow: None, grow_init, ..swap(0.5, Gradient) };
     let (pruner, changed, grad) = three_steps(&one, again(None))?;
@@ -288,7 +288,7 @@ fn without_growth_the_smallest_begin_anew_and_masks_stay() -> Result {
 }
 
 #[test]
-fn masks_exceed_a_soft_bound_between_swaps_alone() -> Result {
+fn masks_exceed_a_soft_bound_only_between_updates() -> Result {
     let one = One::new()?;
     let builder = one.builder(0.5).remainder(Remainder::zero());
     let mut pruner = builder.renewal(Swap { is_soft: true, ..swap(0.5, Gradient) }).build()?;
@@ -298,7 +298,7 @@ fn masks_exceed_a_soft_bound_between_swaps_alone() -> Result {
         one.step(&mut pruner, step, &slope)?;
         counts.push(kept(&pruner).len());
         assert_eq!(pruner.sparsity(), Sparsity::of(counts[step as usize] as u64, 8));
-        // What has entered at step 2 is 0 at first, and learns in step 3.
+        // Weights that enter at step 2 are 0 at first, and learn in step 3.
         match step {
             2 => assert_eq!(kept(&pruner), [0, 1, 3, 4, 5, 6]),
             3 => assert_eq!(one.weights()?[..5], [0.8, -0.3, 0.0, -0.7, 0.2]),
@@ -309,7 +309,7 @@ fn masks_exceed_a_soft_bound_between_swaps_alone() -> Result {
     let late = Swap { is_soft: true, end: Step(100), ..swap(0.5, Gradient) };
     let refused = one.builder(0.5).remainder(Remainder::zero()).renewal(late).build();
     let refused = refused.map(drop).unwrap_err().to_string();
-    assert!(refused.contains("the soft bound and the end of swaps"), "{refused}");
+    assert!(refused.contains("the soft bound and the end of prune-and-regrow"), "{refused}");
     Ok(())
 }
 
@@ -347,20 +347,20 @@ fn a_step_of_sparsity_zero_is_not_skipped() -> Result {
 }
 
 #[test]
-fn no_more_are_swapped_than_there_are_pruned_ones() -> Result {
+fn no_more_weights_are_replaced_than_are_pruned() -> Result {
     let one = One::new()?;
     let builder = one.builder(0.25).remainder(Remainder::zero()).renewal(swap(0.5, Gradient));
     let mut pruner = builder.build()?;
     let slope = [0.0, 8.0, 4.0, 0.0, 8.0, 0.0, 0.0, 0.0];
     one.step(&mut pruner, 0, &[0.0; 8])?;
     one.step(&mut pruner, 2, &slope)?;
-    // Two of six, though half of them are three.
+    // Only two weights are pruned, so only two of six are replaced instead of three.
     assert_eq!(kept(&pruner), [0, 1, 3, 4, 5, 6]);
     Ok(())
 }
 
 #[test]
-fn what_was_dropped_neither_enters_nor_is_chosen_again() -> Result {
+fn dropped_weights_neither_enter_nor_are_chosen_again() -> Result {
     let drop = || DropPolicy::constant(DropRule::Random { seed: 0 }, 1.0);
     let one = One::new()?;
     let mut swapped = one.builder(0.5).drop(drop()).renewal(swap(0.5, Gradient)).build()?;
@@ -379,7 +379,7 @@ fn what_was_dropped_neither_enters_nor_is_chosen_again() -> Result {
         one.step(&mut pruner, step, &[1.0; 8])?;
         assert_eq!(kept(&pruner), before);
     }
-    // An optimizer of one's own may move them.
+    // A user's optimizer may move them.
     one.var.set(&Tensor::full(9f32, (2, 4), &Device::Cpu)?)?;
     pruner.refresh()?;
     let weights = one.weights()?;
@@ -411,7 +411,7 @@ fn first_masks_are_those_of_the_first_sparsity_even_if_they_keep_all_weights() -
 }
 
 #[test]
-fn a_swap_goes_on_from_a_saved_state() -> Result {
+fn prune_and_regrow_continues_from_a_saved_state() -> Result {
     let slope = |step: u64| std::array::from_fn(|i| ((i as u64 * 5 + step * 3) % 7) as f32 - 3.0);
     let begun = |value| Some(GrowInit { value, momentum: 0.5, seed: 2, ..GrowInit::default() });
     let renewals: [&dyn Fn() -> Swap; 4] = [
@@ -445,7 +445,7 @@ fn a_swap_goes_on_from_a_saved_state() -> Result {
 }
 
 #[test]
-fn what_swaps_leave_in_a_state_belongs_to_their_renewal() -> Result {
+fn prune_and_regrow_state_of_another_rule_is_refused() -> Result {
     let one = One::new()?;
     let value = InitialValue::Initial;
     let grow_init = Some(GrowInit { value, ..GrowInit::default() });
@@ -457,19 +457,19 @@ fn what_swaps_leave_in_a_state_belongs_to_their_renewal() -> Result {
     };
     let plain = || swap(0.5, Gradient);
     assert!(refuse(plain(), exceeding.state())?.contains("saved with a soft bound"));
-    assert!(refuse(plain(), remembering.state())?.contains("begin with other values"));
+    assert!(refuse(plain(), remembering.state())?.contains("other initial values"));
     let mut state = exceeding.state();
     state.budget = Some(vec![4, 4]);
     let soft = Swap { is_soft: true, ..plain() };
-    assert!(refuse(soft, state)?.contains("of other layers"));
+    assert!(refuse(soft, state)?.contains("for other layers"));
     let mut state = remembering.state();
     state.initial = Some(vec![vec![0.0; 7]]);
-    assert!(refuse(Swap { grow_init, ..plain() }, state)?.contains("other values"));
+    assert!(refuse(Swap { grow_init, ..plain() }, state)?.contains("other initial values"));
     Ok(())
 }
 
 #[test]
-fn what_does_not_go_together_is_refused() -> Result {
+fn choices_that_exclude_each_other_are_refused() -> Result {
     let one = One::new()?;
     let refusal = |builder: PrunerBuilder| builder.build().map(drop).unwrap_err().to_string();
     let zero = || one.builder(0.5).remainder(Remainder::zero());
@@ -487,15 +487,15 @@ fn what_does_not_go_together_is_refused() -> Result {
     let refused = refusal(zero().renewal(every_step));
     assert!(refused.contains("every step") && refused.contains("growth"), "{refused}");
     let refused = refusal(one.builder(0.5).criterion(Saliency));
-    assert!(refused.contains("the criterion and the steps of the renewal"), "{refused}");
+    assert!(refused.contains("the criterion and the steps of mask updates"), "{refused}");
     let refused =
         refusal(one.builder(0.5).threshold(Threshold::Soft).criterion(Random { seed: 0 }));
-    assert!(refused.contains("the threshold and the criterion"), "{refused}");
+    assert!(refused.contains("the operator and the criterion"), "{refused}");
     let lambda = Remainder { penalty: -1.0, ..Remainder::near(1.0) };
-    assert!(refusal(one.builder(0.5).remainder(lambda)).contains("a penalty of -1"));
+    assert!(refusal(one.builder(0.5).remainder(lambda)).contains("the penalty is -1"));
     for (share, every) in [(0.0, 2), (1.5, 2), (f64::NAN, 2), (0.5, 0)] {
         let refused = refusal(zero().renewal(Swap { every, ..swap(share, Gradient) }));
-        assert!(refused.contains("swap"), "{refused}");
+        assert!(refused.contains("prune-and-regrow"), "{refused}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Masks of structures, worked out by hand.
+//! Masks of structures, computed by hand.
 
 use candle_core::{Device, Tensor, Var};
 use proptest::prelude::*;
@@ -40,16 +40,16 @@ fn kept(pruner: &Pruner, sizes: &[usize]) -> Vec<Vec<usize>> {
 
 #[test]
 fn two_of_four_are_kept_along_the_inputs() -> Result {
-    // Two outputs, four inputs, two places of the kernel.
+    // Two outputs, four inputs, two positions of the kernel.
     let weights = [
         0.1, 0.9, -0.4, 0.1, 0.3, 0.2, 0.2,
-        -0.8, // inputs of the first output, place by place
+        -0.8, // inputs of the first output, position by position
         0.5, 0.5, 0.5, 0.4, 0.5, 0.5, 0.5, 0.6,
     ];
     let layers = vec![layer("conv.weight", LayerKind::Conv, &[2, 4, 1, 2], &weights)?];
     let mut pruner = build(layers, 0.5, NOfM { n: 2, m: 4 })?;
     pruner.begin_step(Step(0))?;
-    // First place: 0.1, 0.4, 0.3, 0.2; second: 0.9, 0.1, 0.2, 0.8. Equal ones go by index.
+    // First position: 0.1, 0.4, 0.3, 0.2; second: 0.9, 0.1, 0.2, 0.8. Ties go to the lower index.
     assert_eq!(kept(&pruner, &[16]), [[1, 2, 4, 7, 8, 9, 10, 15]]);
     assert_eq!(pruner.report().n_kept(), 8);
     Ok(())
@@ -65,7 +65,7 @@ proptest! {
         let n = n.min(m - 1);
         let inputs = groups * m;
         let mut rng = Rng::for_key([seed]);
-        // Few values, so that most groups have ties.
+        // Few distinct values: most groups have ties.
         let weights: Vec<f32> =
             (0..outputs * inputs * kernel).map(|_| rng.below(7) as f32 - 3.0).collect();
         let shape = [outputs, inputs, kernel, 1];
@@ -119,13 +119,13 @@ fn a_layer_that_the_pattern_does_not_fit_is_refused_unless_it_is_pinned() -> Res
 
 #[test]
 fn filters_and_blocks_are_ranked_by_their_mean() -> Result {
-    // Means of filters: 2, 1 and, in a layer of larger ones, 1.5, 3.
+    // Means of filters: 2 and 1, and in a layer of larger filters 1.5 and 3.
     let first = layer("a.weight", LayerKind::Conv, &[2, 1, 1, 2], &[1.0, -3.0, 1.0, 1.0])?;
     let second = [1.5, 1.5, -1.5, 1.5, 3.0, 3.0, 3.0, 3.0];
     let second = layer("b.weight", LayerKind::Conv, &[2, 2, 1, 2], &second)?;
     let mut pruner = build(vec![first, second], 0.5, FilterUnits)?;
     pruner.begin_step(Step(0))?;
-    // Six weights: the one of 3 and the one of 2.
+    // Six weights: the filters with means 3 and 2.
     assert_eq!(kept(&pruner, &[4, 8]), [vec![0, 1], vec![4, 5, 6, 7]]);
     assert_eq!(pruner.report().n_dead_filters(), 2);
     let weights = [1.0, 1.0, 0.0, 9.0, 0.1, 1.0, 1.0, 0.0, 0.0, 0.1, 2.0, 2.0, 0.0, 0.0, 5.0];
@@ -135,13 +135,14 @@ fn filters_and_blocks_are_ranked_by_their_mean() -> Result {
         Blocks { rows: 2, columns: 2 },
     )?;
     pruner.begin_step(Step(0))?;
-    // Means: 1, 2.25, 0.1 above, 2, 0, 5 below. The corner, and four of nine; the next one does not fit into six.
+    // Means of blocks: 1, 2.25 and 0.1 above, 2, 0 and 5 below. The corner and a block of four are kept, five of nine
+    // weights; the next block does not fit.
     assert_eq!(kept(&pruner, &[15]), [[2, 3, 7, 8, 14]]);
     Ok(())
 }
 
 #[test]
-fn what_a_structure_cannot_go_with_is_refused() -> Result {
+fn choices_that_a_structure_excludes_are_refused() -> Result {
     let fc = || layer("fc.weight", LayerKind::Linear, &[2, 4], &[1.0; 8]);
     let refusal = |error: PruneError| error.to_string();
     let error = refusal(build(vec![fc()?], 0.5, FilterUnits).unwrap_err());
@@ -156,7 +157,7 @@ fn what_a_structure_cannot_go_with_is_refused() -> Result {
     let builder = builder()?.threshold(Threshold::Hard).remainder(Remainder::zero());
     let builder = builder.structure(NOfM { n: 2, m: 4 }).renewal(swap);
     let error = refusal(builder.build().unwrap_err());
-    assert!(error.contains("swap"), "{error}");
+    assert!(error.contains("prune-and-regrow"), "{error}");
     Ok(())
 }
 
@@ -193,7 +194,7 @@ fn patterns_lie_along_outputs_and_channels_along_any_axis() -> Result {
     let fc = || layer("fc.weight", LayerKind::Linear, &[4, 2], &weights);
     let mut pruner = build(vec![fc()?], 0.5, OutputNOfM(NOfM { n: 1, m: 2 }))?;
     pruner.begin_step(Step(0))?;
-    // Of each two rows, column by column.
+    // One of each two rows, column by column.
     assert_eq!(kept(&pruner, &[8]), [[2, 3, 6, 7]]);
     let mut pruner = build(vec![fc()?], 0.5, Channels { axis: 1 })?;
     pruner.begin_step(Step(0))?;

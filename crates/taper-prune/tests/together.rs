@@ -1,4 +1,4 @@
-//! Each two choices that exclude each other are refused for their own reason.
+//! Each pair of choices that exclude each other is rejected for its own reason.
 
 use candle_core::{DType, Device, Var};
 use taper_core::{LayerInfo, LayerKind, Sparsity, Step};
@@ -22,7 +22,7 @@ fn half() -> Sparsity {
     Sparsity::new(0.5).expect("a sparsity")
 }
 
-/// Masks by magnitude every two steps, with the hard threshold.
+/// Masks by magnitude every two steps, with the hard thresholding.
 fn builder(schedule: impl SparsitySchedule + 'static) -> PrunerBuilder {
     let var = Var::zeros((2, 4), DType::F32, &Device::Cpu).expect("a weight");
     let kind = LayerKind::Linear;
@@ -35,7 +35,7 @@ fn plain() -> PrunerBuilder {
     builder(Ramp::new(Curve::OneShot, Step(0), Step(0), half()))
 }
 
-/// With a schedule that listens to the masks.
+/// With an adaptive schedule.
 fn clocked() -> PrunerBuilder {
     let ramp = Ramp::new(Curve::Linear, Step(0), Step(20), half());
     builder(Adaptive::new(ramp, Adaptation::by(Step(30))).expect("a schedule"))
@@ -59,7 +59,7 @@ fn drop(rule: DropRule) -> DropPolicy {
 }
 
 #[test]
-fn what_excludes_each_other_is_refused_with_both_names() {
+fn choices_that_exclude_each_other_are_refused_with_both_names() {
     let begun = || Swap { begin: Some(Box::new(flow())), ..swap(2, RANDOM) };
     let zero = || plain().remainder(Remainder::zero());
     let by_power = || plain().operator(PowerPropagation { alpha: 2.0 });
@@ -108,7 +108,7 @@ fn what_excludes_each_other_is_refused_with_both_names() {
 }
 
 #[test]
-fn what_is_refused_with_others_goes_by_itself() {
+fn each_choice_is_accepted_with_compatible_ones() {
     let swapped = || plain().renewal(swap(2, Gradient));
     for (i, builder) in [
         clocked(),

@@ -5,15 +5,15 @@ use taper_record::{RecordError, RunFiles};
 
 fn main() -> Result<(), RecordError> {
     let Some(folder) = std::env::args().nth(1).map(PathBuf::from) else {
-        println!("name the folder of a run, such as runs/x");
+        println!("give the folder of a run as an argument, such as runs/x");
         return Ok(());
     };
     let files = RunFiles::new(&folder);
     let Some(run) = files.run()? else {
-        println!("{} holds no run", folder.display());
+        println!("{} does not contain a run", folder.display());
         return Ok(());
     };
-    println!("{} of {}", run.recipe["model"].as_str().unwrap_or("a network"), run.data.name);
+    println!("{} on {}", run.recipe["model"].as_str().unwrap_or("a network"), run.data.name);
     for epoch in files.epochs()? {
         println!(
             "epoch {:>3}: sparsity {:.2} %, test accuracy {:.2} %",

@@ -1,4 +1,4 @@
-//! Files that are either the old or the new, never half of one.
+//! Atomic writes: a file is either the old or the new one, never a part.
 
 use crate::RecordError;
 use std::{
@@ -8,11 +8,11 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// Begin of the names of temporary files; nobody else's begin so.
+/// Prefix of the names of temporary files; files of other programs have other names.
 const TEMPORARY: &str = ".taper-partial-";
 
-/// Deletes the temporary files that killed runs have left in `folder`. Nobody else may be writing there. A failure to
-/// delete one harms nothing.
+/// Deletes the temporary files that killed runs have left in `folder`. No other process may be writing to the folder.
+/// Files that cannot be deleted are ignored.
 pub fn remove_partial_files(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
@@ -21,10 +21,11 @@ pub fn remove_partial_files(folder: &Path) {
     }
 }
 
-/// Replaces `path` by what `write` writes: a temporary file in the same folder, synced, then renamed.
+/// Replaces `path` by the output of `write`. The output goes to a temporary file in the same folder, which is synced
+/// and then renamed.
 ///
 /// # Errors
-/// If the folder cannot be written, or `write` fails; `path` is then as it was.
+/// If the folder cannot be written, or `write` fails. The old file then remains.
 pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
@@ -33,19 +34,18 @@ pub fn write_atomically(
     put(file, path)
 }
 
-/// Replaces a file by these bytes.
+/// Replaces a file by these bytes, atomically.
 ///
 /// # Errors
-/// [`RecordError::Io`] if the folder cannot be written; the file is then as it was.
+/// [`RecordError::Io`] if the folder cannot be written. The old file then remains.
 pub fn write_file(path: &Path, bytes: &[u8]) -> std::result::Result<(), RecordError> {
     write_atomically(path, |file| file.write_all(bytes)).map_err(RecordError::io("write", path))
 }
 
-/// Replaces files that belong together: none is put in its place before all of them are on the disk.
+/// Replaces files that belong together. Renaming begins only when all new files are on the disk.
 ///
 /// # Errors
-/// If a folder cannot be written, with the file that could not; all are then as they were, unless it was the renaming that
-/// failed.
+/// The first file that cannot be written. All old files then remain, unless renaming failed.
 pub fn write_together(files: &[(PathBuf, Vec<u8>)]) -> std::result::Result<(), RecordError> {
     let mut written = Vec::with_capacity(files.len());
     for (path, bytes) in files {
@@ -65,7 +65,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// A synced file in the folder of `path`, with what `write` writes.
+/// A synced temporary file in the folder of `path`, with the output of `write`.
 fn written_beside(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
@@ -74,7 +74,7 @@ fn written_beside(
     builder.prefix(TEMPORARY);
     #[cfg(unix)]
     {
-        // What a user's umask leaves of this is what other files of theirs have, too.
+        // The umask of the user reduces these permissions, as for other files.
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
@@ -86,10 +86,10 @@ fn written_beside(
     Ok(file)
 }
 
-/// Gives a file its name, for good.
+/// Renames the temporary file to its final name.
 fn put(file: NamedTempFile, path: &Path) -> Result<()> {
     file.persist(path).map_err(|e| e.error)?;
-    // The rename itself must survive a power cut; folders cannot be opened on every system.
+    // Sync the folder, so the rename survives a power failure. Not every system can open folders.
     if let Ok(folder) = File::open(folder_of(path)) {
         let _ = folder.sync_all();
     }

@@ -1,4 +1,4 @@
-//! `metrics.csv`: what each epoch came to.
+//! `metrics.csv`: the metrics of each epoch.
 
 use crate::{
     number::{nan, or_nan, text},
@@ -6,58 +6,58 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A line of `metrics.csv`: what an epoch came to.
+/// A line of `metrics.csv`: the metrics of an epoch.
 ///
-/// Fields that a file of an earlier version lacks are NaN, or 0.
+/// Fields that an earlier version did not write are NaN, or 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
-    /// The epoch, from 0.
+    /// The epoch, counted from 0.
     pub epoch: u64,
-    /// Steps done by its end.
+    /// Number of completed steps at its end.
     pub step: u64,
     /// Learning rate of its last step.
     #[serde(default = "nan", serialize_with = "text", deserialize_with = "or_nan")]
     pub lr: f64,
-    /// Sparsity that the schedule asked for in its last step.
+    /// Sparsity of the schedule in its last step.
     #[serde(default = "nan", serialize_with = "text", deserialize_with = "or_nan")]
     pub sparsity_target: f64,
-    /// Sparsity from counts, after the refresh for evaluation.
+    /// Sparsity from counts, after the mask update for evaluation.
     #[serde(default = "nan", serialize_with = "text", deserialize_with = "or_nan")]
     pub sparsity: f64,
-    /// Kept weights, after the refresh for evaluation.
+    /// Kept weights, after the mask update for evaluation.
     #[serde(default)]
     pub n_kept: u64,
     /// Mean loss over the training images.
     #[serde(default = "nan", serialize_with = "text", deserialize_with = "or_nan")]
     pub train_loss: f64,
-    /// Accuracy on the training images as they were trained on.
+    /// Accuracy on the training batches, measured during training.
     #[serde(default = "nan", serialize_with = "text", deserialize_with = "or_nan")]
     pub train_accuracy: f64,
-    /// Mean loss over the test images; NaN in an epoch without evaluation, and where validation images are held out.
+    /// Mean loss over the test images; NaN in an epoch without evaluation, or if validation images are held out.
     #[serde(default = "nan", serialize_with = "text", deserialize_with = "or_nan")]
     pub test_loss: f64,
-    /// Accuracy on the test images; NaN likewise.
+    /// Accuracy on the test images; NaN in the same cases.
     #[serde(default = "nan", serialize_with = "text", deserialize_with = "or_nan")]
     pub test_accuracy: f64,
-    /// Mean norm of the gradient before clipping, as exact training has it.
+    /// Mean norm of the gradient before clipping; an estimate of its value in exact training.
     #[serde(default = "nan", serialize_with = "text", deserialize_with = "or_nan")]
     pub grad_norm: f64,
-    /// Mean share of that norm that is in dead filters: output channels of convolutions that have lost every weight.
+    /// Mean fraction of that norm in dead filters: output channels of convolutions without kept weights.
     #[serde(default = "nan", serialize_with = "text", deserialize_with = "or_nan")]
     pub dead_grad_share: f64,
-    /// Dead filters, after the refresh for evaluation.
+    /// Dead filters, after the mask update for evaluation.
     #[serde(default)]
     pub n_dead_filters: u64,
-    /// Weights that were dropped for good by its end.
+    /// Permanently pruned weights at its end.
     #[serde(default)]
     pub n_dropped: u64,
-    /// Mean number of the prunable weights that got a gradient.
+    /// Mean number of prunable weights with a gradient (the live set).
     #[serde(default = "nan", serialize_with = "text", deserialize_with = "or_nan")]
     pub n_live: f64,
-    /// Mean loss over the validation images; NaN in an epoch without evaluation, and where none are held out.
+    /// Mean loss over the validation images; NaN in an epoch without evaluation, or if no images are held out.
     #[serde(default = "nan", serialize_with = "text", deserialize_with = "or_nan")]
     pub validation_loss: f64,
-    /// Accuracy on the validation images; NaN likewise.
+    /// Accuracy on the validation images; NaN in the same cases.
     #[serde(default = "nan", serialize_with = "text", deserialize_with = "or_nan")]
     pub validation_accuracy: f64,
 }
@@ -85,8 +85,8 @@ impl Row for EpochMetrics {
 }
 
 impl EpochMetrics {
-    /// The accuracy that choices between epochs go by: on the validation images where some are held out, otherwise on the
-    /// test images. NaN in an epoch without evaluation.
+    /// The accuracy for choices between epochs: on the validation images if some are held out, otherwise on the test
+    /// images. NaN in an epoch without evaluation.
     pub fn choice_accuracy(&self) -> f64 {
         if self.validation_accuracy.is_nan() {
             self.test_accuracy
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn earlier_versions_had_no_validation() {
+    fn rows_without_validation_columns_are_read() {
         let epoch: EpochMetrics = from_fields(&FIELDS[..15]).unwrap();
         assert!(epoch.validation_loss.is_nan() && epoch.validation_accuracy.is_nan());
         assert_eq!(epoch.n_live, 7.0);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn choices_go_by_held_out_images_where_there_are_any() {
+    fn choices_use_held_out_images_if_there_are_any() {
         let epoch: EpochMetrics = from_fields(&FIELDS).unwrap();
         let of = |test_accuracy: f64, validation_accuracy: f64| {
             EpochMetrics { test_accuracy, validation_accuracy, ..epoch }.choice_accuracy()

@@ -1,51 +1,51 @@
-//! What can be wrong with a record.
+//! The errors of reading and writing records.
 
 use std::path::{Path, PathBuf};
 
-/// A record that cannot be read or written.
+/// An error of reading or writing a record.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// The system refused.
+    /// A file cannot be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation: `read` or `write`.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: std::io::Error,
     },
-    /// The file is not what it should be.
-    #[error("{} is no record of a run: {reason}", path.display())]
+    /// The content of the file is invalid.
+    #[error("{} is not a valid record of a run: {reason}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
         /// What is wrong, and where.
         reason: String,
     },
-    /// The file is of a later version.
+    /// The file is from a later version.
     #[error(
-        "{} has schema {schema}, and this program knows up to {known}; use the program that wrote it, or a later one",
+        "{} has schema {schema}, but this program supports up to {known}; use the program that wrote it, or a later one",
         path.display()
     )]
     Later {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// The version of the file.
         schema: u64,
-        /// The latest version that is known.
+        /// The latest supported version.
         known: u64,
     },
 }
 
 impl RecordError {
-    /// Puts the file to an input or output error.
+    /// Adds the operation and the file to an input or output error.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Io { action, path: path.into(), source }
     }
 
-    /// Puts the file to what is wrong with it.
+    /// Adds the file to the reason why its content is invalid.
     pub(crate) fn malformed<E: std::fmt::Display>(path: &Path) -> impl FnOnce(E) -> Self {
         move |reason| Self::Malformed { path: path.into(), reason: reason.to_string() }
     }

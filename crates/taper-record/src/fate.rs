@@ -1,23 +1,24 @@
-//! `significance.csv`: what became of pruned weights.
+//! `significance.csv`: how many pruned weights were kept again.
 
 use crate::rows::Row;
 use serde::{Deserialize, Serialize};
 
-/// A line of `significance.csv`: what became of pruned weights that were alike, in one run.
+/// A line of `significance.csv`: a group of pruned weights of similar magnitude and age in one run, and how many of
+/// them were kept again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FateRow {
-    /// The step from which they were followed.
+    /// The step at which the weights were recorded.
     pub step: u64,
-    /// Tenth of the cut that their magnitude was in, from 0.
+    /// The tenth of the threshold that contains their magnitude, counted from 0.
     pub decile: u64,
-    /// The least number of steps for which they had been pruned; the most is less than twice that, but for 0, and for the
-    /// oldest, which is open.
+    /// The lower bound of the number of steps since the weights were pruned. The upper bound is less than twice the
+    /// lower bound, except for 0 and for the oldest group, which has no upper bound.
     pub age: u64,
-    /// How many they were.
+    /// Number of weights in the group.
     pub n_pruned: u64,
-    /// How many of them were kept in a later step.
+    /// Number of these weights that were kept in a later step.
     pub n_back: u64,
-    /// How many of them are kept at the end.
+    /// Number of these weights that are kept at the end.
     pub n_kept: u64,
 }
 

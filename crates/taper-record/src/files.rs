@@ -1,4 +1,4 @@
-//! The files of a run in their folder.
+//! The folder of a run and its files.
 
 use crate::{
     RecordError, epoch::EpochMetrics, fate::FateRow, masks::MaskChange, result::RunResult, rows,
@@ -14,27 +14,27 @@ use std::{
 /// Names of the files that a run writes beside its checkpoints.
 #[derive(Clone, Copy, Debug)]
 pub struct Names {
-    /// What the run is of; there before any other.
+    /// The recipe and the data; written before any other file.
     pub run: &'static str,
-    /// What it came to; the last to be written.
+    /// The result; written last.
     pub result: &'static str,
-    /// The network with its zeros.
+    /// The pruned network.
     pub pruned: &'static str,
-    /// That of the best epoch.
+    /// The pruned network of the best epoch.
     pub best: &'static str,
     /// A line for each epoch.
     pub epochs: &'static str,
     /// A line for each step.
     pub steps: &'static str,
-    /// A line for each step that has chosen masks.
+    /// A line for each step with a mask update.
     pub masks: &'static str,
-    /// How long each epoch took.
+    /// The duration of each epoch.
     pub timing: &'static str,
-    /// What became of pruned weights.
+    /// How many pruned weights were kept again.
     pub fates: &'static str,
     /// The folder of training checkpoints.
     pub checkpoints: &'static str,
-    /// Locked for as long as a process works on the run; no record.
+    /// The lock file: locked while a process works on the run. It is not a record.
     pub lock: &'static str,
 }
 
@@ -54,21 +54,21 @@ pub const NAMES: Names = Names {
 };
 
 impl Names {
-    /// All files beside the checkpoints; the first is there before any other.
+    /// All files except the training checkpoints and the lock. The first one is written before all others.
     pub fn records(&self) -> [&'static str; 9] {
         let Self { run, result, pruned, best, epochs, steps, masks, timing, fates, .. } = *self;
         [run, result, pruned, best, epochs, steps, timing, masks, fates]
     }
 }
 
-/// The files of a run.
+/// The folder of a run. Reads and writes its files.
 #[derive(Clone, Debug)]
 pub struct RunFiles {
     folder: PathBuf,
 }
 
 impl RunFiles {
-    /// Those in a folder, which need not be there.
+    /// The files in a folder. The folder need not exist.
     pub fn new(folder: &Path) -> Self {
         Self { folder: folder.into() }
     }
@@ -78,24 +78,24 @@ impl RunFiles {
         &self.folder
     }
 
-    /// A file of the folder.
+    /// The path of a file in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// What the run is of; `None` if no run has begun.
+    /// Reads `run.json`; `None` if no run has begun.
     ///
     /// # Errors
-    /// If the file cannot be read, is something else, or is of a later version; so below.
+    /// If the file cannot be read, is invalid, or is from a later version.
     pub fn run(&self) -> Result<Option<RunRecord>, RecordError> {
         let path = self.path(NAMES.run);
         text(&path)?.map(|text| RunRecord::parse(&text, &path)).transpose()
     }
 
-    /// What the run came to; `None` if it has not finished.
+    /// Reads `result.json`; `None` if the run has not finished.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// If the file cannot be read, or is invalid.
     pub fn result(&self) -> Result<Option<RunResult>, RecordError> {
         json(&self.path(NAMES.result))
     }
@@ -105,47 +105,47 @@ impl RunFiles {
         self.path(NAMES.result).is_file()
     }
 
-    /// Its epochs.
+    /// Reads `metrics.csv`.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and if the file is not there.
+    /// If the file is missing, cannot be read, or is invalid.
     pub fn epochs(&self) -> Result<Vec<EpochMetrics>, RecordError> {
         rows::read(&self.path(NAMES.epochs))
     }
 
-    /// How long the epochs took; none if that was not recorded.
+    /// Reads `timing.csv`; empty if the file is missing.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// If the file cannot be read, or is invalid.
     pub fn timing(&self) -> Result<Vec<EpochTime>, RecordError> {
         self.optional(NAMES.timing)
     }
 
-    /// What each refresh of the masks changed; none if that was not recorded.
+    /// Reads `masks.csv`; empty if the file is missing.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// If the file cannot be read, or is invalid.
     pub fn masks(&self) -> Result<Vec<MaskChange>, RecordError> {
         self.optional(NAMES.masks)
     }
 
-    /// What became of pruned weights; none if none were followed.
+    /// Reads `significance.csv`; empty if the file is missing, because no pruned weights were followed.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// If the file cannot be read, or is invalid.
     pub fn fates(&self) -> Result<Vec<FateRow>, RecordError> {
         self.optional(NAMES.fates)
     }
 
-    /// Some of the steps: about `n`, at least 1, evenly spread, with the first and the last.
+    /// Reads about `n` evenly spaced steps of `steps.jsonl`, including the first and the last. `n` is at least 1.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and if the file is not there.
+    /// If the file is missing, cannot be read, or is invalid.
     pub fn steps(&self, n: usize) -> Result<Vec<StepMetrics>, RecordError> {
         let path = self.path(NAMES.steps);
         let io = || RecordError::io("read", &path);
         let open = || File::open(&path).map(BufReader::new).map_err(io());
-        // Read twice rather than held in memory: a long run has a line for each of some hundred thousand steps.
+        // The file is read twice instead of stored in memory: a long run has several hundred thousand lines.
         let n_lines = open()?.lines().count();
         let stride = n_lines.div_ceil(n.max(1)).max(1);
         let mut steps = Vec::new();
@@ -160,20 +160,20 @@ impl RunFiles {
         Ok(steps)
     }
 
-    /// Writes a JSON file.
+    /// Writes a JSON file, atomically.
     ///
     /// # Errors
-    /// [`RecordError::Io`] if the folder cannot be written; the file is then as it was.
+    /// [`RecordError::Io`] if the folder cannot be written. The old file then remains.
     pub fn write(&self, name: &str, value: &impl Serialize) -> Result<(), RecordError> {
         let path = self.path(name);
         let text = serde_json::to_string_pretty(value).map_err(RecordError::malformed(&path))?;
         self.write_text(name, &(text + "\n"))
     }
 
-    /// Writes a text file.
+    /// Writes a text file, atomically.
     ///
     /// # Errors
-    /// [`RecordError::Io`] if the folder cannot be written; the file is then as it was.
+    /// [`RecordError::Io`] if the folder cannot be written. The old file then remains.
     pub fn write_text(&self, name: &str, text: &str) -> Result<(), RecordError> {
         write_file(&self.path(name), text.as_bytes())
     }
@@ -187,7 +187,7 @@ impl RunFiles {
     }
 }
 
-/// The text of a file; `None` if it is not there.
+/// The text of a file; `None` if the file is missing.
 fn text(path: &Path) -> Result<Option<String>, RecordError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
@@ -196,7 +196,7 @@ fn text(path: &Path) -> Result<Option<String>, RecordError> {
     }
 }
 
-/// What a JSON file holds; `None` if it is not there.
+/// The value in a JSON file; `None` if the file is missing.
 fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
     let Some(text) = text(path)? else { return Ok(None) };
     serde_json::from_str(&text).map(Some).map_err(RecordError::malformed(path))
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_thinned_but_keep_both_ends() {
+    fn a_subset_of_the_steps_includes_both_ends() {
         let folder = tempfile::tempdir().unwrap();
         let files = RunFiles::new(folder.path());
         let write = |n: u64| {
@@ -223,11 +223,12 @@ mod tests {
         assert_eq!(write(1000), (201, Some(0), Some(999)));
         std::fs::write(files.path(NAMES.steps), "{\"step\":0}\n{").unwrap();
         let error = files.steps(9).unwrap_err().to_string();
-        assert!(error.contains("steps.jsonl is no record") && error.contains("line 2"), "{error}");
+        assert!(error.contains("steps.jsonl is not a valid record"), "{error}");
+        assert!(error.contains("line 2"), "{error}");
     }
 
     #[test]
-    fn what_is_not_there_is_none_and_what_is_something_else_is_an_error() {
+    fn missing_files_are_none_and_invalid_files_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let files = RunFiles::new(&folder.path().join("none"));
         assert!(files.run().unwrap().is_none() && files.result().unwrap().is_none());
@@ -235,7 +236,7 @@ mod tests {
         let files = RunFiles::new(folder.path());
         files.write_text(NAMES.result, "{").unwrap();
         let error = files.result().unwrap_err().to_string();
-        assert!(error.contains("result.json is no record of a run"), "{error}");
+        assert!(error.contains("result.json is not a valid record of a run"), "{error}");
         files.write(NAMES.run, &RunRecord::default()).unwrap();
         assert_eq!(files.run().unwrap().unwrap().schema, 0);
     }

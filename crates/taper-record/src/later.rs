@@ -1,12 +1,12 @@
-//! Keys of recipes that came later than others, so that older records are known again, and keys that change no number.
+//! Compatibility of recipes: keys that later versions added, and keys that do not affect results.
 
 use serde_json::Value;
 
-/// Keys that change no number: a run may resume with other values.
+/// Keys that do not affect results. A run may resume with other values of these keys.
 pub const FREE: [&str; 3] = ["train.checkpoint_every", "train.keep_best", "train.keep_last"];
 
-/// Keys that records of before them lack, with the value, as JSON, that is what was done then; in groups that came at one
-/// time, the oldest first.
+/// Keys that earlier versions did not have, with the value (as JSON) that describes what earlier versions did. Each
+/// group was added at the same time; the oldest group comes first.
 const LATER: [&[(&str, &str)]; 2] = [
     &[("train.validation", "0.0")],
     &[
@@ -24,14 +24,14 @@ const LATER: [&[(&str, &str)]; 2] = [
     ],
 ];
 
-/// The value of a key that records of before it lack, by its dotted name.
+/// The value that `key`, a dotted name, has in records without it. `None` if all versions have the key.
 pub fn was_before(key: &str) -> Option<Value> {
     let (_, was) = LATER.iter().flat_map(|group| group.iter()).find(|(later, _)| *later == key)?;
     serde_json::from_str(was).ok()
 }
 
-/// A recipe as earlier versions record it, the latest of them first, with its keys in order; none where it asks for what they
-/// could not do.
+/// The recipe as earlier versions record it, with sorted keys; the latest version first. Versions that do not support
+/// the recipe are left out.
 pub fn as_before(recipe: &Value) -> Vec<Value> {
     let mut found = Vec::new();
     let mut recipe = recipe.clone();
@@ -56,7 +56,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn earlier_versions_lack_keys_and_what_they_could_not_do() {
+    fn recipes_of_earlier_versions_lack_keys_or_do_not_exist() {
         let recipe = json!({ "seed": 1, "train": { "lr": 0.1, "nesterov": false, "optimizer": "sgd", "validation": 0.0 } });
         let [before, long_before] = &as_before(&recipe)[..] else { panic!("two versions") };
         assert_eq!(before, &json!({ "seed": 1, "train": { "lr": 0.1, "validation": 0.0 } }));

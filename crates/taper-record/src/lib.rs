@@ -1,17 +1,17 @@
-//! The files of a training run: what is in them, and how they are written and read.
+//! The files of a training run as Rust types, with functions to read and write them.
 //!
-//! | file | type | what |
+//! | file | type | content |
 //! | --- | --- | --- |
-//! | `run.json` | [`run::RunRecord`] | recipe, data, and what computed the steps |
-//! | `result.json` | [`result::RunResult`] | what the run came to; the last file to be written |
+//! | `run.json` | [`run::RunRecord`] | recipe, data, programs and machines |
+//! | `result.json` | [`result::RunResult`] | the result of the run; written last |
 //! | `metrics.csv` | [`epoch::EpochMetrics`] | a line for each epoch |
 //! | `steps.jsonl` | [`step::StepMetrics`] | a line for each step |
-//! | `masks.csv` | [`masks::MaskChange`] | a line for each step that has chosen masks |
-//! | `timing.csv` | [`timing::EpochTime`] | a line for each epoch; the only file with a clock but `result.json` |
-//! | `significance.csv` | [`fate::FateRow`] | what became of pruned weights |
+//! | `masks.csv` | [`masks::MaskChange`] | a line for each step with a mask update |
+//! | `timing.csv` | [`timing::EpochTime`] | the duration of each epoch; only this file and `result.json` contain times |
+//! | `significance.csv` | [`fate::FateRow`] | how many pruned weights were kept again |
 //!
-//! [`RunFiles`] reads those of a folder. Files of earlier versions lack some fields, which are then empty; unknown fields are
-//! passed over.
+//! [`RunFiles`] reads and writes the files of a folder. Fields that an earlier version did not write are empty. Unknown
+//! fields are ignored.
 #![forbid(unsafe_code)]
 
 mod atomic;

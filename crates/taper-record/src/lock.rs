@@ -1,4 +1,4 @@
-//! Locks on files, which the system gives back however a process ends.
+//! File locks. The operating system releases them when the process ends.
 
 use std::{
     fs::{File, TryLockError},
@@ -8,18 +8,19 @@ use std::{
     time::Duration,
 };
 
-/// Tries to take a lock, and the time between two: whoever only looks holds it for a moment.
+/// Number of attempts to take a lock, and the time between two. Several attempts, because [`Lock::is_held`] of another
+/// process holds the lock for a moment.
 const TRIES: (u32, Duration) = (20, Duration::from_millis(10));
 
-/// A lock that this process has, for as long as the value or a copy of its file lives.
+/// A file lock of this process. It is held until the value and all copies of its file are dropped.
 #[derive(Debug)]
 pub struct Lock(File);
 
 impl Lock {
-    /// Takes the lock of a file, which is made if it is not there; `None` if another process has it.
+    /// Takes the lock of a file, and creates the file if needed. `None` if another process has the lock.
     ///
     /// # Errors
-    /// If the file cannot be made, or the file system has no locks.
+    /// If the file cannot be created, or the file system has no locks.
     pub fn take(path: &Path) -> io::Result<Option<Self>> {
         let file =
             File::options().create(true).truncate(false).read(true).write(true).open(path)?;
@@ -33,7 +34,7 @@ impl Lock {
         Ok(None)
     }
 
-    /// Whether a process has the lock of a file; `None` where the file or the system cannot say.
+    /// Whether a process has the lock of a file; `None` if the file does not exist, or the file system has no locks.
     pub fn is_held(path: &Path) -> Option<bool> {
         match File::open(path).ok()?.try_lock_shared() {
             Ok(()) => Some(false),
@@ -42,7 +43,7 @@ impl Lock {
         }
     }
 
-    /// The file, open, to be handed to a child that then has the lock as well.
+    /// A copy of the open file. A child process that inherits it also holds the lock.
     ///
     /// # Errors
     /// If the process has too many open files.
@@ -62,7 +63,7 @@ mod tests {
         assert_eq!(Lock::is_held(&path), None, "there is no file");
         let lock = Lock::take(&path).expect("locks").expect("it is free");
         assert_eq!(Lock::is_held(&path), Some(true));
-        assert!(Lock::take(&path).expect("looks").is_none());
+        assert!(Lock::take(&path).expect("locks").is_none());
         let copy = lock.share().expect("a copy");
         drop(lock);
         assert_eq!(Lock::is_held(&path), Some(true));
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_does_not_keep_others_out() {
+    fn checking_a_lock_does_not_block_others_from_taking_it() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("lock");
         let looking = File::create(&path).expect("creates");

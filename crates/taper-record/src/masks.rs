@@ -1,36 +1,39 @@
-//! `masks.csv`: what each refresh of the masks changed.
+//! `masks.csv`: the changes of each mask update.
 
 use crate::{number::text, rows::Row};
 use serde::{Deserialize, Serialize};
 
-/// A line of `masks.csv`: a step that has chosen masks.
+/// A line of `masks.csv`: a step with a mask update.
+///
+/// The `told_*` fields are the change that the schedule received, over its window. They are empty in steps in which the
+/// schedule received no change.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MaskChange {
     /// The step.
     pub step: u64,
-    /// Prunable weights.
+    /// Number of prunable weights.
     pub n_weights: u64,
-    /// Weights that were kept before.
+    /// Kept weights before the update.
     pub n_before: u64,
-    /// Weights that are kept now.
+    /// Kept weights after the update.
     pub n_kept: u64,
-    /// Those that were not kept before.
+    /// Weights that are kept only after the update.
     pub n_entered: u64,
-    /// Weights that were kept before and are not now.
+    /// Weights that were kept only before the update.
     pub n_left: u64,
-    /// Share of the kept weights that entered or left.
+    /// Mask churn: the fraction of kept weights that entered, `n_entered / n_kept`.
     #[serde(default, serialize_with = "text")]
     pub instability: f64,
-    /// What the schedule was told over its window, where it was told anything: weights that were kept before,
+    /// Kept weights at the begin of the window.
     #[serde(default)]
     pub told_before: Option<u64>,
-    /// that are kept now,
+    /// Kept weights at the end of the window.
     #[serde(default)]
     pub told_kept: Option<u64>,
-    /// that entered,
+    /// Weights that are kept only at the end of the window.
     #[serde(default)]
     pub told_entered: Option<u64>,
-    /// and that left.
+    /// Weights that were kept only at the begin of the window.
     #[serde(default)]
     pub told_left: Option<u64>,
 }
@@ -57,7 +60,7 @@ mod tests {
     use crate::rows::{check_columns, from_fields, line};
 
     #[test]
-    fn what_the_schedule_was_not_told_is_empty() {
+    fn missing_changes_over_the_window_are_empty() {
         let fields = ["5", "9", "8", "7", "1", "2", "0.25"];
         let change: MaskChange = from_fields(&fields).unwrap();
         assert_eq!(line(&change).unwrap(), "5,9,8,7,1,2,0.25,,,,");

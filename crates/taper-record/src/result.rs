@@ -1,4 +1,4 @@
-//! `result.json`: what a run came to.
+//! `result.json`: the result of a run.
 
 use crate::number::{nan, or_nan};
 use serde::{Deserialize, Serialize};
@@ -6,27 +6,27 @@ use serde::{Deserialize, Serialize};
 /// Version of `result.json`.
 pub const SCHEMA: u64 = 1;
 
-/// `result.json`: what a run came to. It is the last file of a run to be written.
+/// `result.json`: the result of a run. It is the last file that a run writes.
 ///
-/// Fields that a file of an earlier version lacks are `None`.
+/// Fields that an earlier version did not write are `None`, NaN, 0 or empty.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
     /// Version of the file.
     #[serde(default)]
     pub schema: u64,
-    /// The network.
+    /// Name of the network.
     pub model: String,
     /// Name of the data set.
     pub data: String,
-    /// The preset of pruning.
+    /// Name of the pruning method.
     #[serde(default)]
     pub method: String,
-    /// Seed of everything that is drawn.
+    /// Seed of all random numbers.
     #[serde(default)]
     pub seed: u64,
-    /// Epochs done.
+    /// Number of completed epochs.
     pub epochs: u64,
-    /// Steps done.
+    /// Number of completed steps.
     pub steps: u64,
     /// Accuracy on the test images, in `[0, 1]`.
     #[serde(default = "nan", deserialize_with = "or_nan")]
@@ -34,42 +34,42 @@ pub struct RunResult {
     /// Mean loss over the test images.
     #[serde(default = "nan", deserialize_with = "or_nan")]
     pub test_loss: f64,
-    /// Accuracy on the validation images; NaN where none are held out.
+    /// Accuracy on the validation images; NaN if none are held out.
     #[serde(default = "nan", deserialize_with = "or_nan")]
     pub validation_accuracy: f64,
-    /// Mean loss over the validation images; NaN likewise.
+    /// Mean loss over the validation images; NaN if none are held out.
     #[serde(default = "nan", deserialize_with = "or_nan")]
     pub validation_loss: f64,
-    /// Validation images.
+    /// Number of validation images.
     #[serde(default)]
     pub n_validation: usize,
-    /// Which images choices between epochs were made on, `test` or `validation`; `None` if no such choice was made.
+    /// The images for choices between epochs: `test` or `validation`. `None` if there was no such choice.
     #[serde(default)]
     pub chosen_on: Option<String>,
     /// Mean loss over the training images in the last epoch.
     #[serde(default = "nan", deserialize_with = "or_nan")]
     pub train_loss: f64,
-    /// The sparsity asked for; `None` for a dense run.
+    /// The target sparsity; `None` for a dense run.
     pub sparsity_target: Option<f64>,
-    /// Weights that were dropped for good.
+    /// Number of permanently pruned weights.
     pub n_dropped: Option<u64>,
-    /// Output channels of convolutions.
+    /// Number of filters: output channels of convolutions.
     pub n_filters: Option<u64>,
-    /// Those of them that have lost every weight.
+    /// Number of dead filters: filters without kept weights.
     pub n_dead_filters: Option<u64>,
-    /// Mean number of the prunable weights that got a gradient, over the last epoch.
+    /// Mean number of prunable weights with a gradient (the live set), over the last epoch.
     pub n_live: Option<f64>,
-    /// Mean share of the gradient's norm in dead filters, over the last epoch.
+    /// Mean fraction of the gradient norm in dead filters, over the last epoch.
     pub dead_grad_share: Option<f64>,
-    /// Parameters, those that are not prunable too.
+    /// Number of parameters, prunable or not.
     pub n_params: u64,
-    /// Bytes of the parameters in f32.
+    /// Size of the parameters in f32, in bytes.
     pub bytes_dense: u64,
-    /// Bytes of the pruned checkpoint.
+    /// Size of the pruned checkpoint, in bytes.
     pub bytes_file: u64,
-    /// Seconds of the run.
+    /// Duration of the run in seconds.
     pub seconds: f64,
-    /// Median over the epochs of the images trained on by second.
+    /// Training images per second, the median over the epochs.
     pub images_per_second: Option<f64>,
     /// Counts over all layers.
     #[serde(flatten)]
@@ -84,21 +84,21 @@ pub struct RunResult {
 /// Counts over all prunable layers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Share of the prunable weights that are 0.
+    /// The fraction of prunable weights that are 0.
     pub sparsity: f64,
-    /// … with weights that no path leads through counted as 0; `None` where paths are not known.
+    /// The fraction of prunable weights that are 0, or on no path from input to output; `None` if unknown.
     pub effective_sparsity: Option<f64>,
-    /// Prunable weights.
+    /// Number of prunable weights.
     pub n_prunable: u64,
-    /// Those that are not 0.
+    /// Number of prunable weights that are not 0.
     pub n_kept: u64,
-    /// Multiplications for an image, if none is left out.
+    /// Multiply-accumulates per image with all weights.
     pub macs_dense: u64,
-    /// Multiplications for an image by weights that are not 0.
+    /// Multiply-accumulates per image with the non-zero weights only.
     pub macs_sparse: u64,
 }
 
-/// A prunable layer.
+/// Counts of a prunable layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerResult {
     /// Name of its weight.
@@ -107,18 +107,18 @@ pub struct LayerResult {
     pub kind: String,
     /// Shape of its weight.
     pub shape: Vec<usize>,
-    /// Weights.
+    /// Number of weights.
     pub n_weights: u64,
-    /// Those that are not 0.
+    /// Number of weights that are not 0.
     pub n_kept: u64,
-    /// Those of them on a path from the input to the output; `None` where paths are not known.
+    /// Number of non-zero weights on a path from the input to the output; `None` if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_effective: Option<u64>,
-    /// Share of the weights that are 0.
+    /// The fraction of weights that are 0.
     pub sparsity: f64,
-    /// Multiplications for an image, if none is left out.
+    /// Multiply-accumulates per image with all weights.
     pub macs_dense: u64,
-    /// Multiplications for an image by weights that are not 0.
+    /// Multiply-accumulates per image with the non-zero weights only.
     pub macs_sparse: u64,
 }
 
@@ -127,12 +127,12 @@ pub struct LayerResult {
 pub struct BestResult {
     /// Name of its file in the folder of the run.
     pub file: String,
-    /// The epoch, from 0.
+    /// The epoch, counted from 0.
     pub epoch: u64,
     /// Accuracy on the test images, in `[0, 1]`.
     #[serde(default = "nan", deserialize_with = "or_nan")]
     pub test_accuracy: f64,
-    /// Accuracy on the validation images; NaN where none are held out.
+    /// Accuracy on the validation images; NaN if none are held out.
     #[serde(default = "nan", deserialize_with = "or_nan")]
     pub validation_accuracy: f64,
 }
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_earlier_version_lacks_is_empty_and_nan_is_null() {
+    fn missing_fields_are_empty_and_nan_is_null() {
         let old = r#"{
             "model": "m", "data": "d", "epochs": 2, "steps": 9, "test_accuracy": 0.5, "test_loss": 1.0, "train_loss": null,
             "sparsity_target": null, "sparsity": 0.5, "effective_sparsity": 0.75, "n_params": 10, "n_prunable": 8,

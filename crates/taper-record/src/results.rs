@@ -1,26 +1,26 @@
-//! The begin of every `manifest.json` in a results folder, whoever wrote it: a suite, a bench, a study.
+//! The common first part of every `manifest.json` in a results folder. Suites, benchmarks and studies write manifests.
 //!
-//! A results folder has `manifest.json`, tables as CSV files, and `summary.md`; that of a suite has `report.html` and figures,
-//! too.
+//! A results folder contains `manifest.json`, tables as CSV files, and `summary.md`. The results folder of a suite also
+//! contains `report.html` and figures.
 
 use crate::Machine;
 use serde::{Deserialize, Serialize};
 
-/// What results are of.
+/// The kind of results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ResultsKind {
-    /// Training runs, gathered by `taper suite run`.
+    /// Training runs, collected by `taper suite run`.
     #[default]
     Suite,
-    /// Measured times, of `cargo xtask bench`.
+    /// Measured times of `cargo xtask bench`.
     Bench,
-    /// A question to many runs, of `taper study`.
+    /// An analysis of many runs by `taper study`.
     Study,
 }
 
 impl ResultsKind {
-    /// As a manifest has it.
+    /// The name in manifests.
     pub fn name(self) -> &'static str {
         match self {
             Self::Suite => "suite",
@@ -30,15 +30,15 @@ impl ResultsKind {
     }
 }
 
-/// What every manifest begins with.
+/// The common first part of every manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ManifestHead {
-    /// Version of the files of this kind.
+    /// Version of the manifest of this kind.
     pub schema: u32,
-    /// What the results are of; in those of before it was said, of a suite.
+    /// The kind of results. Old manifests without this field are from suites.
     #[serde(default)]
     pub kind: ResultsKind,
-    /// A heading.
+    /// The title.
     #[serde(default)]
     pub title: String,
     /// When, how and where they were made.
@@ -51,26 +51,26 @@ pub struct ManifestHead {
 pub struct Made {
     /// `YYYY-MM-DDTHH:MM:SSZ`.
     pub date: String,
-    /// The command that gathered the results.
+    /// The command that collected the results.
     pub command: String,
-    /// Commit of its program, if it is known.
+    /// Commit of the program, if known.
     pub commit: Option<String>,
     /// Whether the work tree differed from the commit.
     pub dirty: bool,
-    /// The machine that gathered them.
+    /// The machine on which the command ran.
     pub machine: Machine,
-    /// Versions of what made the results.
+    /// Versions of the tools.
     pub versions: ToolVersions,
 }
 
-/// Versions of what made results.
+/// Versions of the tools that made results.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ToolVersions {
-    /// Of the compiler.
+    /// Version of the compiler.
     pub rustc: Option<String>,
-    /// Of the program.
+    /// Version of Taper.
     pub taper: Option<String>,
-    /// Of candle.
+    /// Version of candle.
     pub candle: Option<String>,
 }
 
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_of_before_kinds_is_that_of_a_suite() {
+    fn a_manifest_without_a_kind_is_from_a_suite() {
         let old = r#"{"schema":3,"suite":"quick","title":"T","date":"d","command":"c","commit":null,"dirty":false,
             "machine":{"os":"a","arch":"b","cpu":null,"cores":2,"memory_bytes":null},"versions":{"rustc":null,"taper":null,"candle":null}}"#;
         let head: ManifestHead = serde_json::from_str(old).expect("a manifest");

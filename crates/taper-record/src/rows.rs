@@ -1,21 +1,21 @@
-//! Files of rows: CSV with a header.
+//! CSV files with a header.
 
 use crate::RecordError;
 use serde::{Serialize, de::DeserializeOwned};
 use std::path::Path;
 
-/// A line of a CSV file: a flat struct of numbers and text.
+/// A row of a CSV file: a flat struct of numbers and text.
 pub trait Row: Serialize + DeserializeOwned {
     /// The names of its fields, in order.
     const COLUMNS: &'static [&'static str];
 }
 
-/// The header of a file, without its line end.
+/// The header of a file, without the line break.
 pub fn head<R: Row>() -> String {
     R::COLUMNS.join(",")
 }
 
-/// A row as a line of a file, without its line end.
+/// A row as a line of a file, without the line break.
 ///
 /// # Errors
 /// If the struct is not flat.
@@ -27,7 +27,7 @@ pub fn line<R: Row>(row: &R) -> std::io::Result<String> {
     Ok(text.trim_end_matches('\n').to_owned())
 }
 
-/// A file: the header, and a line for each row.
+/// The text of a file: the header, and a line for each row.
 ///
 /// # Errors
 /// If the struct is not flat.
@@ -40,10 +40,10 @@ pub fn text<'a, R: Row + 'a>(rows: impl IntoIterator<Item = &'a R>) -> std::io::
     Ok(text)
 }
 
-/// A file of texts: a line for each list of cells, of which the first is the header.
+/// The text of a file with text cells: a line for each list of cells. The first list is the header.
 ///
 /// # Errors
-/// If the lists are not of one length.
+/// If the lists differ in length.
 pub fn of_cells<'a>(lines: impl IntoIterator<Item = &'a Vec<String>>) -> std::io::Result<String> {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
     for line in lines {
@@ -53,10 +53,11 @@ pub fn of_cells<'a>(lines: impl IntoIterator<Item = &'a Vec<String>>) -> std::io
     String::from_utf8(bytes).map_err(std::io::Error::other)
 }
 
-/// The rows of a file, by the names in its header. A last line without its end, which a kill can leave, is no row.
+/// Reads the rows of a file. Columns are matched by the names in the header. A last line without a line break is
+/// ignored: a killed process can leave an incomplete line.
 ///
 /// # Errors
-/// [`RecordError::Io`] if the file cannot be read, [`RecordError::Malformed`] if it has other columns or values.
+/// [`RecordError::Io`] if the file cannot be read, [`RecordError::Malformed`] if its columns or values are invalid.
 pub fn read<R: Row>(path: &Path) -> Result<Vec<R>, RecordError> {
     let bytes = std::fs::read(path).map_err(RecordError::io("read", path))?;
     let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
@@ -76,15 +77,15 @@ pub fn fields<R: Row>(row: &R) -> std::io::Result<Vec<String>> {
     Ok(record.iter().map(str::to_owned).collect())
 }
 
-/// Takes back what [`fields`] gave; the last of them may be missing where the type has a default. `None` if they are
-/// something else.
+/// Parses the result of [`fields`]. The last fields may be missing if the type has a default for them. `None` if the
+/// fields are invalid.
 pub fn from_fields<R: Row>(fields: &[&str]) -> Option<R> {
     let n = fields.len().min(R::COLUMNS.len());
     let head = ::csv::StringRecord::from(R::COLUMNS[..n].to_vec());
     ::csv::StringRecord::from(fields.to_vec()).deserialize(Some(&head)).ok()
 }
 
-/// Checks that the columns are those which serde writes.
+/// Checks that `COLUMNS` equals the columns that serde writes.
 #[cfg(test)]
 pub(crate) fn check_columns<R: Row>(row: &R) {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_quoted_where_they_must_be() {
+    fn cells_are_quoted_if_needed() {
         let line = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
         let lines = [line(["a, b", "c"]), line(["1 \"x\"", "2"])];
         assert_eq!(of_cells(&lines).expect("a file"), "\"a, b\",c\n\"1 \"\"x\"\"\",2\n");
@@ -131,19 +132,20 @@ mod tests {
         std::fs::write(&path, &text).unwrap();
         assert_eq!(read::<Pair>(&path).unwrap(), rows);
         check_columns(&rows[0]);
-        // Columns are found by name; those of earlier versions may be fewer, and of later ones more.
+        // Columns are matched by name. Earlier versions may have fewer columns, later versions more.
         std::fs::write(&path, "m,name\n1,x\n").unwrap();
         assert_eq!(read::<Pair>(&path).unwrap(), [pair("x", None)]);
         std::fs::write(&path, "name,n\nx,1\ny,2").unwrap();
         assert_eq!(read::<Pair>(&path).unwrap(), [pair("x", Some(1))], "y may have been 20");
         std::fs::write(&path, "n\n1\n").unwrap();
         let error = read::<Pair>(&path).unwrap_err().to_string();
-        assert!(error.contains("pairs.csv is no record") && error.contains("name"), "{error}");
+        assert!(error.contains("pairs.csv is not a valid record"), "{error}");
+        assert!(error.contains("name"), "{error}");
         assert_eq!(super::text::<Pair>([]).unwrap(), "name,n\n");
     }
 
     #[test]
-    fn fields_are_taken_back() {
+    fn fields_are_parsed() {
         let row = pair("a,b", Some(7));
         let fields = fields(&row).unwrap();
         assert_eq!(fields, ["a,b", "7"]);

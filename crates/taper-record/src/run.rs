@@ -1,4 +1,4 @@
-//! `run.json`: what a run is of, and what has computed it.
+//! `run.json`: the recipe and the data of a run, and the programs and machines that computed it.
 
 use crate::{Machine, RecordError};
 use serde::{Deserialize, Serialize};
@@ -6,28 +6,29 @@ use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
 use taper_core::rng::fnv1a;
 
-/// Version of `run.json`; 1 had what is now a segment at its top, of the last time alone.
+/// Version of `run.json`. In version 1, the fields of a segment were at the top level, and only for the last program.
 pub const SCHEMA: u64 = 2;
 
-/// `run.json`: what a run is of, and what has computed it. It is there before any other file of the run.
+/// `run.json`: the recipe and the data of a run, and the programs and machines that computed it. It is written before
+/// any other file of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunRecord {
     /// Version of the file.
     pub schema: u64,
-    /// The experiment with a value for each key.
+    /// The resolved experiment, with a value for each key.
     pub recipe: Value,
-    /// [`hash`] of it.
+    /// [`hash`] of the recipe.
     pub recipe_hash: String,
-    /// Seed of everything that is drawn.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// Steps of the whole run; 0 where that is not known.
+    /// Number of steps of the run; 0 if unknown.
     pub steps: u64,
-    /// Steps of an epoch; 0 where that is not known.
+    /// Number of steps per epoch; 0 if unknown.
     pub steps_per_epoch: u64,
     /// The images.
     pub data: DataRecord,
-    /// What has computed the steps, from the start and from each time that the run went on.
+    /// The program and machine of each part of the run. The start and each resume begin a new part.
     pub segments: Vec<Segment>,
 }
 
@@ -39,29 +40,29 @@ pub struct DataRecord {
     pub name: String,
     /// Hash of the content.
     pub fingerprint: String,
-    /// Training images, without those that are held out.
+    /// Number of training images, without held-out images.
     pub n_train: usize,
-    /// Test images.
+    /// Number of test images.
     pub n_test: usize,
-    /// Classes.
+    /// Number of classes.
     pub classes: usize,
-    /// Where the images were read from.
+    /// The source of the images.
     pub source: String,
-    /// Commit of what came from the hub.
+    /// Commit of the files from the hub.
     pub commit: Option<String>,
-    /// SHA-256 of each file that came from the hub.
+    /// SHA-256 of each file from the hub.
     pub sha256: BTreeMap<String, String>,
 }
 
-/// What has computed a part of the steps: the program, the machine, and how it was used.
+/// The program and the machine that computed a part of the run, and their settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Segment {
-    /// Its first step.
+    /// The first step of the part.
     pub from_step: u64,
-    /// Commit of the program, where it was built in a git work tree.
+    /// Commit of the program, if it was built in a git work tree.
     pub commit: Option<String>,
-    /// Whether that work tree differed from the commit, where that is known.
+    /// Whether that work tree differed from the commit, if known.
     pub dirty: Option<bool>,
     /// Versions of the program and of candle.
     pub versions: Versions,
@@ -69,32 +70,32 @@ pub struct Segment {
     pub machine: Machine,
     /// `cpu`, `cuda:N` or `metal`.
     pub device: String,
-    /// Threads of the CPU, of each rank.
+    /// CPU threads of each rank.
     pub threads: usize,
-    /// Processes that trained it together, where there were several.
+    /// Number of ranks (processes that train together), if more than one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranks: Option<usize>,
-    /// Instruction set of the CPU's kernels.
+    /// Instruction set of the CPU kernels.
     pub kernels: String,
-    /// How dense and sparse kernels were chosen, where that is known.
+    /// How dense or sparse kernels were chosen, if known.
     pub choice: Option<String>,
 }
 
-/// Versions of what computed a run.
+/// Versions of the program and of candle.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Versions {
-    /// Of Taper.
+    /// Version of Taper.
     pub taper: Option<String>,
-    /// Of candle.
+    /// Version of candle.
     pub candle: Option<String>,
 }
 
 impl RunRecord {
-    /// Takes a file's text; `path` is for messages.
+    /// Parses the text of `run.json`. `path` is only used in error messages.
     ///
     /// # Errors
-    /// [`RecordError::Malformed`] if it is something else, [`RecordError::Later`] if it is of a later version.
+    /// [`RecordError::Malformed`] if the text is invalid, [`RecordError::Later`] if it is from a later version.
     pub fn parse(text: &str, path: &Path) -> Result<Self, RecordError> {
         let malformed = || RecordError::malformed(path);
         let mut value: Value = serde_json::from_str(text).map_err(malformed())?;
@@ -113,7 +114,8 @@ impl RunRecord {
         serde_json::from_value(value).map_err(malformed())
     }
 
-    /// The epochs of the whole run, by its steps where they are known: `train.max_steps` may end it before its epochs are over.
+    /// The number of epochs of the run. It is computed from the steps if they are known, because `train.max_steps` may
+    /// end the run earlier.
     pub fn epochs(&self) -> f64 {
         match (self.steps, self.steps_per_epoch) {
             (steps @ 1.., per_epoch @ 1..) => steps as f64 / per_epoch as f64,
@@ -121,7 +123,7 @@ impl RunRecord {
         }
     }
 
-    /// The commits of its programs with spaces between them, each once; `None` if one of them is not known.
+    /// The commits of all programs of the run, each once, separated by spaces; `None` if one of them is unknown.
     pub fn commits(&self) -> Option<String> {
         let mut commits: Vec<&str> = Vec::new();
         for segment in &self.segments {
@@ -133,7 +135,7 @@ impl RunRecord {
         Some(commits.join(" "))
     }
 
-    /// Whether a program with changes had a part in it; `None` where that is not known.
+    /// Whether a part of the run used a program with uncommitted changes; `None` if unknown.
     pub fn is_dirty(&self) -> Option<bool> {
         let dirty = self.segments.iter().map(|segment| segment.dirty);
         match dirty.clone().any(|dirty| dirty == Some(true)) {
@@ -142,18 +144,18 @@ impl RunRecord {
         }
     }
 
-    /// A text of the recipe, by a path such as `/prune/adapt`.
+    /// A text value of the recipe, by a JSON pointer such as `/prune/adapt`.
     pub fn text(&self, pointer: &str) -> Option<&str> {
         self.recipe.pointer(pointer).and_then(Value::as_str)
     }
 }
 
-/// 16 hexadecimal digits that tell recipes apart.
+/// The hash of a recipe, as 16 hexadecimal digits.
 pub fn hash(recipe: &Value) -> String {
     format!("{:016x}", fnv1a(recipe.to_string().as_bytes()))
 }
 
-/// The one segment that version 1 knew; whether its program was built from changed sources was not recorded.
+/// The only segment of a record of version 1. Some of these records lack `dirty`.
 fn of_version_1(run: &Value) -> Value {
     let old = &run["machine"];
     let mut segment = serde_json::Map::new();
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_record_is_read_as_written() {
         let segment = Segment {
             from_step: 7,
             commit: Some("c0ffee".into()),
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_has_one_segment_and_a_later_one_is_refused() {
+    fn version_1_has_one_segment_and_a_later_version_is_an_error() {
         let old = json!({
             "schema": 1,
             "recipe": {},
@@ -224,11 +226,11 @@ mod tests {
         let later = parse(&json!({ "schema": 3 })).unwrap_err().to_string();
         assert!(later.contains("schema 3") && later.contains("up to 2"), "{later}");
         let none = RunRecord::parse("[", Path::new("run.json")).unwrap_err().to_string();
-        assert!(none.contains("run.json is no record"), "{none}");
+        assert!(none.contains("run.json is not a valid record"), "{none}");
     }
 
     #[test]
-    fn a_run_says_who_computed_it() {
+    fn commits_and_dirty_combine_all_segments() {
         let segment = |commit: Option<&str>, dirty| Segment {
             commit: commit.map(str::to_owned),
             dirty,
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn hashes_tell_recipes_apart() {
+    fn different_recipes_have_different_hashes() {
         assert_ne!(hash(&json!({ "seed": 0 })), hash(&json!({ "seed": 1 })));
     }
 }

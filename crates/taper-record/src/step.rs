@@ -1,20 +1,20 @@
-//! `steps.jsonl`: what each step came to.
+//! `steps.jsonl`: the metrics of each step.
 
 use crate::number::{nan, or_nan};
 use serde::{Deserialize, Serialize};
 
-/// A line of `steps.jsonl`: what a step came to. What follows the accuracy is of runs that prune.
+/// A line of `steps.jsonl`: the metrics of a step. The fields after `accuracy` are only written if the run prunes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepMetrics {
-    /// The step, from 0.
+    /// The step, counted from 0.
     pub step: u64,
-    /// Its epoch, from 0.
+    /// Its epoch, counted from 0.
     #[serde(default)]
     pub epoch: u64,
     /// Mean loss of the batch.
     #[serde(default = "nan", deserialize_with = "or_nan")]
     pub loss: f64,
-    /// Learning rate used.
+    /// Learning rate of the step.
     #[serde(default = "nan", deserialize_with = "or_nan")]
     pub lr: f64,
     /// Norm of the gradient before clipping.
@@ -23,51 +23,51 @@ pub struct StepMetrics {
     /// Accuracy on the batch, in `[0, 1]`.
     #[serde(default = "nan", deserialize_with = "or_nan")]
     pub accuracy: f64,
-    /// The sparsity that the schedule asked for.
+    /// Sparsity of the schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sparsity_target: Option<f64>,
-    /// The sparsity from counts.
+    /// Sparsity from counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sparsity: Option<f64>,
-    /// Weights that are kept.
+    /// Number of kept weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_kept: Option<u64>,
-    /// The largest cut of a layer.
+    /// The largest magnitude threshold of a layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<f32>,
     /// Factor on the gradient of pruned weights at magnitude 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub theta: Option<f32>,
-    /// Weights that got a gradient.
+    /// Number of prunable weights with a gradient (the live set).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_live: Option<u64>,
-    /// Weights that were dropped for good.
+    /// Number of permanently pruned weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_dropped: Option<u64>,
-    /// Output channels of convolutions that have lost every weight.
+    /// Number of dead filters: output channels of convolutions without kept weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n_dead_filters: Option<u64>,
-    /// Share of the gradient's norm that is in them.
+    /// The fraction of the gradient norm in dead filters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_grad_share: Option<f64>,
-    /// What the clock of an adaptive schedule shows, in steps of the plain ramp.
+    /// The position of an adaptive schedule on its ramp, in steps of the plain ramp.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<f64>,
-    /// What the adaptive schedule knows of the instability of masks.
+    /// The moving average of mask churn that an adaptive schedule uses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instability: Option<f64>,
 }
 
 impl StepMetrics {
-    /// A line of the file, without its line end.
+    /// A line of the file, without the line break.
     ///
     /// # Errors
-    /// None that a run can cause; a later field might be no JSON.
+    /// If the value cannot be written as JSON, which cannot happen with the current fields.
     pub fn line(&self) -> std::io::Result<String> {
         Ok(serde_json::to_string(self)?)
     }
 
-    /// Takes a line back; `None` if it is something else.
+    /// Parses a line; `None` if it is invalid.
     pub fn parse(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok()
     }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dense_step_has_no_fields_of_pruning_and_one_of_before_lacks_more() {
+    fn dense_steps_have_no_pruning_fields_and_missing_fields_are_empty() {
         let old = r#"{"step":7,"loss":null,"sparsity":0.5}"#;
         let step = StepMetrics::parse(old).unwrap();
         assert!((step.step, step.sparsity, step.clock) == (7, Some(0.5), None));

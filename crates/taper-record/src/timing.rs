@@ -1,18 +1,18 @@
-//! `timing.csv`: how long each epoch took.
+//! `timing.csv`: the duration of each epoch.
 
 use crate::rows::Row;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A line of `timing.csv`: an epoch. The file has a clock, so no two runs have the same; in an epoch that was resumed it covers
-/// the steps since.
+/// A line of `timing.csv`: the duration of an epoch. Times differ between runs, so this file is not reproducible. For a
+/// resumed epoch, the line covers only the steps since resuming.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochTime {
-    /// The epoch, from 0.
+    /// The epoch, counted from 0.
     pub epoch: u64,
-    /// Seconds of training, evaluation and checkpoints; three decimals are written.
+    /// Seconds of training, evaluation and checkpoints, written with three decimals.
     #[serde(serialize_with = "decimals::<3, _>")]
     pub seconds: f64,
-    /// Images trained on, by second of training; one decimal is written.
+    /// Training images per second of training, written with one decimal.
     #[serde(serialize_with = "decimals::<1, _>")]
     pub images_per_second: f64,
 }
@@ -26,7 +26,7 @@ impl Row for EpochTime {
 }
 
 impl EpochTime {
-    /// Seconds of all epochs, and the median of their images per second; 0 without any.
+    /// The total seconds of all epochs, and the median of their images per second; 0 without epochs.
     pub fn totals(epochs: &[Self]) -> (f64, f64) {
         let mut rates: Vec<f64> = epochs.iter().map(|epoch| epoch.images_per_second).collect();
         rates.sort_by(f64::total_cmp);
@@ -41,7 +41,7 @@ mod tests {
     use crate::rows::{check_columns, line};
 
     #[test]
-    fn times_are_short_and_put_together() {
+    fn times_have_few_decimals_and_are_combined() {
         let epoch = |seconds, images_per_second| EpochTime { epoch: 3, seconds, images_per_second };
         assert_eq!(line(&epoch(2.0, 1.0 / 3.0)).unwrap(), "3,2.000,0.3");
         check_columns(&epoch(1.0, 1.0));

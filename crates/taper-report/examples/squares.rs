@@ -1,4 +1,4 @@
-//! A chart in the terminal, and the same as an SVG file.
+//! Draws a chart in the terminal, and the same chart as an SVG file.
 
 use taper_report::chart::{self, Axis, Style};
 

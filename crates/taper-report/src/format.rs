@@ -1,11 +1,11 @@
-//! Numbers as people read them. One place, so that console, Markdown and HTML agree.
+//! Formats numbers for readers, the same way for console, Markdown and HTML.
 
 use crate::stats::{Difference, Summary};
 
-/// What stands where a number is missing.
+/// Stands for a missing number.
 pub const NOTHING: &str = "–";
 
-/// A fraction as a percentage with the digits given: `95.00 %`.
+/// A fraction as a percentage with this number of decimals: `95.00 %`.
 pub fn percent(fraction: f64, digits: usize) -> String {
     format!("{:.digits$} %", fraction * 100.0)
 }
@@ -16,13 +16,13 @@ pub fn percent_short(fraction: f64) -> String {
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-/// At most two digits, and none that are not needed: `0.5`, `12`.
+/// A number with at most two decimals and no trailing zeros: `0.5`, `12`.
 pub fn rounded(v: f64) -> String {
     let text = format!("{v:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// Accuracy as `97.12 ± 0.34 %`; a single run has no deviation.
+/// Accuracy as `97.12 ± 0.34 %`; a single run has no standard deviation.
 pub fn accuracy(summary: &Summary) -> String {
     match summary.deviation {
         Some(d) => format!("{:.2} ± {:.2} %", summary.mean * 100.0, d * 100.0),
@@ -30,7 +30,8 @@ pub fn accuracy(summary: &Summary) -> String {
     }
 }
 
-/// A difference of fractions in points, with half its interval if it has one: `+1.23 ± 0.45`, `−0.20`.
+/// A difference of fractions in percentage points, with the half-width of its interval, if any: `+1.23 ± 0.45`,
+/// `−0.20`.
 pub fn gain(difference: &Difference) -> String {
     let mean = signed(100.0 * difference.mean);
     match difference.half_width {
@@ -39,7 +40,7 @@ pub fn gain(difference: &Difference) -> String {
     }
 }
 
-/// Two digits behind the point and the sign in front; `0.00` has none.
+/// A number with its sign and two decimals; `0.00` has no sign.
 pub fn signed(v: f64) -> String {
     let text = format!("{v:+.2}");
     match text.trim_start_matches(['+', '-']) {
@@ -48,8 +49,8 @@ pub fn signed(v: f64) -> String {
     }
 }
 
-/// A share of what is kept in percent, in four characters at most: `100`, `47`, `5.0`, `0.27`; `>0` if it is less than half
-/// of 0.01, and `0` for nothing.
+/// A kept fraction in percent, in at most four characters: `100`, `47`, `5.0`, `0.27`; `>0` below 0.005 %, and `0` for
+/// zero.
 pub fn kept(share: f64) -> String {
     match 100.0 * share {
         0.0 => "0".to_owned(),
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_share_is_short_and_only_nothing_is_nothing() {
+    fn a_kept_fraction_is_short_and_only_zero_is_0() {
         for (share, text) in [
             (1.0, "100"),
             (0.474, "47"),

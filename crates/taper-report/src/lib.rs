@@ -1,4 +1,4 @@
-//! Charts and tables of what training runs have recorded. It knows files and numbers, and no tensors.
+//! Charts, tables and statistics of recorded training runs. It uses files and numbers, and no tensors.
 //!
 //! ```
 //! use taper_report::chart::{self, Axis, Style};

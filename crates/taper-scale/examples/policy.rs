@@ -1,9 +1,9 @@
-//! A policy of one's own beside one that is there, as sparsity rises.
+//! A user-defined policy beside a built-in one, as the sparsity rises.
 
 use taper_core::Sparsity;
 use taper_scale::{Fall, Falling, GradientScale, Now, PrunedGrad};
 
-/// Pruned weights receive everything while pruning goes on, and a quarter once it is over.
+/// Pruned weights receive their full gradient until the target sparsity is reached, and a quarter of it afterwards.
 #[derive(Debug)]
 struct ThenLess;
 

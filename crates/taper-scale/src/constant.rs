@@ -1,9 +1,9 @@
-//! The same factor throughout training.
+//! A constant factor.
 
 use crate::{GradientScale, Now, OutOfRange, PrunedGrad};
 
-/// Gives every pruned weight the factor θ at every step; 1 is the plain straight-through estimator, 0 lets a
-/// pruned weight rest.
+/// The same factor θ for every pruned weight at every step. θ = 1 is the plain straight-through estimator; with θ = 0,
+/// pruned weights receive no gradient.
 ///
 /// ```
 /// use taper_scale::Constant;
@@ -17,7 +17,7 @@ impl Constant {
     /// θ in `[0, 1]`.
     ///
     /// # Errors
-    /// [`OutOfRange`] outside that range, or for NaN.
+    /// [`OutOfRange`] if θ is outside that range or NaN.
     pub fn new(theta: f32) -> Result<Self, OutOfRange> {
         OutOfRange::factor("θ", theta.into()).map(|_| Self(theta))
     }

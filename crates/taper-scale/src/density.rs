@@ -1,8 +1,8 @@
-//! As much gradient as there are weights left.
+//! A factor that falls with the density.
 
 use crate::{GradientScale, Now, OutOfRange, PrunedGrad};
 
-/// `max(end, (1 − s)^q)`: the factor is the share of weights that are kept, or a power of it.
+/// `max(end, (1 − s)^q)`: a power of the density, with a lower bound.
 ///
 /// ```
 /// use taper_core::Sparsity;
@@ -23,10 +23,10 @@ pub struct Density {
 }
 
 impl Density {
-    /// The least factor `end`, in `[0, 1]`, and the power `q`, above 0.
+    /// `end` is the smallest factor, in `[0, 1]`; `q` is the power, in `[0.001, 1000]`.
     ///
     /// # Errors
-    /// [`OutOfRange`] if one of them is impossible.
+    /// [`OutOfRange`] if a parameter is outside its range.
     pub fn new(end: f64, q: f64) -> Result<Self, OutOfRange> {
         let end = OutOfRange::factor("the last θ", end)?;
         Ok(Self { q: OutOfRange::positive("q", q)?, end })

@@ -1,23 +1,23 @@
-//! Less gradient for pruned weights as the network gets sparser.
+//! Factors that fall as the sparsity rises.
 
 use crate::{GradientScale, Now, OutOfRange, PrunedGrad};
 use taper_core::Sparsity;
 
-/// How a factor gets from 1 to its last value: a function of `x` in `[0, 1]` that never rises.
+/// Shape of a falling factor: a function of `x` in `[0, 1]` from 1 to `end` that never rises.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Fall {
     /// `1 − (1 − end)·x`.
     Linear,
-    /// `1 − (1 − end)·x^q`, `q` above 0: late for a large `q`, early for one below 1.
+    /// `1 − (1 − end)·x^q`, `q` in `[0.001, 1000]`: a large `q` falls late, a `q` below 1 falls early.
     Power(f64),
     /// `end + (1 − end)·(1 + cos πx)/2`.
     Cosine,
     /// `end^x`.
     Exponential,
-    /// The logistic function around `centre`, stretched so that it is exact at both ends.
+    /// A logistic function around `centre`, shifted and scaled to be exact at both ends.
     Sigmoid {
-        /// Above 0.
+        /// In `[0.001, 1000]`.
         steepness: f64,
         /// In `[0, 1]`.
         centre: f64,
@@ -50,7 +50,7 @@ impl Fall {
             Self::Power(q) => libm::pow(x, q),
             Self::Cosine => (1.0 - libm::cos(std::f64::consts::PI * x)) / 2.0,
             Self::Sigmoid { steepness, centre } => {
-                // tanh, as it is exact where the exponential would overflow.
+                // tanh does not overflow where the exponential would.
                 let at = |x: f64| libm::tanh(steepness * (x - centre) / 2.0);
                 ((at(x) - at(0.0)) / (at(1.0) - at(0.0))).clamp(0.0, 1.0)
             }
@@ -59,25 +59,26 @@ impl Fall {
     }
 }
 
-/// What a factor falls with.
+/// The variable that a factor falls with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Over {
-    /// The sparsity reached so far, from that at which pruning begins to the final one.
+    /// The current sparsity, from the sparsity at which pruning begins to the final one.
     #[default]
     Sparsity,
-    /// The share of training that is done, which is less than 1 even in the last step: the control that says whether
-    /// sparsity is what matters.
+    /// The fraction of training steps done, which is below 1 even in the last step. This is a control: it shows whether
+    /// the sparsity matters or only the time.
     Training,
 }
 
-/// The factor falls from 1 to `end`, however long that takes the network:
+/// A factor that falls from 1 to `end`:
 ///
 /// ```text
-/// θ = fall(x)      x = (s − s₀)/(s_final − s₀), cut off at 0 and 1
+/// θ = fall(x)      x = (s − s₀)/(s_final − s₀), clamped to [0, 1]
 /// ```
 ///
-/// Much gradient early, so that nothing is pruned for good before its time; less as sparsity rises and the mask should
-/// settle. With `end` 1 it is the plain straight-through estimator, as Feather's rule is up to 95 %.
+/// Here s is the current sparsity and s₀ the sparsity at which pruning begins. Pruned weights receive much gradient
+/// early in training, when they should still be able to return, and less as the sparsity rises and the mask should
+/// settle. With `end` = 1 this is the plain straight-through estimator, like Feather's rule up to 95 %.
 ///
 /// ```
 /// use taper_core::Sparsity;
@@ -93,8 +94,8 @@ pub enum Over {
 /// ```
 ///
 /// # References
-/// The idea, a gradient scale that follows the sparsity reached, is A. Zachou's (NTUA, 2025); the family is ours.
-/// AutoSparse anneals over time instead ([`Over::Training`]).
+/// A. Zachou (NTUA, 2025) proposed a gradient scale that follows the current sparsity; this family is ours. AutoSparse
+/// anneals over time instead ([`Over::Training`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Falling {
     fall: Fall,
@@ -104,23 +105,23 @@ pub struct Falling {
 }
 
 impl Falling {
-    /// Falls to `end`, in `[0, 1]`, with the sparsity reached.
+    /// Falls to `end`, in `[0, 1]`, as the sparsity rises.
     ///
     /// # Errors
-    /// [`OutOfRange`] if `end` or a parameter of `fall` is impossible.
+    /// [`OutOfRange`] if `end` or a parameter of `fall` is outside its range.
     pub fn new(fall: Fall, end: f64) -> Result<Self, OutOfRange> {
         fall.check()?;
         let end = OutOfRange::factor("the last θ", end)?;
         Ok(Self { fall, end, start: Sparsity::DENSE, over: Over::Sparsity })
     }
 
-    /// The sparsity at which pruning begins, if that is not dense.
+    /// Sets the sparsity at which pruning begins; the default is 0.
     #[must_use]
     pub fn starting_at(self, start: Sparsity) -> Self {
         Self { start, ..self }
     }
 
-    /// Falls with something else than sparsity.
+    /// Sets the variable that the factor falls with; the default is the sparsity.
     #[must_use]
     pub fn over(self, over: Over) -> Self {
         Self { over, ..self }
@@ -133,7 +134,7 @@ impl GradientScale for Falling {
             Over::Training => now.progress,
             Over::Sparsity => {
                 let (start, end) = (self.start.get(), now.target.get());
-                // A target at the start is reached.
+                // A target that equals the start is already reached.
                 if end <= start { 1.0 } else { (now.achieved.get() - start) / (end - start) }
             }
         };

@@ -1,4 +1,4 @@
-//! Feather's rule of thumb.
+//! Feather's rule.
 
 use crate::{GradientScale, Now, PrunedGrad};
 

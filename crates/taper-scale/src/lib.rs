@@ -1,8 +1,8 @@
-//! How much gradient a pruned weight receives.
+//! Policies that scale the gradient of pruned weights.
 //!
-//! A straight-through estimator hands the gradient of the pruned weight to the dense one as if nothing had
-//! been cut. How much of it a *pruned* weight should receive is a policy: a [`GradientScale`] is asked once per
-//! step and answers with two numbers, a [`PrunedGrad`]. Kept weights always receive their whole gradient.
+//! The straight-through estimator passes the gradient of the pruned weight to the dense one, as if the weight had not
+//! been pruned. A [`GradientScale`] scales this gradient for *pruned* weights: once per step it returns two factors, a
+//! [`PrunedGrad`]. Kept weights always receive their full gradient.
 //!
 //! ```
 //! use taper_core::Sparsity;
@@ -36,19 +36,19 @@ pub use taper_core::{Sparsity, SparsityError};
 
 use std::fmt::Debug;
 
-/// Factor on the gradient of a pruned weight, linear in `min(|w| / cut, 1)` between its two ends.
+/// Factor on the gradient of a pruned weight, linear in `min(|w| / threshold, 1)` between the two fields.
 ///
-/// Both ends lie in `[0, 1]`. Equal ends give every pruned weight the same factor, which is Feather's θ.
+/// Both fields are in `[0, 1]`. Equal values give every pruned weight the same factor: Feather's θ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PrunedGrad {
     /// Factor for a weight of magnitude zero.
     pub at_zero: f32,
-    /// Factor for a weight whose magnitude is the cut.
+    /// Factor for a weight whose magnitude is the threshold.
     pub at_cut: f32,
 }
 
 impl PrunedGrad {
-    /// The whole gradient: the plain straight-through estimator.
+    /// The full gradient: the plain straight-through estimator.
     pub const STE: Self = Self::uniform(1.0);
     /// No gradient: classic hard pruning.
     pub const NONE: Self = Self::uniform(0.0);
@@ -59,23 +59,23 @@ impl PrunedGrad {
     }
 }
 
-/// What a policy may look at: where training is, in fractions.
+/// The state of training that a policy may use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Now {
-    /// Sparsity imposed in this step, of the network or of a layer.
+    /// Sparsity imposed in this step, of the network or of one layer.
     pub achieved: Sparsity,
     /// Sparsity at the end of training.
     pub target: Sparsity,
-    /// Share of the training steps already done, in `[0, 1]`.
+    /// Fraction of the training steps already done, in `[0, 1]`.
     pub progress: f64,
 }
 
 /// A policy for the gradient of pruned weights.
 pub trait GradientScale: Debug + Send + Sync {
-    /// The factors for this step. A query: asking twice gives the same answer.
+    /// The factors for this step. Repeated calls return the same value.
     fn at(&self, now: &Now) -> PrunedGrad;
 
-    /// Whether it is asked for each layer, with the sparsity of that layer, rather than once for all.
+    /// Whether [`at`](Self::at) is called for each layer, with the sparsity of that layer, instead of once for all.
     fn is_per_layer(&self) -> bool {
         false
     }

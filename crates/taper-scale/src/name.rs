@@ -16,8 +16,8 @@ use taper_core::Sparsity;
 /// | `linear:END`, `power:END,Q`, `cosine:END`, `exponential:END`, `sigmoid:END,STEEPNESS,CENTRE` | [`Falling`] |
 /// | `density:END,Q` | [`Density`] |
 /// | `proximity:AT_ZERO,AT_CUT` | [`Proximity`] |
-/// | `annealed/…` before one that falls | [`Over::Training`] |
-/// | `per-layer/…` before any | [`PerLayer`] |
+/// | `annealed/…`, a prefix of any falling policy | [`Over::Training`] |
+/// | `per-layer/…`, a prefix of any policy | [`PerLayer`] |
 ///
 /// ```
 /// use taper_core::Sparsity;
@@ -27,7 +27,7 @@ use taper_core::Sparsity;
 /// ```
 ///
 /// # Errors
-/// [`NameError`], which says what there is or which range a parameter has.
+/// [`NameError`] with the known names, or with the legal range of a parameter.
 pub fn by_name(text: &str, start: Sparsity) -> Result<Box<dyn GradientScale>, NameError> {
     if let Some(inner) = text.strip_prefix("per-layer/") {
         return Ok(Box::new(PerLayer(by_name(inner, start)?)));
@@ -70,16 +70,16 @@ pub fn by_name(text: &str, start: Sparsity) -> Result<Box<dyn GradientScale>, Na
     })
 }
 
-/// A text that names no policy.
+/// Error: a text that is not a policy.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum NameError {
-    /// There is no such policy, or it has other parameters.
+    /// The policy does not exist, or has other parameters.
     Unknown {
-        /// What was asked for.
+        /// The text.
         text: String,
     },
-    /// A parameter is impossible.
+    /// A parameter is outside its range.
     OutOfRange(OutOfRange),
 }
 
@@ -89,8 +89,8 @@ impl fmt::Display for NameError {
             Self::Unknown { text } => write!(
                 f,
                 "`{text}` is unknown; it can be feather, a number in [0, 1], linear:END, power:END,Q, cosine:END, \
-                 exponential:END, sigmoid:END,STEEPNESS,CENTRE (each perhaps behind annealed/), density:END,Q or \
-                 proximity:AT_ZERO,AT_CUT, and behind per-layer/ any of them"
+                 exponential:END, sigmoid:END,STEEPNESS,CENTRE (with or without the prefix annealed/), density:END,Q or \
+                 proximity:AT_ZERO,AT_CUT, each with or without the prefix per-layer/"
             ),
             Self::OutOfRange(error) => error.fmt(f),
         }

@@ -1,8 +1,8 @@
-//! A policy layer by layer.
+//! A policy that is applied to each layer.
 
 use crate::{GradientScale, Now, PrunedGrad};
 
-/// Asks a policy for each layer, with the sparsity of that layer.
+/// Applies a policy to each layer, with the sparsity of that layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PerLayer<P>(pub P);
 

@@ -1,19 +1,19 @@
-//! More gradient close to the cut.
+//! More gradient near the magnitude threshold.
 
 use crate::{GradientScale, Now, OutOfRange, PrunedGrad};
 
-/// Within a step, more gradient for weights close to the cut than for those near zero.
+/// More gradient for pruned weights near the magnitude threshold than for those near zero; constant in time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Proximity(PrunedGrad);
 
 impl Proximity {
-    /// The factors for a weight of magnitude zero and at the cut, `0 ≤ at_zero ≤ at_cut ≤ 1`.
+    /// Factors for a weight at magnitude zero and at the threshold, `0 ≤ at_zero ≤ at_cut ≤ 1`.
     ///
     /// # Errors
-    /// [`OutOfRange`] if they are not.
+    /// [`OutOfRange`] if a factor is outside this range.
     pub fn new(at_zero: f32, at_cut: f32) -> Result<Self, OutOfRange> {
-        OutOfRange::factor("θ at the cut", at_cut.into())?;
-        let legal = "[0, θ at the cut]";
+        OutOfRange::factor("θ at the threshold", at_cut.into())?;
+        let legal = "[0, θ at the threshold]";
         OutOfRange::check("θ at zero", at_zero.into(), legal, |v| {
             (0.0..=f64::from(at_cut)).contains(&v)
         })?;

@@ -1,8 +1,8 @@
-//! Parameters outside of their range.
+//! Parameters outside their range.
 
 use std::fmt;
 
-/// A parameter of a policy outside of its range.
+/// Error: a parameter of a policy outside its range.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OutOfRange {
     name: &'static str,
@@ -26,7 +26,7 @@ impl OutOfRange {
         Self::check(name, value, "[0, 1]", |v| (0.0..=1.0).contains(&v))
     }
 
-    /// A parameter above 0, and not so large or small that the formulas lose their digits.
+    /// A parameter in `[0.001, 1000]`. Outside this range the formulas lose precision.
     pub(crate) fn positive(name: &'static str, value: f64) -> Result<f64, Self> {
         Self::check(name, value, "[0.001, 1000]", |v| (1e-3..=1e3).contains(&v))
     }

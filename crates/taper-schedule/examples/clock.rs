@@ -1,9 +1,9 @@
-//! A ramp beside the same ramp on a clock that answers to the masks: many weights come back in the middle of it.
+//! A ramp and its adaptive version: between steps 40 and 80, five times as many weights enter the mask.
 
 use taper_core::{MaskFeedback, Sparsity, Step};
 use taper_schedule::{Adaptation, Adaptive, Ramp, SparsitySchedule};
 
-/// Prunable weights of the network that this is about.
+/// Prunable weights of the simulated network.
 const N_WEIGHTS: u64 = 100_000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,11 +1,11 @@
-//! When masks are refreshed.
+//! When masks are updated.
 
 use std::fmt;
 use taper_core::Step;
 
-/// Refreshes masks at every n-th step, counted from step 0.
+/// Updates masks at every n-th step, counted from step 0.
 ///
-/// Between refreshes the masks are held: which weights are pruned does not change, whatever their magnitudes do.
+/// Between updates the masks are held: the set of pruned weights does not change, even if magnitudes do.
 ///
 /// ```
 /// use taper_core::Step;
@@ -19,10 +19,10 @@ use taper_core::Step;
 pub struct Cadence(u64);
 
 impl Cadence {
-    /// A refresh before every forward pass, as Feather does.
+    /// A mask update before every forward pass, as in Feather.
     pub const EVERY_STEP: Self = Self(1);
 
-    /// A refresh before the forward pass of every n-th step.
+    /// A mask update before the forward pass of every n-th step.
     ///
     /// # Errors
     /// [`CadenceError`] for 0.
@@ -30,19 +30,19 @@ impl Cadence {
         if n == 0 { Err(CadenceError) } else { Ok(Self(n)) }
     }
 
-    /// Whether a refresh is due before the forward pass of `step`.
+    /// Whether a mask update is due before the forward pass of `step`.
     pub fn is_due(self, step: Step) -> bool {
         step.0.is_multiple_of(self.0)
     }
 }
 
-/// A cadence of zero steps.
+/// Error: an interval of 0 steps between mask updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CadenceError;
 
 impl fmt::Display for CadenceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "masks cannot be refreshed every 0 steps; the least is 1")
+        write!(f, "masks cannot be updated every 0 steps; use at least 1")
     }
 }
 

@@ -3,24 +3,24 @@
 use std::fmt::Debug;
 use taper_core::{Sparsity, Step};
 
-/// A schedule that is a function of time alone, on which an [`Adaptive`](crate::Adaptive) clock can run.
+/// A schedule that is a function of time alone; [`Adaptive`](crate::Adaptive) can vary its rate.
 ///
-/// Its sparsity must never fall, and must be the target from [`end`](Self::end) on.
+/// Its sparsity must never fall, and must equal the target from [`end`](Self::end) on.
 pub trait ClosedForm: Debug + Send + Sync {
-    /// Sparsity at a time between steps.
+    /// Sparsity at a time in steps, which may lie between two steps.
     fn at(&self, time: f64) -> Sparsity;
 
     /// The step at which pruning begins.
     fn begin(&self) -> Step;
 
-    /// The step from which on it is at its target.
+    /// The step from which the sparsity is the target.
     fn end(&self) -> Step;
 
-    /// Sparsity at the end.
+    /// Sparsity at the end: the target.
     fn last(&self) -> Sparsity;
 }
 
-/// Makes a closed form a schedule, which feedback does not change.
+/// Implements `SparsitySchedule` for a closed form, which ignores feedback.
 macro_rules! closed_form_is_schedule {
     ($name:ty) => {
         impl $crate::SparsitySchedule for $name {
@@ -37,7 +37,7 @@ macro_rules! closed_form_is_schedule {
 
 pub(crate) use closed_form_is_schedule;
 
-/// Points or parts that make no schedule.
+/// Error: points, parts or phases that do not form a schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PointsError(pub(crate) String);
 

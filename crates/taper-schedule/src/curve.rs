@@ -2,15 +2,15 @@
 
 use std::{f64::consts::PI, num::NonZeroU8};
 
-/// How a ramp gets from its first value to its last: a function from `[0, 1]` onto `[0, 1]`.
+/// Shape of a ramp between its first and its last value: a function from `[0, 1]` to `[0, 1]` that never falls.
 ///
-/// Every curve is 0 at 0 (but [`OneShot`](Self::OneShot), which has jumped there), 1 at 1, and never falls.
+/// Every curve is 0 at 0 and 1 at 1, except [`OneShot`](Self::OneShot), which is 1 everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Curve {
     /// `x`.
     Linear,
-    /// `1 − (1 − x)³`: fast while many weights are left to choose from, slow near the target.
+    /// `1 − (1 − x)³`: fast at first, when many weights remain to choose from; slow near the target.
     ///
     /// # References
     /// Zhu and Gupta, "To prune, or not to prune" (arXiv:1710.01878), equation 1.
@@ -19,27 +19,28 @@ pub enum Curve {
     Cosine,
     /// `(1 − e^(−4x)) / (1 − e^(−4))`: faster at first than [`Cubic`](Self::Cubic), slower at the end.
     Exponential,
-    /// A logistic function of `14·x − 5`, stretched so that it is 0 at 0 and 1 at 1: slow, then fast, then slow.
+    /// A logistic function of `14·x − 5`, shifted and scaled to be 0 at 0 and 1 at 1: slow, then fast, then slow.
     ///
     /// # References
-    /// Hubens et al., "One-Cycle Pruning" (arXiv:2107.02086), whose constants these are.
+    /// Hubens et al., "One-Cycle Pruning" (arXiv:2107.02086), with their constants.
     OneCycle,
-    /// `x + sin(πx)/π`: rises like the sum of a learning rate that falls along a cosine.
+    /// `x + sin(πx)/π`: the sum of a cosine learning-rate schedule up to x, scaled to 1.
     ///
-    /// LATS changes its *threshold* in proportion to the learning rate, which keeps the penalty on weights that it stands
-    /// for constant; this is that shape for the sparsity.
+    /// LATS changes its *threshold* in proportion to the learning rate, which keeps the implied penalty on weights
+    /// constant. This curve has the same shape for the sparsity.
     ///
     /// # References
     /// Chen et al., "A Unified Framework for Soft Threshold Pruning" (arXiv:2302.13019).
     Lats,
-    /// 1 for every x: the whole step at once.
+    /// 1 for every x: a single jump.
     OneShot,
-    /// `1 − (1 − x)ⁿ`: the larger n, the faster at first. 1 is [`Linear`](Self::Linear), 3 is [`Cubic`](Self::Cubic).
+    /// `1 − (1 − x)ⁿ`: a larger n is faster at first. n = 1 is [`Linear`](Self::Linear), n = 3 is
+    /// [`Cubic`](Self::Cubic).
     Power(NonZeroU8),
 }
 
 impl Curve {
-    /// Names as in experiment files, with their curves, of which [`Power`](Self::Power) is none.
+    /// Curves with their names in experiment files, without [`Power`](Self::Power).
     pub const ALL: [(&'static str, Self); 7] = [
         ("linear", Self::Linear),
         ("cubic", Self::Cubic),
@@ -59,7 +60,7 @@ impl Curve {
                 1.0 - left * left * left
             }
             Self::Cosine => (1.0 - libm::cos(PI * x)) / 2.0,
-            // At the ends rounding must not show.
+            // Exact at both ends, without rounding errors.
             Self::Exponential | Self::OneCycle | Self::Lats if x <= 0.0 => 0.0,
             Self::Exponential | Self::OneCycle | Self::Lats if x >= 1.0 => 1.0,
             Self::Lats => (x + libm::sin(PI * x) / PI).min(1.0),

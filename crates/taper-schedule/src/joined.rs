@@ -1,19 +1,19 @@
-//! One closed form after another.
+//! Closed forms in sequence.
 
 use crate::{ClosedForm, PointsError, closed_form::closed_form_is_schedule};
 use std::sync::Arc;
 use taper_core::{Sparsity, Step};
 
-/// Several closed forms, each from a step on until the next takes over. Where one would fall below what was reached
-/// before, that is kept.
+/// Several closed forms in sequence: each applies from its step until the next one starts. The sparsity never falls: if
+/// a part is below the sparsity reached before, the latter is kept.
 #[derive(Clone, Debug)]
 pub struct Joined(Vec<(Step, Arc<dyn ClosedForm>)>);
 
 impl Joined {
-    /// Joins these; the first counts from its own begin on, whatever its step.
+    /// Joins `parts`, each with its first step. The first part applies from the start, whatever its step.
     ///
     /// # Errors
-    /// [`PointsError`] if there are none, or steps do not rise.
+    /// [`PointsError`] if there are no parts, or steps do not increase.
     pub fn new(parts: Vec<(Step, Arc<dyn ClosedForm>)>) -> Result<Self, PointsError> {
         if parts.is_empty() {
             return Err(PointsError("there are no parts".into()));
@@ -73,7 +73,7 @@ mod tests {
         let linear = |from, to, end| {
             Arc::new(Ramp::new(Curve::Linear, Step(from), Step(to), s(end))) as Arc<dyn ClosedForm>
         };
-        // The second begins below what the first has reached by step 8.
+        // At step 8 the second part is below the first.
         let parts = vec![(Step(0), linear(0, 10, 0.5)), (Step(8), linear(8, 18, 0.9))];
         let joined = Joined::new(parts).unwrap();
         let at = |t: u64| joined.sparsity(Step(t)).get();

@@ -1,9 +1,9 @@
-//! How sparse at which step.
+//! Sparsity schedules: the sparsity at each step.
 //!
-//! A [`SparsitySchedule`] answers one question, the sparsity to impose before the forward pass of a step.
-//! [`Ramp`] is the [closed form](ClosedForm) that Feather and gradual magnitude pruning use, [`Points`] and [`Joined`]
-//! are others; [`Phases`] alternate with dense ones; [`Adaptive`] bends the clock of one by how stable the masks are. *When* masks are refreshed is a
-//! separate choice: a [`Cadence`].
+//! A [`SparsitySchedule`] returns the sparsity to impose before the forward pass of a step. [`Ramp`] is the closed form
+//! of Feather and gradual magnitude pruning; [`Points`] and [`Joined`] are other closed forms (see [`ClosedForm`]).
+//! [`Phases`] alternates between dense and sparse phases. [`Adaptive`] varies the rate of a closed form with the mask
+//! churn. A [`Cadence`] decides separately when masks are updated.
 //!
 //! ```
 //! use taper_core::{Sparsity, Step};
@@ -46,20 +46,21 @@ pub use taper_core::{MaskFeedback, Sparsity, SparsityError, Step};
 
 use std::fmt::Debug;
 
-/// Decides how sparse the network is at each step.
+/// The sparsity of a network at each step.
 ///
-/// * Reading never advances: [`sparsity`](Self::sparsity) is a query, and asking twice gives the same answer.
-/// * Feedback enters through [`observe`](Self::observe) alone; closed forms ignore it.
-/// * What feedback changed is all in [`state`](Self::state), so that a restored schedule goes on bit for bit.
+/// * [`sparsity`](Self::sparsity) is a query: it changes nothing, and repeated calls return the same value.
+/// * Feedback enters only through [`observe`](Self::observe); closed forms ignore it.
+/// * [`state`](Self::state) contains everything that feedback has changed. A restored schedule continues bit for bit.
 pub trait SparsitySchedule: Debug + Send {
     /// Sparsity to impose before the forward pass of `step`.
     fn sparsity(&self, step: Step) -> Sparsity;
 
-    /// Where the schedule ends: the sparsity from its last change on.
+    /// The final sparsity, from the last change on.
     fn target(&self) -> Sparsity;
 
-    /// Tells the schedule how a mask refresh changed the masks since the one before, or where its
-    /// [`window`](Self::window) is longer, since the last that it was told of. The first masks that prune are no change.
+    /// Receives how the masks have changed since the previous update. With a [`window`](Self::window) above 1, the
+    /// change is since the last observation, at least `window` steps before. The first masks that prune are not
+    /// reported as a change.
     fn observe(&mut self, _seen: &MaskFeedback) {}
 
     /// Steps between the masks that [`observe`](Self::observe) compares, at least 1.
@@ -67,32 +68,31 @@ pub trait SparsitySchedule: Debug + Send {
         1
     }
 
-    /// What the clock of an adaptive schedule shows at a step, in steps of the plain ramp; `None` for closed forms.
+    /// Time of an adaptive schedule at a training step, in steps of the plain ramp; `None` for closed forms.
     fn clock(&self, _step: Step) -> Option<f64> {
         None
     }
 
-    /// The instability that an adaptive schedule goes by, as it has smoothed it; `None` for closed forms, and before the
-    /// first observation.
+    /// Smoothed mask churn of an adaptive schedule; `None` for closed forms, and before the first observation.
     fn instability(&self) -> Option<f64> {
         None
     }
 
-    /// The step from which on an adaptive schedule is at its target whatever it observes; `None` for closed forms, whose
-    /// [`sparsity`](Self::sparsity) tells.
+    /// The step from which an adaptive schedule is at its target, whatever it observes. `None` for closed forms: their
+    /// [`sparsity`](Self::sparsity) is known in advance.
     fn deadline(&self) -> Option<Step> {
         None
     }
 
-    /// All that feedback has changed; empty for closed forms.
+    /// Everything that feedback has changed; empty for closed forms.
     fn state(&self) -> State {
         State::EMPTY
     }
 
-    /// Takes back what [`state`](Self::state) gave.
+    /// Restores a [`state`](Self::state).
     ///
     /// # Errors
-    /// [`RestoreError`] if the state belongs to another kind of schedule.
+    /// [`RestoreError`] if the state is from another kind of schedule.
     fn restore(&mut self, state: &State) -> Result<(), RestoreError> {
         state.expect_len(0)
     }

@@ -1,4 +1,4 @@
-//! Sparse and dense phases in turn.
+//! Alternating sparse and dense phases.
 
 use crate::{PointsError, SparsitySchedule};
 use taper_core::{Sparsity, Step};
@@ -7,13 +7,13 @@ use taper_core::{Sparsity, Step};
 ///
 /// ```text
 /// dense                             t < begin
-/// sparse, dense, sparse, …          begin ≤ t < end − last_dense   (`sparse` and `dense` steps in turn)
+/// sparse, dense, sparse, …          begin ≤ t < end − last_dense   (`sparse` and `dense` steps alternate)
 /// dense                             end − last_dense ≤ t < end
 /// sparse                            t ≥ end
 /// ```
 ///
-/// Where the last dense phase would begin before `begin`, there are no phases before it. Sparsity falls here, so this is no
-/// [`ClosedForm`](crate::ClosedForm) that an adaptive clock runs on.
+/// If `end − last_dense` is not after `begin`, there are no earlier sparse phases. The sparsity falls after a sparse
+/// phase, so this is not a [`ClosedForm`](crate::ClosedForm) and cannot be adaptive.
 ///
 /// ```
 /// use taper_core::{Sparsity, Step};
@@ -33,7 +33,7 @@ use taper_core::{Sparsity, Step};
 pub struct Phases {
     /// Sparsity of the sparse phases.
     pub target: Sparsity,
-    /// Where the first sparse phase begins: the end of the warm-up.
+    /// The step at which the first sparse phase begins: the end of the warm-up.
     pub begin: Step,
     /// Steps of a sparse phase, at least 1.
     pub sparse: u64,
@@ -41,7 +41,7 @@ pub struct Phases {
     pub dense: u64,
     /// Steps of the dense phase before the last sparse one.
     pub last_dense: u64,
-    /// Where the last sparse phase begins, at `begin` or later.
+    /// The step at which the last sparse phase begins, at `begin` or later.
     pub end: Step,
 }
 
@@ -49,18 +49,18 @@ impl Phases {
     /// Checks the lengths.
     ///
     /// # Errors
-    /// [`PointsError`] for phases of no steps, or an end before the begin.
+    /// [`PointsError`] if a phase has 0 steps, or `end` is before `begin`.
     pub fn check(&self) -> Result<(), PointsError> {
         if self.sparse == 0 || self.dense == 0 {
             let (sparse, dense) = (self.sparse, self.dense);
             return Err(PointsError(format!(
-                "phases of {sparse} sparse and {dense} dense steps; each has at least 1"
+                "phases of {sparse} sparse and {dense} dense steps; each phase needs at least 1"
             )));
         }
         if self.end < self.begin {
             let (begin, end) = (self.begin, self.end);
             return Err(PointsError(format!(
-                "phases from step {begin} to step {end}; the end is not before the begin"
+                "phases from step {begin} to step {end}; the end must not be before the start"
             )));
         }
         Ok(())
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The first steps of the sparse phases, and of the dense ones behind the warm-up.
+    /// The first steps of the sparse phases, and of the dense phases after the warm-up.
     fn changes(phases: &Phases, total: u64) -> (Vec<u64>, Vec<u64>) {
         let is_sparse = |t| !phases.sparsity(Step(t)).is_dense();
         let starts = |sparse: bool| {
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn the_published_runs_change_at_their_epochs() {
         let target = Sparsity::new(0.9).unwrap();
-        // A step for each epoch: ResNet-50 on ImageNet, and the wide ResNet on CIFAR-100.
+        // One step per epoch: ResNet-50 on ImageNet, and the wide ResNet on CIFAR-100.
         let imagenet =
             Phases { target, begin: Step(10), sparse: 5, dense: 5, last_dense: 10, end: Step(85) };
         let (sparse, dense) = changes(&imagenet, 100);
@@ -164,7 +164,7 @@ mod tests {
             if begin + last_dense < end.0 {
                 prop_assert_eq!(at(begin), target);
             }
-            // No phase between begin and the last dense one is longer than it should be.
+            // No sparse phase between `begin` and the last dense phase is longer than `sparse`.
             let run = (t..end.0.saturating_sub(last_dense)).take_while(|&u| u >= begin && at(u) == target).count() as u64;
             prop_assert!(run <= sparse);
         }

@@ -1,9 +1,10 @@
-//! Sparsity along lines between points.
+//! Piecewise-linear sparsity between points.
 
 use crate::{ClosedForm, PointsError, closed_form::closed_form_is_schedule};
 use taper_core::{Sparsity, Step};
 
-/// Lines between points, `[step, sparsity]`: dense before the first, and at the last sparsity from the last on.
+/// Piecewise-linear sparsity through points (step, sparsity): 0 before the first point, and the last sparsity from the
+/// last point on.
 ///
 /// ```
 /// use taper_core::{Sparsity, Step};
@@ -20,7 +21,7 @@ impl Points {
     /// A schedule through these points.
     ///
     /// # Errors
-    /// [`PointsError`] if there are none, steps do not rise, or sparsity falls.
+    /// [`PointsError`] if there are no points, steps do not increase, or the sparsity falls.
     pub fn new(points: Vec<(Step, Sparsity)>) -> Result<Self, PointsError> {
         if points.is_empty() {
             return Err(PointsError("there are no points".into()));

@@ -11,7 +11,7 @@ use taper_core::{Sparsity, Step};
 ///        to                                                  otherwise
 /// ```
 ///
-/// A ramp whose end is not after its begin is a jump at `begin`.
+/// If `end` is not after `begin`, the ramp is a jump at `begin`.
 ///
 /// # References
 /// Feather's reference implementation uses `Cubic` from step 0 to half of training.
@@ -35,7 +35,7 @@ impl Ramp {
         Self::new(Curve::Cubic, Step::ZERO, Step(total / 2), target)
     }
 
-    /// Starts at sparsity `from` instead of dense, or at the last one if that is less: a ramp never falls.
+    /// Starts at sparsity `from` instead of 0. `from` is limited to the final sparsity, since a ramp never falls.
     #[must_use]
     pub fn starting_at(self, from: Sparsity) -> Self {
         Self { from: if from > self.to { self.to } else { from }, ..self }
@@ -63,7 +63,7 @@ impl ClosedForm for Ramp {
         self.begin
     }
 
-    /// Its begin, if it is a jump.
+    /// Equal to `begin` if the ramp is a jump.
     fn end(&self) -> Step {
         self.end.max(self.begin)
     }

@@ -1,10 +1,11 @@
-//! How fast a clock may run for how unstable a mask is.
+//! The rate of an adaptive schedule as a function of mask churn.
 
 use std::{fmt, str::FromStr};
 
-/// How fast a clock runs for an instability `z` relative to its reference: 1 at the reference, never faster for more.
+/// The rate of an adaptive schedule for a churn `z`, relative to its reference: 1 at z = 1, and never larger for a
+/// larger z.
 ///
-/// Each is cut off at the slowest and the fastest rate of its schedule.
+/// Each is limited to the smallest and the largest rate of its schedule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
     /// `1 / z`.
@@ -15,13 +16,13 @@ pub enum Rate {
     Exponential(f64),
     /// `z^(−power)`.
     Power(f64),
-    /// From the fastest to the slowest along a hyperbolic tangent of `gain·(1 − z)`.
+    /// `1 + r·tanh(gain·(1 − z))`, with r = largest rate − 1 for z < 1, and r = 1 − smallest rate otherwise.
     Sigmoid(f64),
-    /// The slowest above a bound of at least 1, else 1: pauses while the mask is unstable.
+    /// The smallest rate for z above a bound of at least 1, else 1: slows or pauses while the mask is unstable.
     Gate(f64),
 }
 
-/// A text that names no rate.
+/// Error: a text that is not a rate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownRate(String);
 
@@ -59,7 +60,7 @@ impl FromStr for Rate {
 }
 
 impl Rate {
-    /// Name, value and range of a parameter that is impossible.
+    /// Name, value and legal range of the parameter, if it is out of range.
     pub(crate) fn misfit(self) -> Option<(&'static str, f64, &'static str)> {
         let (name, value, least) = match self {
             Self::Reciprocal => return None,
@@ -73,7 +74,7 @@ impl Rate {
         (!(value >= least && value.is_finite())).then_some((name, value, legal))
     }
 
-    /// The rate in steps a step, between `slow` and `fast`.
+    /// The rate in steps of the plain ramp per training step, between `slow` and `fast`.
     pub fn at(self, z: f64, slow: f64, fast: f64) -> f64 {
         let rate = match self {
             Self::Reciprocal => 1.0 / z,
@@ -92,7 +93,7 @@ impl Rate {
                 }
             }
         };
-        // An infinite signal with a gain of 0 has no rate; no gain means no answer.
+        // NaN from a gain of 0 times an infinite z: with a gain of 0 the rate is 1.
         if rate.is_nan() { 1.0 } else { rate.clamp(slow, fast) }
     }
 }

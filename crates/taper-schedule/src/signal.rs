@@ -1,25 +1,25 @@
-//! How unstable a mask is.
+//! Measures of mask churn.
 
 use taper_core::MaskFeedback;
 
-/// What of a mask's change counts as instability; 0 where nothing changes.
+/// A measure of mask churn; 0 if the mask does not change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Signal {
-    /// Weights that entered over those that are kept: 0 for nested masks, which is what a ramp alone gives.
+    /// `n_entered / n_kept`: 0 for nested masks, as with fixed weights and a rising sparsity.
     #[default]
     Entered,
-    /// One less the Jaccard index of the kept sets, `1 − |A ∩ B| / |A ∪ B|`. Shrinking counts too.
+    /// Jaccard distance of the kept sets, `1 − |A ∩ B| / |A ∪ B|`. Also above 0 if a mask only shrinks.
     Jaccard,
-    /// Weights that entered or left, over the kept ones before and after. Shrinking counts too.
+    /// `(n_entered + n_left) / (n_before + n_kept)`: normalised Hamming distance. Also above 0 if a mask only shrinks.
     Hamming,
 }
 
 impl Signal {
-    /// Names as in experiment files, with their signals.
+    /// Signals with their names in experiment files.
     pub const ALL: [(&'static str, Self); 3] =
         [("entered", Self::Entered), ("jaccard", Self::Jaccard), ("hamming", Self::Hamming)];
 
-    /// The signal of a change, in `[0, 1]`; 0 if nothing was kept before and after.
+    /// The churn of a mask change, in `[0, 1]`; 0 if both masks are empty.
     pub fn of(self, seen: &MaskFeedback) -> f64 {
         let share =
             |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };

@@ -1,8 +1,8 @@
-//! What a schedule saves into a checkpoint.
+//! State of a schedule in a checkpoint.
 
 use std::fmt;
 
-/// Numbers that a schedule saves and takes back, in an order of its own.
+/// Numbers that a schedule saves and restores, in its own order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State(pub Vec<f64>);
 
@@ -23,7 +23,7 @@ impl State {
     }
 }
 
-/// A saved state that does not fit the schedule it is given to.
+/// Error: a saved state that does not fit the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoreError {
     expected: usize,
@@ -35,7 +35,7 @@ impl fmt::Display for RestoreError {
         let Self { expected, found } = self;
         write!(
             f,
-            "saved schedule state has {found} values where this schedule has {expected}; resume with the schedule that wrote it"
+            "saved schedule state has {found} values, but this schedule has {expected}; resume with the schedule that wrote it"
         )
     }
 }

@@ -1,4 +1,4 @@
-//! Lists the suites that can be named in the current folder.
+//! Lists the suites that are available in the current folder.
 
 fn main() -> anyhow::Result<()> {
     for (name, title) in taper_suite::available(".".as_ref())? {

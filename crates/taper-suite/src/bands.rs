@@ -1,4 +1,4 @@
-//! Bands: the accuracies that a cell of the matrix must reach, with the source of each.
+//! Bands: the range of accuracies that a cell must reach, with the source of the numbers.
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -6,34 +6,34 @@ use taper_host::Usage;
 
 use crate::suite::Suite;
 
-/// Two sparsities closer than this are the same cell, whichever file they were read from.
+/// Two sparsities closer than this are the same cell, even if they come from different files.
 const SAME: f64 = 1e-9;
 
 /// Bounds on the mean test accuracy of one cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Band {
-    /// SuiteRow of the suite.
+    /// Row of the suite.
     pub row: String,
-    /// Sparsity of the cell; none for a row without.
+    /// Sparsity of the cell; `None` for a row without sparsities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sparsity: Option<f64>,
     /// Lowest mean test accuracy that passes, a fraction.
     pub accuracy_min: f64,
-    /// Highest that passes, a fraction; without it there is no upper bound.
+    /// Highest mean test accuracy that passes, a fraction; `None` for no upper bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy_max: Option<f64>,
-    /// Where the numbers are from: a paper, a reference implementation, or our own measurement with its manifest.
+    /// Source of the numbers: a paper, a reference implementation, or our own measurement with its manifest.
     pub source: String,
 }
 
 impl Band {
-    /// Whether the band is about this cell.
+    /// Whether the band is for this cell.
     pub fn is_for(&self, row: &str, sparsity: Option<f64>) -> bool {
         self.row == row && same_sparsity(self.sparsity, sparsity)
     }
 
-    /// What is wrong with a mean accuracy, or `None` if it lies within the band; the ends belong to it.
+    /// Why a mean accuracy is outside the band; `None` if it is inside. The ends belong to the band.
     pub fn objection(&self, accuracy: f64) -> Option<String> {
         // An accuracy that is not a number must not pass.
         if accuracy.is_nan() || accuracy < self.accuracy_min {
@@ -58,7 +58,7 @@ impl Band {
     }
 }
 
-/// Whether two cells have the same sparsity, or both none.
+/// Whether two cells have the same sparsity, or both have none.
 pub(crate) fn same_sparsity(a: Option<f64>, b: Option<f64>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => (a - b).abs() < SAME,
@@ -66,10 +66,10 @@ pub(crate) fn same_sparsity(a: Option<f64>, b: Option<f64>) -> bool {
     }
 }
 
-/// Reads `bands.toml` of a suite; a suite without one has no bands.
+/// Reads `bands.toml` of a suite; without the file, a suite has no bands.
 ///
 /// # Errors
-/// When the file is not valid, or a band is for a cell that the suite does not have, or for one that has a band.
+/// If the file is not valid, a band is for a cell that the suite does not have, or a cell has two bands.
 pub(crate) fn load(suite: &Suite) -> Result<Vec<Band>> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -96,7 +96,7 @@ pub(crate) fn load(suite: &Suite) -> Result<Vec<Band>> {
             || Usage::new(format!("{} is for a cell that the suite does not have", cell()));
         ensure!(known, unknown());
         let twice = bands[..i].iter().any(|other| other.is_for(&band.row, band.sparsity));
-        ensure!(!twice, Usage::new(format!("{} is there twice", cell())));
+        ensure!(!twice, Usage::new(format!("{} occurs twice", cell())));
     }
     Ok(bands)
 }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn bands_that_cannot_be_meant_are_refused() {
+    fn invalid_bands_are_rejected() {
         let refused = |bands: &str| {
             let root = tempfile::tempdir().expect("a temporary folder");
             let folder = root.path().join("experiments/s");

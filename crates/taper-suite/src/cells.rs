@@ -11,26 +11,26 @@ use taper_report::stats::Summary;
 pub struct Cell<'a> {
     /// Its row.
     pub row: &'a SuiteRow,
-    /// The sparsity asked for; none for a row without.
+    /// The target sparsity; `None` for a row without.
     pub target: Option<f64>,
-    /// Finished runs, one a seed.
+    /// Finished runs, one per seed.
     pub runs: Vec<&'a RunLine>,
-    /// The band that it is judged by, if there is one.
+    /// Its band, if there is one.
     pub band: Option<&'a Band>,
     /// The verdict.
     pub verdict: Verdict,
 }
 
-/// What became of a cell.
+/// The result of checking a cell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// Within its band, and all checks hold.
     Pass,
-    /// Reasons, at least one.
+    /// Outside its band, or a check fails; the reasons, at least one.
     Fail(Vec<String>),
     /// All checks hold; there is no band to compare with.
     NoBand,
-    /// No run of it has finished yet.
+    /// No run of the cell has finished yet.
     NotRun,
 }
 
@@ -45,7 +45,7 @@ impl Verdict {
         }
     }
 
-    /// Whether it is pass or fail.
+    /// Whether it is a pass or a fail.
     pub fn is_judged(&self) -> bool {
         matches!(self, Self::Pass | Self::Fail(_))
     }
@@ -57,13 +57,13 @@ impl Verdict {
 }
 
 impl Cell<'_> {
-    /// Mean and deviation of a number of the runs; `None` without runs, or where a run lacks it.
+    /// Mean and standard deviation of a number of the runs; `None` without runs, or if a run lacks the number.
     pub fn summary(&self, number: impl Fn(&RunLine) -> Option<f64>) -> Option<Summary> {
         let values: Option<Vec<f64>> = self.runs.iter().map(|run| number(run)).collect();
         Summary::of(values?)
     }
 
-    /// Mean and deviation of the test accuracy, a fraction.
+    /// Mean and standard deviation of the test accuracy, a fraction.
     pub fn accuracy(&self) -> Option<Summary> {
         self.summary(|run| Some(run.test_accuracy))
     }
@@ -77,7 +77,7 @@ impl Cell<'_> {
     }
 }
 
-/// All cells of the matrix in the order of the suite.
+/// All cells, in the order of the suite.
 pub fn cells(results: &Results) -> Vec<Cell<'_>> {
     let manifest = &results.manifest;
     let mut cells = Vec::new();
@@ -96,7 +96,7 @@ pub fn cells(results: &Results) -> Vec<Cell<'_>> {
     cells
 }
 
-/// The cells that tables show: those that have been run, or all while none has. How many have not is in the verdict.
+/// The cells that tables show: those that have been run, or all cells while none has been run.
 pub fn shown(results: &Results) -> Vec<Cell<'_>> {
     let mut cells = cells(results);
     if cells.iter().any(|cell| cell.verdict != Verdict::NotRun) {
@@ -105,13 +105,13 @@ pub fn shown(results: &Results) -> Vec<Cell<'_>> {
     cells
 }
 
-/// Whether no cell and no run failed. Cells without a band or without runs do not count against it.
+/// Whether no run and no cell failed. Cells without a band or without runs do not fail.
 pub fn passed(results: &Results) -> bool {
     results.manifest.failed.is_empty()
         && cells(results).iter().all(|cell| !matches!(cell.verdict, Verdict::Fail(_)))
 }
 
-/// How a command ends whose results these are.
+/// The exit code of a command with these results.
 pub fn exit(results: &Results) -> Exit {
     if passed(results) { Exit::Done } else { Exit::Missed }
 }
@@ -133,7 +133,7 @@ fn judge(cell: &Cell, failed: usize) -> Verdict {
     }
 }
 
-/// Checks that hold for each run whatever the bands: what is printed is what was measured.
+/// Checks for each run, whatever the bands: the reported numbers must agree with each other.
 fn objections(run: &RunLine) -> Vec<String> {
     let mut found = Vec::new();
     let mut object = |text: String| found.push(format!("seed {}: {text}", run.seed));
@@ -141,7 +141,7 @@ fn objections(run: &RunLine) -> Vec<String> {
         object("accuracy or loss is not finite".to_owned());
     }
     if run.n_kept > run.n_prunable {
-        object(format!("{} weights kept of {}", run.n_kept, run.n_prunable));
+        object(format!("it keeps {} of {} weights", run.n_kept, run.n_prunable));
         return found;
     }
     let n = run.n_prunable as f64;
@@ -152,23 +152,23 @@ fn objections(run: &RunLine) -> Vec<String> {
             run.sparsity, run.n_kept, run.n_prunable
         ));
     }
-    // A row without a target has none, or a sparsity of its own: that of a pattern, or of learned thresholds.
+    // A row without a target is dense, or a pattern or learned thresholds decide its sparsity.
     if let Some(target) = run.sparsity_target.filter(|&target| !is_at(run, target)) {
         object(format!("sparsity {:.6} is not the target {target}", run.sparsity));
     }
     found
 }
 
-/// Whether a run keeps what its target asks for.
+/// Whether the sparsity of a run agrees with its target.
 fn is_at(run: &RunLine, target: f64) -> bool {
     let off = (run.sparsity - target) * run.n_prunable as f64;
-    // A network of another width is dense, and shares the parameter count of the pruned networks of its cell alone.
+    // A network of another width is dense; it only shares the parameter count of the pruned networks in its cell.
     let is_narrowed = run.model.contains('@') && run.n_kept == run.n_prunable;
     if is_narrowed || run.quantile.as_deref() == Some("interpolated") {
         return true;
     }
-    // With the exact quantile the kept count is the rounded target, so it is off by less than one weight. Blocks and filters
-    // are kept as long as they fit, and a weight that a swap has added is 0 until it gets a gradient.
+    // With the exact quantile, the kept count is the rounded target, so it is off by less than one weight. Blocks and
+    // filters are kept only if they fit completely, and a regrown weight is 0 until it gets a gradient.
     let can_be_fewer = run.structure.is_some() || run.renewal.as_deref() == Some("swap");
     let most = if can_be_fewer { f64::INFINITY } else { 1.0 + 1e-6 };
     (-1.0 - 1e-6..=most).contains(&off)
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_and_swaps_keep_at_most_what_is_asked_and_patterns_are_asked_for_nothing() {
+    fn filters_and_swaps_keep_at_most_the_target_and_patterns_have_no_target() {
         let mut results = testing::results();
         let mut keep = |n_kept: u64, structure: Option<&str>, renewal: Option<&str>| {
             for run in results.runs.iter_mut() {

@@ -12,21 +12,21 @@ use crate::relative::relative;
 use crate::results::{CurveLine, FateLine, LayerLine, Results, RunLine, StepLine};
 use crate::suite::Job;
 
-/// About as many steps as a figure can show are kept of a run.
+/// Number of steps to keep of a run: about what a figure can show.
 const MAX_STEPS: usize = 200;
 
 /// Adds a finished run, in `folder`, to results that will be in `dir`.
 ///
 /// # Errors
-/// When a file of the run folder is missing or does not hold what it should; nothing is added then.
+/// If a file of the run folder is missing or not valid; nothing is added then.
 pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -> Result<()> {
     let files = RunFiles::new(folder);
-    let missing = |name: &str| format!("{} is not there", files.path(name).display());
+    let missing = |name: &str| format!("{} does not exist", files.path(name).display());
     let result = files.result()?.with_context(|| missing(NAMES.result))?;
     let run = files.run()?.with_context(|| missing(NAMES.run))?;
     let epochs = files.epochs()?;
     let text = |pointer: &str| run.text(pointer).map(str::to_owned);
-    // A plain schedule is the same for each seed, so one run shows it, and the long files of the others are not read.
+    // A plain schedule is the same for each seed: one run shows it, and the long files of the other runs are not read.
     let is_plain = run.text("/prune/adapt").is_none_or(|rate| rate == "none");
     let steps = match is_plain && job.seed > 0 {
         true => Vec::new(),
@@ -35,12 +35,12 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
     let masks = if steps.is_empty() { Vec::new() } else { files.masks()? };
     let (timing, fates) = (files.timing()?, files.fates()?);
     if let Some(difference) = job.difference(&run.recipe) {
-        bail!("{} was trained by another recipe: {difference}", folder.display());
+        bail!("{} was trained with another recipe: {difference}", folder.display());
     }
     if let (Some(asked), Some(recorded)) = (job.sparsity, result.sparsity_target) {
         ensure!(
             same_sparsity(Some(asked), Some(recorded)),
-            "{} was trained for sparsity {recorded}, asked for was {asked}",
+            "{} was trained for sparsity {recorded}, not {asked}",
             folder.display()
         );
     }

@@ -11,7 +11,7 @@ pub struct Utc {
 }
 
 impl Utc {
-    /// The present; a clock before 1970 counts as 1970.
+    /// The current time; a clock before 1970 counts as 1970.
     pub fn now() -> Self {
         Self::from_epoch(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
     }
@@ -78,6 +78,6 @@ mod tests {
         assert_eq!(at(1_234_567_890), "2009-02-13T23:31:30Z");
         assert_eq!(at(1_735_689_599), "2024-12-31T23:59:59Z");
         assert_eq!(at(1_735_689_600), "2025-01-01T00:00:00Z");
-        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00Z"); // 2100 is no leap year
+        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00Z"); // 2100 is not a leap year
     }
 }

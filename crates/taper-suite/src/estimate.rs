@@ -1,11 +1,11 @@
-//! How long runs will take, by those that are finished.
+//! Estimates how long runs will take, from finished runs.
 
 use crate::runs::RunsFolder;
 use crate::suite::Job;
 use taper_record::RunFiles;
 use taper_report::stats::median;
 
-/// What finished runs of a suite took, on whatever machine made them.
+/// Times of the finished runs of a suite, on any machine.
 pub(crate) struct Speeds {
     measured: Vec<MeasuredRun>,
 }
@@ -14,14 +14,14 @@ pub(crate) struct Speeds {
 struct MeasuredRun {
     row: String,
     sparsity: Option<f64>,
-    /// Of a step.
+    /// Seconds per step.
     seconds: f64,
-    /// Of an epoch; where a limit of steps ended the last one, fewer.
+    /// Steps per epoch; fewer if a limit of steps ended the last epoch.
     steps: f64,
 }
 
 impl Speeds {
-    /// Those of the finished runs in a folder.
+    /// Reads the finished runs in a folder.
     pub(crate) fn of(runs: &RunsFolder, jobs: &[Job]) -> Self {
         let measured = jobs.iter().filter_map(|job| {
             let result = RunFiles::new(&runs.run(&job.key)).result().ok()??;
@@ -33,13 +33,13 @@ impl Speeds {
         Self { measured: measured.collect() }
     }
 
-    /// Finished runs that were measured.
+    /// Number of finished runs that were measured.
     pub(crate) fn len(&self) -> usize {
         self.measured.len()
     }
 
-    /// Seconds that are left of a job: by runs of its row and sparsity, else of its sparsity, else by all. `None` if there
-    /// are none, or the job's length is not known.
+    /// Remaining seconds of a job: from runs of its row and sparsity, else of its sparsity, else from all runs. `None`
+    /// without finished runs, or if the length of the job is not known.
     pub(crate) fn seconds_left(&self, runs: &RunsFolder, job: &Job) -> Option<f64> {
         let of = |is_like: &dyn Fn(&MeasuredRun) -> bool| {
             let like: Vec<&MeasuredRun> = self.measured.iter().filter(|run| is_like(run)).collect();
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_finished_runs_say_how_long_a_run_takes() {
+    fn the_most_similar_finished_runs_give_the_estimate() {
         let jobs = [job("a", 0.9), job("a", 0.95), job("b", 0.95), job("b", 0.9), job("c", 0.5)];
         let runs = [20, 40, 60].map(|seconds| [seconds, 1000, 10]);
         let folder = finished(&jobs.iter().zip(runs).collect::<Vec<_>>());
@@ -96,7 +96,7 @@ mod tests {
         let left = |job: &Job| speeds.seconds_left(&runs_in(&folder), job);
         assert_eq!(left(&job("a", 0.95)), Some(40.0), "its own row and sparsity");
         assert_eq!(left(&jobs[3]), Some(20.0), "another row of its sparsity");
-        assert_eq!(left(&jobs[4]), Some(40.0), "the middle of all");
+        assert_eq!(left(&jobs[4]), Some(40.0), "the median of all");
         std::fs::create_dir(runs_in(&folder).run(&jobs[3].key)).expect("a folder");
         let half = "epoch\n0\n1\n2\n3\n4\n";
         std::fs::write(runs_in(&folder).run(&jobs[3].key).join("metrics.csv"), half)
@@ -116,12 +116,12 @@ mod tests {
         let speeds = Speeds::of(&runs_in(&folder), std::slice::from_ref(&whole));
         let left = |job: &Job| speeds.seconds_left(&runs_in(&folder), job);
         assert_eq!(left(&limited("b", 250)), Some(5.0));
-        assert_eq!(left(&limited("b", 5000)), Some(20.0), "its epochs are over before");
+        assert_eq!(left(&limited("b", 5000)), Some(20.0), "its epochs end before");
         let without_epochs = Job { epochs: None, ..limited("b", 250) };
         assert_eq!(left(&without_epochs), Some(5.0));
         assert_eq!(left(&Job { epochs: None, ..job("b", 0.9) }), None);
 
-        // By a run that was limited itself, in the middle of its second epoch.
+        // From a run that was limited itself, in the middle of its second epoch.
         let limited = limited("a", 150);
         let folder = finished(&[(&limited, [3, 150, 2])]);
         let speeds = Speeds::of(&runs_in(&folder), std::slice::from_ref(&limited));

@@ -1,4 +1,4 @@
-//! What a cell gains over the baseline of its sparsity, and the order of the cells by it.
+//! The gain of a cell over the baseline of its sparsity, and the order of the cells by gain.
 
 use taper_report::stats::Difference;
 
@@ -6,22 +6,22 @@ use crate::bands::same_sparsity;
 use crate::cells::{self, Cell, Verdict};
 use crate::results::Results;
 
-/// A cell beside the one that it is compared with.
+/// A cell and its baseline.
 pub(crate) struct Compared<'a> {
     pub(crate) cell: Cell<'a>,
-    /// Label of the baseline; none where a sparsity has no row to compare with.
+    /// Label of the baseline; `None` if a sparsity has no row to compare with.
     pub(crate) baseline: Option<&'a str>,
     pub(crate) gain: Gain,
 }
 
-/// What a cell gains in mean test accuracy.
+/// The gain of a cell in mean test accuracy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Gain {
-    /// It is what others are compared with.
+    /// The cell is the baseline.
     Baseline,
     /// Over the baseline, as a fraction.
     Over(Difference),
-    /// Not known: one of the two has no finished run, or an accuracy that is not finite.
+    /// Not known: the cell or the baseline has no finished run, or an accuracy that is not finite.
     Unknown,
 }
 
@@ -36,8 +36,8 @@ impl Gain {
     }
 }
 
-/// The cells that tables show, by sparsity, and within each sparsity by their gain: the largest first, then those whose gain
-/// is not known, then those that have not been run.
+/// The cells that tables show, sorted by sparsity, and within a sparsity by gain: the largest first, then cells with an
+/// unknown gain, then cells that have not been run.
 pub(crate) fn ranked(results: &Results) -> Vec<Compared<'_>> {
     let all = cells::cells(results);
     let compare = |cell| {
@@ -57,8 +57,8 @@ pub(crate) fn ranked(results: &Results) -> Vec<Compared<'_>> {
     ranked
 }
 
-/// What a cell is compared with: the suite's baseline, or the first pruned row, whichever has runs at that sparsity. Cells
-/// without a sparsity are compared only with a baseline that has none.
+/// The baseline of a cell: the suite's baseline if it has runs at this sparsity, or no sparsity; else the first pruned
+/// row with runs at this sparsity. Cells without a sparsity are compared only with a baseline that has none.
 fn baseline<'c, 'a>(results: &Results, all: &'c [Cell<'a>], cell: &Cell) -> Option<&'c Cell<'a>> {
     let has_runs = |other: &&Cell| other.accuracy().is_some_and(|s| s.mean.is_finite());
     let here = |other: &&Cell| same_sparsity(other.target, cell.target);
@@ -92,7 +92,7 @@ fn gain(cell: &Cell, baseline: &Cell) -> Gain {
     difference.map_or(Gain::Unknown, Gain::Over)
 }
 
-/// What tables say about their column; `None` if nothing is compared.
+/// The note of tables on the column of gains; `None` if nothing is compared.
 pub(crate) fn note(ranked: &[Compared]) -> Option<String> {
     let mut labels: Vec<&str> = ranked.iter().filter_map(|compared| compared.baseline).collect();
     labels.dedup();
@@ -102,8 +102,8 @@ pub(crate) fn note(ranked: &[Compared]) -> Option<String> {
         _ => "the baseline of their sparsity",
     };
     Some(format!(
-        "Within a sparsity, rows are sorted by their gain over {over}: the difference of the mean test accuracies, in \
-         points, with the half-width of its 95 % interval by Student's t. Runs are paired by seed where both rows have the \
+        "Within a sparsity, rows are sorted by their gain over {over}: the difference of the mean test accuracies in percentage \
+         points, with the half-width of its 95 % confidence interval (Student's t). Runs are paired by seed if both rows have the \
          same seeds; a row with one seed has no interval."
     ))
 }
@@ -144,7 +144,7 @@ mod tests {
         let compared = ranked(&results);
         assert_eq!(find(&compared, "GMP <&> at 90 %").gain, Gain::Baseline);
         assert_eq!(find(&compared, "Dense").gain, Gain::Unknown, "it is not pruned");
-        // Equal seeds, and equal noise: 0.5 points, without any doubt.
+        // Equal seeds and equal noise: 0.5 points, without any uncertainty.
         let Gain::Over(gain) = find(&compared, "Feather at 90 %").gain else { panic!("a gain") };
         assert!((gain.mean - 0.005).abs() < 1e-12 && gain.half_width < Some(1e-9), "{gain:?}");
         assert!(note(&compared).expect("a note").contains("gain over GMP <&>:"));

@@ -1,4 +1,4 @@
-//! Gathers finished runs to results.
+//! Gathers finished runs into results.
 
 use crate::{
     bands::Band,
@@ -34,8 +34,8 @@ pub(crate) fn manifest(
     }
 }
 
-/// All finished runs of the suite, whichever were chosen, and those that others have; a run folder that cannot be read has
-/// failed.
+/// Gathers all finished runs of the suite, chosen or not, and runs from other results. A run folder that cannot be read
+/// counts as failed.
 pub(crate) fn gather(
     manifest: Manifest,
     jobs: &[Job],

@@ -1,4 +1,4 @@
-//! Who makes the runs: a trait, since this crate knows no tensors.
+//! The trait that executes runs, since this crate has no tensors.
 
 use crate::suite::Job;
 use anyhow::Result;
@@ -12,54 +12,54 @@ use std::{
 };
 use taper_record::Lock;
 
-/// Makes runs.
+/// Executes runs.
 ///
-/// [`Program`](crate::Program) starts `taper train` for each. One that trains in this process is a few lines over
-/// `taper-experiment`, as its example `suite` shows.
+/// [`Program`](crate::Program) starts `taper train` for each run. A launcher that trains in this process takes a few
+/// lines with `taper-experiment`; its example `suite` shows it.
 pub trait Launcher: Sync {
-    /// The recipe of a run with a value for each key, as `taper train --dry-run` prints it. Runs of equal recipes have equal
-    /// keys.
+    /// The recipe of a run with a value for each key, as `taper train --dry-run` prints it. Runs with equal recipes
+    /// have equal keys.
     ///
     /// # Errors
-    /// If there is no such recipe.
+    /// If the experiment is not valid.
     fn resolve(&self, job: &Job) -> Result<Value>;
 
-    /// Makes a run, or goes on with it, and ends early, with a checkpoint, when [`StopRequest`] says so.
+    /// Executes a run, or resumes it. It ends early, with a checkpoint, if [`StopRequest`] is raised.
     ///
     /// # Errors
-    /// If nothing of the kind can be run. A run that fails is an outcome, not an error.
+    /// If no run can be started at all. A run that fails is an outcome, not an error.
     fn run(&self, job: &Job, launch: &Launch) -> Result<RunOutcome>;
 }
 
-/// Where and how a run is made.
+/// Where and how a run is executed.
 pub struct Launch<'a> {
-    /// The run folder, which may be there.
+    /// The run folder, which may exist already.
     pub folder: &'a Path,
-    /// A file for what the run says.
+    /// The file for the log of the run.
     pub log: &'a Path,
     /// The device, if it is not the CPU.
     pub device: Option<&'a str>,
-    /// What keeps other processes from the run. A process that makes it in the place of this one should hold it as well.
+    /// Keeps other processes from the run. A child process that executes the run should hold it as well.
     pub lock: &'a Lock,
-    /// Whether to end early.
+    /// Requests to end early.
     pub stop: &'a StopRequest,
-    /// Is told the epochs that are done.
+    /// Called with the number of finished epochs.
     pub at: &'a (dyn Fn(u64) + Sync),
 }
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RunOutcome {
-    /// `result.json` is there.
+    /// `result.json` exists.
     Finished,
     /// It ended in an error.
     Failed {
-        /// Why, in words.
+        /// The reason, as text.
         reason: String,
-        /// The last lines of what it said.
+        /// The last lines of its log.
         log: Vec<String>,
     },
-    /// It was asked to stop, and goes on when it is made again.
+    /// It was stopped on request, and resumes when it is executed again.
     Interrupted,
 }
 
@@ -68,22 +68,22 @@ pub enum RunOutcome {
 pub struct StopRequest(Arc<AtomicU32>);
 
 impl StopRequest {
-    /// Asks once more.
+    /// Adds a request.
     pub fn raise(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Asks, if nobody has.
+    /// Adds a request if there is none.
     pub(crate) fn raise_once(&self) {
         self.0.fetch_max(1, Ordering::SeqCst);
     }
 
-    /// How often it was asked.
+    /// The number of requests.
     pub fn n_raised(&self) -> u32 {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Whether it was asked.
+    /// Whether there is a request.
     pub fn is_raised(&self) -> bool {
         self.n_raised() > 0
     }

@@ -1,10 +1,11 @@
-//! Suites of training runs: the rows, sparsities and seeds of a `suite.toml`, made by any number of processes that share a
-//! folder, gathered to results, judged by bands, and reported with tables and figures.
+//! Suites of training runs: the rows, sparsities and seeds of a `suite.toml`. Any number of processes that share a
+//! folder execute the runs. The results are gathered, checked by bands, and reported with tables and figures.
 //!
-//! [`find`] reads a suite, an [`Order`] says which of its runs are asked for and where, [`Order::plan`] lists them, and
-//! [`SuitePlan::make`] makes those that are not finished, by a [`Launcher`]. [`Results`] is what a results folder holds.
+//! [`find`] reads a suite, an [`Order`] selects its runs and their folder, [`Order::plan`] lists the runs, and
+//! [`SuitePlan::make`] executes the unfinished ones with a [`Launcher`]. [`Results`] is the content of a results
+//! folder.
 #![forbid(unsafe_code)]
-#![allow(clippy::disallowed_methods, reason = "only draws and prints")]
+#![allow(clippy::disallowed_methods, reason = "only for figures and texts")]
 
 mod bands;
 mod cells;

@@ -1,4 +1,4 @@
-//! Makes runs, some at a time, beside other processes that make runs of the same suite.
+//! Executes runs, several at a time, next to other processes that execute runs of the same suite.
 
 use crate::{
     launcher::{Launch, Launcher, RunOutcome, StopRequest},
@@ -17,32 +17,32 @@ use std::{
 use taper_record::Lock;
 use taper_report::format;
 
-/// How often we look whether others have ended.
+/// Interval of checks whether runs of other processes have ended.
 const POLL: Duration = Duration::from_millis(200);
 
-/// What runs are made by, and where.
+/// How and where runs are executed.
 pub(crate) struct Making<'a> {
     pub(crate) launcher: &'a dyn Launcher,
     pub(crate) runs: &'a RunsFolder,
-    /// Devices that those at a time take in turn; none for the CPU.
+    /// Devices that concurrent runs use in turn; empty for the CPU.
     pub(crate) devices: &'a [String],
     pub(crate) n_at_once: usize,
     pub(crate) stop: &'a StopRequest,
 }
 
-/// What the workers share.
+/// The state that the workers share.
 struct Shared<'a> {
-    /// Runs that nobody here has taken, by their places.
+    /// Runs that no worker of this process has claimed, by their indices.
     queue: VecDeque<usize>,
     watch: &'a mut dyn SuiteWatch,
     n_ended: usize,
     has_said_that_it_waits: bool,
 }
 
-/// Makes the runs and returns those that failed; `None` when asked to stop.
+/// Executes the runs and returns those that failed; `None` after a request to stop.
 ///
 /// # Errors
-/// If nothing can be run, or a run cannot be claimed.
+/// If no run can be started, or a run cannot be claimed.
 pub(crate) fn make(
     making: &Making,
     jobs: &[&Job],
@@ -61,7 +61,7 @@ pub(crate) fn make(
                 let shared = &shared;
                 scope.spawn(move || {
                     work(making, jobs, worker, shared)
-                        // The others end as well.
+                        // The other workers end, too.
                         .inspect_err(|_| making.stop.raise_once())
                 })
             })
@@ -77,12 +77,12 @@ pub(crate) fn make(
     if making.stop.is_raised() {
         return Ok(None);
     }
-    // In the order of the suite, whichever ended first.
+    // In the order of the suite, not in the order of their ends.
     failed.sort_by_key(|(i, _)| *i);
     Ok(Some(failed.into_iter().map(|(_, failed)| failed).collect()))
 }
 
-/// Makes one run after another, until there are none left or somebody asks to stop.
+/// Executes one run after another, until no run is left or a stop is requested.
 fn work(
     making: &Making,
     jobs: &[&Job],
@@ -130,26 +130,27 @@ fn work(
 
 /// What a worker does next.
 enum Next {
-    /// This run, which is this process's as long as the lock lives.
+    /// This run, which this process has claimed while the lock lives.
     Run(usize, Lock),
-    /// Others are at work on all that is left.
+    /// Other processes are at work on all remaining runs.
     Wait,
-    /// There is none left.
+    /// No run is left.
     Nothing,
 }
 
-/// Takes the first run of the queue that no other process is at work on. Those that others have finished leave the queue.
+/// Claims the first run of the queue that no other process is at work on. Runs that others have finished leave the
+/// queue.
 fn next(making: &Making, jobs: &[&Job], shared: &mut Shared) -> Result<Next> {
     for _ in 0..shared.queue.len() {
         let Some(i) = shared.queue.pop_front() else { break };
         let key = &jobs[i].key;
-        // A look is quicker than a try to take it, which waits a little.
+        // A check of the state is faster than an attempt to claim the run, which waits a little.
         let is_free = making.runs.state(key) != RunState::AtWork;
         let Some(lock) = (if is_free { making.runs.claim(key)? } else { None }) else {
             shared.queue.push_back(i);
             continue;
         };
-        // Whoever had it may have finished it.
+        // The process that had it may have finished it.
         if making.runs.state(key) == RunState::Finished {
             shared.end(jobs, i, &format!("{}  by another process", jobs[i]));
             continue;
@@ -162,13 +163,13 @@ fn next(making: &Making, jobs: &[&Job], shared: &mut Shared) -> Result<Next> {
     if !std::mem::replace(&mut shared.has_said_that_it_waits, true) {
         let n = shared.queue.len();
         let runs = if n == 1 { "run" } else { "runs" };
-        shared.watch.note(&format!("waiting for {n} {runs} that other processes are at work on"));
+        shared.watch.note(&format!("waiting for {n} {runs} of other processes"));
     }
     Ok(Next::Wait)
 }
 
 impl Shared<'_> {
-    /// A run has ended, or was found finished.
+    /// Reports a run that has ended, or was found finished.
     fn end(&mut self, jobs: &[&Job], i: usize, line: &str) {
         self.n_ended += 1;
         let width = jobs.len().to_string().len();

@@ -1,4 +1,4 @@
-//! What is asked of a suite, and the way from there to its results.
+//! From an order for runs of a suite to its results.
 
 use crate::{
     bands,
@@ -25,39 +25,39 @@ use std::{
 use taper_host::{Usage, machine};
 use taper_record::results::{Made, ToolVersions};
 
-/// What is asked of a suite: which runs, where, how many at a time.
+/// An order for runs of a suite: which runs, where, and how many at a time.
 #[derive(Clone, Debug)]
 pub struct Order {
     /// The suite.
     pub suite: Suite,
-    /// Runs are made below `runs` of this folder, and results go below its `results`.
+    /// Runs are executed below `runs` of this folder, and results are written below its `results`.
     pub folder: PathBuf,
-    /// Only runs whose name has this pattern in it.
+    /// Only runs with this pattern in their name.
     pub only: String,
-    /// What is changed in every run.
+    /// Changes to every run.
     pub overrides: Overrides,
-    /// Results folders whose runs are taken instead of being made.
+    /// Results folders with runs to reuse instead of executing them.
     pub with: Vec<PathBuf>,
-    /// The results folder, if it is not to be named by date and host.
+    /// The results folder; `None` for a folder named by date and host.
     pub out: Option<PathBuf>,
     /// Runs at a time, at least 1.
     pub n_at_once: usize,
-    /// Devices that runs at a time take in turn; none for the CPU.
+    /// Devices that concurrent runs use in turn; empty for the CPU.
     pub devices: Vec<String>,
-    /// The part of the runs that is to be made, without results.
+    /// The part of the runs to execute, without results.
     pub shard: Option<Shard>,
-    /// What asks.
+    /// The origin of the order.
     pub by: AskedBy,
 }
 
-/// What asks for a suite, as manifests record it.
+/// The origin of an order, as manifests record it.
 #[derive(Clone, Debug, Default)]
 pub struct AskedBy {
     /// The command.
     pub command: String,
     /// Commit of the program.
     pub commit: Option<String>,
-    /// Whether its sources differed from that.
+    /// Whether its sources differed from that commit.
     pub dirty: bool,
     /// Compiler of the program.
     pub rustc: Option<String>,
@@ -68,57 +68,57 @@ pub struct SuitePlan<'a> {
     order: &'a Order,
     /// All runs of the suite.
     jobs: Vec<Job>,
-    /// Places of those that are chosen.
+    /// Indices of the chosen runs.
     chosen: Vec<usize>,
     sources: Sources,
     runs: RunsFolder,
     bands: Vec<bands::Band>,
 }
 
-/// The chosen runs of a plan, as they are now.
+/// The chosen runs of a plan, with their current state.
 pub struct PlannedRuns<'a> {
     /// The runs, in the order of the suite.
     pub runs: Vec<PlannedRun<'a>>,
-    /// Finished runs that times are estimated by.
+    /// Number of finished runs that the estimates use.
     pub n_measured: usize,
 }
 
-/// A run of a plan, as it is now.
+/// A run of a plan, with its current state.
 pub struct PlannedRun<'a> {
     /// The run.
     pub job: &'a Job,
-    /// How far it is.
+    /// Its state.
     pub state: RunState,
-    /// Seconds that are left, if finished runs say it.
+    /// Estimated seconds that are left, if finished runs allow an estimate.
     pub seconds_left: Option<f64>,
-    /// Epochs that it has done.
+    /// Finished epochs.
     pub epochs_done: u64,
-    /// The error that ended it, in its own words, if it is not finished since.
+    /// The message of the error that ended it, if it has not finished since.
     pub error: Option<String>,
 }
 
-/// How the making of a suite ended.
+/// How the execution of a suite ended.
 pub enum SuiteEnd {
-    /// Results are written into this folder.
+    /// The results are written.
     Gathered {
-        /// What they say.
+        /// The results.
         results: Box<Results>,
-        /// Where they are.
+        /// Their folder.
         folder: PathBuf,
     },
-    /// The runs of the shard are over; those that failed are listed. So many runs of the whole suite are not finished.
+    /// The runs of the shard have ended.
     ShardDone {
         /// Runs of the shard that failed.
         failed: Vec<FailedRun>,
-        /// Runs of any shard that are left.
+        /// Runs of all shards that are left.
         n_left: usize,
     },
-    /// Stopped when asked; the same order goes on from there.
+    /// Stopped on request; the same order continues from there.
     Interrupted,
 }
 
 impl Order {
-    /// All runs of a suite, one at a time, in a folder.
+    /// An order for all runs of a suite, one at a time, in a folder.
     pub fn new(suite: Suite, folder: &Path) -> Self {
         Self {
             suite,
@@ -134,10 +134,11 @@ impl Order {
         }
     }
 
-    /// The runs that are asked for.
+    /// Lists the runs of the order.
     ///
     /// # Errors
-    /// If an experiment, the bands or a setting is wrong, no run is chosen, or a folder of `with` has none of the runs.
+    /// If an experiment, the bands or a setting is not valid, no run is chosen, or a folder of `with` has none of the
+    /// runs.
     pub fn plan(&self, launcher: &dyn Launcher) -> Result<SuitePlan<'_>> {
         let bands = bands::load(&self.suite)?;
         let mut jobs =
@@ -160,7 +161,7 @@ impl Order {
 }
 
 impl SuitePlan<'_> {
-    /// The chosen runs of the shard, if there is one.
+    /// The chosen runs, reduced to the shard if there is one.
     fn chosen(&self) -> Vec<&Job> {
         let chosen: Vec<&Job> = self.chosen.iter().map(|&i| &self.jobs[i]).collect();
         match self.order.shard {
@@ -176,7 +177,7 @@ impl SuitePlan<'_> {
         }
     }
 
-    /// The chosen runs as they are now.
+    /// The chosen runs with their current state.
     pub fn planned(&self) -> PlannedRuns<'_> {
         let speeds = Speeds::of(&self.runs, &self.jobs);
         let planned = self.chosen().into_iter().map(|job| {
@@ -203,12 +204,12 @@ impl SuitePlan<'_> {
         self.runs.path()
     }
 
-    /// Makes the runs that are not finished, and waits for those that other processes are at work on. Then writes results and
-    /// report, unless this is a shard.
+    /// Executes the unfinished runs, and waits for runs of other processes. Then writes results and report, unless this
+    /// is a shard.
     ///
     /// # Errors
-    /// If results cannot go where they should, shards do not fit together, or a folder cannot be written. A run that fails is
-    /// no error.
+    /// If the results folder cannot be used, shards do not fit together, or a folder cannot be written. A run that
+    /// fails is not an error.
     pub fn make(
         &self,
         launcher: &dyn Launcher,
@@ -218,7 +219,7 @@ impl SuitePlan<'_> {
         let order = self.order;
         match order.shard {
             Some(shard) => shard.join(&self.runs, order.by.commit.as_deref())?,
-            // Refused before anything is trained.
+            // Rejected before anything is trained.
             None => drop(self.place(&[])?),
         }
         let chosen = self.chosen();
@@ -243,13 +244,13 @@ impl SuitePlan<'_> {
             let n_left = self.jobs.iter().filter(is_left).count();
             return Ok(SuiteEnd::ShardDone { failed, n_left });
         }
-        // Other suites may have got results meanwhile, and none does from here on.
+        // Other suites may have written results meanwhile; the lock prevents it from here on.
         let _lock = place::lock(&order.folder)?;
         let mut manifest = manifest(&order.suite, self.made(), self.bands.clone(), failed);
         let mut folder = self.place(&manifest.failed)?;
         let mut results = gather(manifest.clone(), &self.jobs, &self.sources, &self.runs, &folder);
         if results.manifest.failed.len() > manifest.failed.len() {
-            // Runs that cannot be read have failed, and replace none that was finished.
+            // Runs that cannot be read count as failed, and do not replace finished runs.
             folder = self.place(&results.manifest.failed)?;
             manifest.failed.clear();
             let failed = std::mem::take(&mut results.manifest.failed);
@@ -261,8 +262,8 @@ impl SuitePlan<'_> {
         Ok(SuiteEnd::Gathered { results: results.into(), folder })
     }
 
-    /// Prepares the folder for so many shards, which begin later, elsewhere. Unlike a shard itself it replaces what is known of
-    /// earlier ones, unless a run is at work.
+    /// Prepares the folder for `n` shards that begin later, elsewhere. Unlike a shard, this replaces the record of
+    /// earlier shards, unless a run is at work.
     ///
     /// # Errors
     /// If runs of other shards are at work, or the folder cannot be written.
@@ -285,7 +286,7 @@ impl SuitePlan<'_> {
         }
     }
 
-    /// Where the results go.
+    /// The results folder.
     fn place(&self, failed: &[FailedRun]) -> Result<PathBuf> {
         let failed: BTreeSet<&str> = failed.iter().map(|run| run.key.as_str()).collect();
         let chosen: BTreeSet<&str> = self.chosen().iter().map(|job| job.key.as_str()).collect();
@@ -296,12 +297,12 @@ impl SuitePlan<'_> {
         let suite = &self.order.suite.name;
         match &self.order.out {
             Some(file) if file.exists() && !file.is_dir() => bail!(Usage::new(format!(
-                "{} is no folder, and results need one; pass another --out",
+                "{} is not a folder; pass a folder with --out",
                 file.display()
             ))),
             Some(dir) if place::may_hold(dir, suite, &keys) => Ok(dir.clone()),
             Some(dir) => bail!(Usage::new(format!(
-                "{} holds results with runs that these would not have, or files of no results with names of theirs; pass another --out",
+                "{} contains results with other runs, or files that results would overwrite; pass another --out",
                 dir.display()
             ))),
             None => Ok(place::of_runs(&self.order.folder, suite, &Utc::now().date(), &keys)),

@@ -1,4 +1,4 @@
-//! `report.html`: one page with everything in it, that needs no network.
+//! `report.html`: a single page that needs no network.
 
 use std::path::Path;
 
@@ -20,12 +20,12 @@ const TEMPLATE: &str = include_str!("../templates/report.html");
 /// A line of the table.
 #[derive(Serialize)]
 struct Line {
-    /// All but the last column.
+    /// All columns except the last.
     texts: Vec<String>,
     /// `pass`, `fail`, `no band` or `not run`.
     verdict: &'static str,
     reasons: Vec<String>,
-    /// Those of the cell, or none where none of them can be linked.
+    /// The runs of the cell; empty if none of them can be linked.
     runs: Vec<RunLink>,
 }
 
@@ -33,9 +33,9 @@ struct Line {
 #[derive(Serialize)]
 struct RunLink {
     seed: u64,
-    /// Where its folder is from the page, if it is there.
+    /// Its folder relative to the page, if it exists.
     folder: Option<String>,
-    /// The same of its pruned checkpoint.
+    /// Its pruned checkpoint relative to the page, if it exists.
     checkpoint: Option<String>,
 }
 
@@ -47,10 +47,10 @@ struct BandLine {
     source: String,
 }
 
-/// Renders the page of a folder; run folders and checkpoints that can be found from there are linked.
+/// Renders the page of a results folder, with links to the run folders and checkpoints that exist.
 ///
 /// # Errors
-/// When a figure cannot be drawn or the template does not fit; neither depends on what was measured.
+/// If a figure cannot be drawn or the template does not fit; neither depends on the measurements.
 pub(crate) fn render(results: &Results, figures: &[Figure], dir: &Path) -> Result<String> {
     let ranked = gain::ranked(results);
     let cells: Vec<&Cell> = ranked.iter().map(|compared| &compared.cell).collect();
@@ -94,7 +94,7 @@ pub(crate) fn render(results: &Results, figures: &[Figure], dir: &Path) -> Resul
 
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    // A misspelt name must not leave a hole in the page.
+    // A misspelt name must not leave a gap in the page.
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.context("the syntax of the template is not valid")?);
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::{cells::cells, figure, testing};
 
-    /// What a browser would show of it, roughly: enough to look for words.
+    /// The page as HTML, to search for words.
     fn page(results: &Results) -> String {
         let figures = figure::all(results).expect("draws");
         render(results, &figures, Path::new("nowhere")).expect("renders")
@@ -175,7 +175,7 @@ mod tests {
         );
         assert!(page.contains(&format!("0, {links}, 2")), "others are named alone: {page}");
         let cells = page.matches("<td class=\"seeds\">").count();
-        assert_eq!(cells, 1, "where no run is there, seeds are counted");
+        assert_eq!(cells, 1, "without run folders, the seeds are counted");
     }
 
     #[test]

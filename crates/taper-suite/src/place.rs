@@ -1,4 +1,4 @@
-//! Where results go: below `results/`, and never in the place of others.
+//! Chooses the folder for results: below `results/`, and never over other results.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use taper_record::Lock;
 use crate::figure;
 use crate::results::Results;
 
-/// Files of results beside their figures.
+/// Files of results, without the figures.
 const FILES: [&str; 8] = [
     "manifest.json",
     "runs.csv",
@@ -23,10 +23,10 @@ const FILES: [&str; 8] = [
     "report.html",
 ];
 
-/// Keeps other processes from choosing a results folder below this folder, until it is dropped; waits for them.
+/// Keeps other processes from choosing a results folder below this folder, until the lock is dropped. Waits for them.
 pub(crate) fn lock(folder: &Path) -> Result<Lock> {
     let runs = folder.join("runs");
-    // Where all runs are taken from others, none has made it.
+    // If all runs come from other results, no run has created it.
     std::fs::create_dir_all(&runs).with_context(|| format!("cannot create {}", runs.display()))?;
     let path = runs.join(".results.lock");
     loop {
@@ -45,16 +45,16 @@ pub(crate) struct Keys<'a> {
     pub(crate) failed: BTreeSet<&'a str>,
 }
 
-/// The first of `results/<date>-<host>`, `…-<suite>`, `…-<suite>-2` and so on, below a folder, that runs of a suite with these
-/// keys may go to.
+/// The first of `results/<date>-<host>`, `…-<suite>`, `…-<suite>-2` and so on, below a folder, that may hold results of
+/// a suite with these keys.
 pub(crate) fn of_runs(root: &Path, suite: &str, day: &str, keys: &Keys) -> PathBuf {
     let first = folder(root, day);
     let mut places = std::iter::once(first.clone()).chain(numbered(with(&first, suite)));
     places.find(|dir| may_hold(dir, suite, keys)).unwrap_or(first)
 }
 
-/// Whether results of a suite with these runs may go to a folder: it has none, or fewer runs of the same suite. A run that
-/// failed replaces none that was finished.
+/// Whether a folder may hold results of a suite with these runs: it has no results, or fewer runs of the same suite. A
+/// failed run does not replace a finished run.
 pub(crate) fn may_hold(dir: &Path, suite: &str, keys: &Keys) -> bool {
     match Results::load(dir) {
         Ok(there) => {
@@ -67,24 +67,24 @@ pub(crate) fn may_hold(dir: &Path, suite: &str, keys: &Keys) -> bool {
                     .iter()
                     .all(|run| is_finished(&run.key) || keys.failed.contains(run.key.as_str()))
         }
-        // Results that cannot be read may be of another suite, or of a later version.
+        // Results that cannot be read may be from another suite, or from a later version.
         Err(_) => is_free(dir),
     }
 }
 
-/// The first of `results/<date>-<host>-bench`, `…-bench-2` and so on that is free; of a part, its name comes behind `bench`.
+/// The first free folder of `results/<date>-<host>-bench`, `…-bench-2` and so on. The name of a part follows `bench`.
 pub fn of_bench(root: &Path, day: &str, part: Option<&str>) -> PathBuf {
     let bench = with(&folder(root, day), "bench");
     let first = part.map_or_else(|| bench.clone(), |part| with(&bench, part));
     numbered(first.clone()).find(|dir| is_free(dir)).unwrap_or(first)
 }
 
-/// Whether a folder holds nothing that results would replace.
+/// Whether a folder contains no file that results would replace.
 fn is_free(dir: &Path) -> bool {
     in_the_way(dir).is_none()
 }
 
-/// The first file in a folder that results would replace or delete, whoever wrote it.
+/// The first file in a folder that results would replace or delete, whatever its origin.
 pub fn in_the_way(dir: &Path) -> Option<PathBuf> {
     let figures = figure::IDS.iter().map(|id| format!("{id}.svg"));
     let mut paths = FILES.iter().map(|&name| name.to_owned()).chain(figures).map(|n| dir.join(n));
@@ -101,7 +101,7 @@ fn with(place: &Path, name: &str) -> PathBuf {
     path.into()
 }
 
-/// A place, and then the same with 2, 3 and so on behind it.
+/// A path, and then the same path with the suffix 2, 3 and so on.
 fn numbered(place: PathBuf) -> impl Iterator<Item = PathBuf> {
     let more = place.clone();
     std::iter::once(place).chain((2u64..).map(move |n| with(&more, &n.to_string())))
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    /// The end of a place's name, behind date and host.
+    /// The end of a folder's name, after date and host.
     fn end(root: &Path, day: &str, place: &Path) -> String {
         let first = folder(root, day);
         place.display().to_string().replace(&first.display().to_string(), "")
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(place("long", all.len()).0, "-long", "another suite");
         results.manifest.failed.push(testing::failed_run());
         results.save(&dir).expect("saves");
-        assert_eq!(place("quick", 3).0, "-quick-2", "a failed run is one, too");
+        assert_eq!(place("quick", 3).0, "-quick-2", "a failed run counts, too");
         let may_hold = |n: usize, failed: &[&str]| {
             let finished = all[..n].iter().map(String::as_str).collect();
             let keys = Keys { finished, failed: failed.iter().copied().collect() };
@@ -153,11 +153,11 @@ mod tests {
         assert!(may_hold(3, &[&failed]), "it failed again");
         assert!(!may_hold(2, &[&failed, &all[2]]), "one that was finished has failed now");
         std::fs::write(dir.join("manifest.json"), "{").expect("writes");
-        assert_eq!(place("quick", 4).0, "-quick-2", "what cannot be read stays");
+        assert_eq!(place("quick", 4).0, "-quick-2", "unreadable results stay");
     }
 
     #[test]
-    fn files_that_results_would_replace_take_a_folder() {
+    fn files_that_results_would_replace_block_a_folder() {
         let made = tempfile::tempdir().expect("a temporary folder");
         let results = testing::results();
         results.save(made.path()).expect("saves");

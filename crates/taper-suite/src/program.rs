@@ -1,4 +1,4 @@
-//! Runs as processes of `taper train`: its log, its progress, its end.
+//! Executes runs as processes of `taper train`: their logs, their progress, their ends.
 
 use crate::{
     launcher::{Launch, Launcher, RunOutcome, StopRequest},
@@ -18,38 +18,39 @@ use taper_distributed::{GROUP, most_ranks};
 use taper_host::{Exit, Usage, lead_group, terminate, terminate_ranks};
 use taper_record::NAMES;
 
-/// How long an interrupted run may take to write its checkpoint.
+/// Time for an interrupted run to write its checkpoint.
 const GRACE: Duration = Duration::from_secs(20);
-/// How often we look whether a run has ended.
+/// Interval of checks whether a run has ended.
 const POLL: Duration = Duration::from_millis(50);
-/// By which Open MPI, PMIx and MPICH tell a process its rank and how many there are.
+/// Variables in which Open MPI, PMIx and MPICH pass rank and number of ranks to a process.
 const RANK_VARIABLES: [&str; 5] =
     ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"];
-/// Lines of a failed run's log that are shown.
+/// Number of lines that are shown of a failed run's log.
 const LOG_LINES: usize = 12;
 
-/// Makes each run by `taper train`, as a process of its own.
+/// Executes each run as a separate process of `taper train`.
 #[derive(Clone, Debug)]
 pub struct Program {
     /// The program `taper`.
     pub path: PathBuf,
-    /// Where it runs: relative paths are meant from there.
+    /// Its working directory, to which relative paths refer.
     pub folder: PathBuf,
-    /// Threads of each run, if they are not to take all cores.
+    /// Threads of each run; `None` for all cores.
     pub threads: Option<usize>,
-    /// Processes that train each run together: more than one are started by `srun` in a job of Slurm, and else by `mpirun`.
+    /// Processes that train each run together. If there is more than one, `srun` starts them in a job of Slurm, and
+    /// `mpirun` elsewhere.
     pub ranks: NonZeroUsize,
-    /// The device that recipes are checked for, if it is not the CPU.
+    /// The device for which recipes are checked; `None` for the CPU.
     pub device: Option<String>,
 }
 
 impl Program {
-    /// What starts `taper train`, once for each rank.
+    /// The command that starts `taper train`, once for each rank.
     fn starter(&self) -> Command {
         let ranks = self.ranks.to_string();
         if self.ranks.get() == 1 {
             let mut command = Command::new(&self.path);
-            // Whatever started this process, the run is none of its ranks.
+            // The run is not a rank, even if MPI started this process.
             RANK_VARIABLES.iter().for_each(|name| {
                 command.env_remove(name);
             });
@@ -70,7 +71,8 @@ impl Program {
             }
         } else {
             command = Command::new("mpirun");
-            // Several runs at a time must not be bound to the same cores, nor the threads of a rank to one.
+            // Without these options, concurrent runs would be bound to the same cores, and all threads of a rank to one
+            // core.
             command.args(["--bind-to", "none", "--stdin", "none", "-n", &ranks]);
         }
         // Ctrl-C at a terminal would end the ranks without a checkpoint.
@@ -79,7 +81,7 @@ impl Program {
         command
     }
 
-    /// `taper train` with all that decides the numbers of a run.
+    /// `taper train` with all arguments that decide the numbers of a run.
     fn train(&self, job: &Job, mut command: Command) -> Command {
         let experiment = job.experiment.strip_prefix(&self.folder).unwrap_or(&job.experiment);
         command.current_dir(&self.folder).arg("train").arg(experiment);
@@ -130,7 +132,7 @@ impl Launcher for Program {
         let batch = settings["train"]["batch_size"].as_u64().and_then(|n| usize::try_from(n).ok());
         if let Some(batch) = batch.filter(|&batch| ranks > most_ranks(batch)) {
             bail!(Usage::new(format!(
-                "{job}: {ranks} ranks are too many for a batch size of {batch}, as each computes at least {GROUP} images; choose fewer ranks"
+                "{job}: {ranks} ranks are too many for a batch size of {batch}, because each computes at least {GROUP} images; choose fewer ranks"
             )));
         }
         Ok(settings)
@@ -141,7 +143,7 @@ impl Launcher for Program {
             .with_context(|| format!("cannot create {}", launch.log.display()))?;
         let mut child = self
             .command(job, launch)
-            // The child holds the lock as well: were we killed, nobody could start its run a second time.
+            // The child holds the lock as well: if this process is killed, nobody can start the run a second time.
             .stdin(Stdio::from(launch.lock.share().context("cannot share the lock")?))
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -168,7 +170,7 @@ impl Launcher for Program {
         let reason = if !status.success() {
             status.to_string()
         } else if !launch.folder.join(NAMES.result).is_file() {
-            "it ended well but left no result.json".to_owned()
+            "it ended without an error, but wrote no result.json".to_owned()
         } else {
             return Ok(RunOutcome::Finished);
         };
@@ -176,7 +178,7 @@ impl Launcher for Program {
     }
 }
 
-/// Requests to stop, as a run gets them.
+/// Requests to stop that were passed on to a run.
 #[derive(Default)]
 struct Stopping {
     n_passed_on: u32,
@@ -184,8 +186,8 @@ struct Stopping {
 }
 
 impl Stopping {
-    /// Passes new requests on to the run, and ends it the hard way if it takes too long. It survives that: it goes on from
-    /// its last checkpoint.
+    /// Passes new requests on to the run, and kills it if it takes too long. A killed run resumes from its last
+    /// checkpoint.
     fn pass_on(
         &mut self,
         child: &mut Child,

@@ -1,8 +1,8 @@
-//! A path as it is from a folder.
+//! Relative paths.
 
 use std::path::{Component, Path, PathBuf};
 
-/// A path as it is from a folder, with `/` between its parts; the path itself where they have nothing in common.
+/// A path relative to a folder, with `/` between its parts; the absolute path if they have nothing in common.
 pub(crate) fn relative(path: &Path, dir: &Path) -> String {
     let absolute = |path: &Path| {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_told_from_a_folder() {
+    fn a_path_is_relative_to_a_folder() {
         let told = |path: &str, dir: &str| relative(Path::new(path), Path::new(dir));
         assert_eq!(told("/a/runs/x/p", "/a/results/y"), "../../runs/x/p");
         assert_eq!(told("/a/results/y/p", "/a/results/y"), "p");

@@ -1,4 +1,4 @@
-//! The documents of a results folder, made from it alone.
+//! The documents of a results folder, generated from it alone.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use taper_record::write_file;
 use crate::results::Results;
 use crate::{figure, page, summary};
 
-/// Writes `summary.md`, `report.html` and the figures of the latter into a results folder.
+/// Writes `summary.md`, `report.html` and its figures into a results folder.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -19,7 +19,7 @@ pub fn write_documents(results: &Results, dir: &Path) -> Result<()> {
         let path = dir.join(format!("{id}.svg"));
         match figures.iter().find(|figure| figure.id == id) {
             Some(figure) => write_file(&path, figure.file()?.as_bytes())?,
-            // One of before would be taken for a part of these results.
+            // An older figure would look like a part of these results.
             None if path.exists() => std::fs::remove_file(&path)
                 .with_context(|| format!("cannot remove {}", path.display()))?,
             None => {}
@@ -30,7 +30,7 @@ pub fn write_documents(results: &Results, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The folder below `results` whose manifest has the last date.
+/// The folder below `results` with the latest date in its manifest.
 ///
 /// # Errors
 /// If there are no results.

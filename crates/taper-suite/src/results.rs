@@ -1,6 +1,6 @@
-//! A results folder: what is in its files, and how they are read and written.
+//! The files of a results folder, and how they are read and written.
 //!
-//! `manifest.json` and the CSV files hold everything; `summary.md` and `report.html` are made from them.
+//! `manifest.json` and the CSV files hold all data; `summary.md` and `report.html` are generated from them.
 
 use std::path::Path;
 
@@ -15,7 +15,8 @@ use crate::suite::{Job, SuiteRow};
 use taper_record::Machine;
 use taper_record::results::{Made, ManifestHead, ResultsKind};
 
-/// Version of the files; a higher one is refused. Up to 2, runs had keys by their recipe as written.
+/// Version of the files; a higher version is rejected. Up to version 2, the keys of runs depended on their recipes as
+/// written.
 pub const SCHEMA: u32 = 3;
 
 /// `manifest.json`.
@@ -23,7 +24,7 @@ pub const SCHEMA: u32 = 3;
 pub struct Manifest {
     /// Version of the files.
     pub schema: u32,
-    /// That it is of a suite.
+    /// Marks results of a suite.
     #[serde(default)]
     pub kind: ResultsKind,
     /// Name of the suite.
@@ -35,25 +36,25 @@ pub struct Manifest {
     pub made: Made,
     /// Number of seeds.
     pub seeds: u64,
-    /// Name of the row with which the report compares the others; the first pruned one that has runs if there is none.
+    /// Name of the row with which the report compares the others; if `None`, the first pruned row that has runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
     /// The rows, in the order of the tables.
     pub rows: Vec<SuiteRow>,
-    /// The bands that cells are judged by.
+    /// The bands of the cells.
     pub bands: Vec<Band>,
     /// Runs that ended in an error.
     pub failed: Vec<FailedRun>,
-    /// The machines that made the runs; none in results of before they were recorded.
+    /// The machines that executed the runs; empty in older results.
     #[serde(default)]
     pub machines: Vec<MadeOn>,
-    /// Where runs come from that others have made.
+    /// The origins of runs that come from other results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taken: Vec<TakenFrom>,
 }
 
-/// Results that some runs were taken from. Its command gathered them, and may have made only the last of them; the commit
-/// of each run is in `runs.csv`.
+/// Other results from which runs were taken. Their command gathered the runs, and may have executed only the last of
+/// them; the commit of each run is in `runs.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TakenFrom {
     /// When, how and where these results were made.
@@ -63,12 +64,12 @@ pub struct TakenFrom {
     pub runs: Vec<String>,
 }
 
-/// A machine, and what it made.
+/// A machine and its runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MadeOn {
     /// The machine.
     pub machine: Machine,
-    /// Keys of the runs that it made, or had a part in.
+    /// Keys of the runs that it executed, completely or in part.
     pub runs: Vec<String>,
 }
 
@@ -79,11 +80,11 @@ pub struct FailedRun {
     pub key: String,
     /// Name of its row.
     pub row: String,
-    /// Sparsity of its cell; none for a row without.
+    /// Sparsity of its cell; `None` for a row without.
     pub sparsity: Option<f64>,
     /// Its seed.
     pub seed: u64,
-    /// Why, in words.
+    /// The reason, as text.
     pub reason: String,
     /// Last lines of its log.
     pub log: Vec<String>,
@@ -92,11 +93,11 @@ pub struct FailedRun {
 /// A line of `runs.csv`: a finished run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunLine {
-    /// Name of its folder, in which a hash tells its recipe.
+    /// Name of its folder, which contains a hash of its recipe.
     pub key: String,
     /// Name of its row.
     pub row: String,
-    /// The sparsity asked for; none for a row without.
+    /// The target sparsity; `None` for a row without.
     pub sparsity_target: Option<f64>,
     /// Its seed.
     pub seed: u64,
@@ -114,19 +115,19 @@ pub struct RunLine {
     pub test_loss: f64,
     /// Mean loss of the last epoch.
     pub train_loss: f64,
-    /// The sparsity achieved.
+    /// The achieved sparsity.
     pub sparsity: f64,
-    /// The sparsity that also counts weights which are cut off from input or output.
+    /// The sparsity that also counts weights without a connection to input or output.
     pub effective_sparsity: Option<f64>,
-    /// Parameters in all.
+    /// Number of parameters.
     pub n_params: u64,
-    /// Those that may be pruned.
+    /// Number of parameters that may be pruned.
     pub n_prunable: u64,
-    /// Those of them that are not zero.
+    /// Number of prunable parameters that are not zero.
     pub n_kept: u64,
-    /// Multiplications for an image, of the dense network.
+    /// Multiplications per image, of the dense network.
     pub macs_dense: u64,
-    /// Those of its kept weights.
+    /// Multiplications per image, of the kept weights.
     pub macs_sparse: u64,
     /// Size of all parameters in f32.
     pub bytes_dense: u64,
@@ -134,44 +135,44 @@ pub struct RunLine {
     pub bytes_file: u64,
     /// Seconds of training and evaluation.
     pub seconds: f64,
-    /// Training images a second.
+    /// Training images per second.
     pub images_per_second: Option<f64>,
-    /// Output channels of convolutions; none in results of before they were counted, as all that follow.
+    /// Output channels of convolutions; `None` in older results, like all fields that follow.
     #[serde(default)]
     pub n_filters: Option<u64>,
-    /// Those of them that have lost every weight.
+    /// Filters that have lost every weight.
     #[serde(default)]
     pub n_dead_filters: Option<u64>,
-    /// Mean share of the gradient's norm in dead filters, over the last epoch.
+    /// Mean fraction of the gradient norm in dead filters, over the last epoch.
     #[serde(default)]
     pub dead_grad_share: Option<f64>,
-    /// Weights that were dropped for good.
+    /// Weights that were permanently pruned.
     #[serde(default)]
     pub n_dropped: Option<u64>,
-    /// Mean number of the prunable weights that got a gradient, over the last epoch.
+    /// Mean number of prunable weights that received a gradient, over the last epoch.
     #[serde(default)]
     pub n_live: Option<f64>,
-    /// Seconds of a step in the last epoch.
+    /// Seconds per step in the last epoch.
     #[serde(default)]
     pub step_seconds: Option<f64>,
-    /// Which weights were dropped, as the recipe says: `none`, or a rule and a share.
+    /// Which weights were dropped, from the recipe: `none`, or a rule and a fraction.
     #[serde(default)]
     pub drop: Option<String>,
     /// The pruned checkpoint, relative to the results folder.
     #[serde(default)]
     pub checkpoint: Option<String>,
-    /// `exact` or `interpolated`, as the recipe says; the kept count is checked for the former.
+    /// `exact` or `interpolated`, from the recipe; if `exact`, the kept count is checked.
     pub quantile: Option<String>,
-    /// What is kept together, if not single weights.
+    /// Units that are kept together, if not single weights.
     #[serde(default)]
     pub structure: Option<String>,
-    /// How masks change, if they are not the best weights at each refresh.
+    /// How masks change, if they do not keep the best weights at each update.
     #[serde(default)]
     pub renewal: Option<String>,
-    /// Commit of the run, which may be older than that of the manifest; several with spaces between them where it went on
+    /// Commit of the run, which may be older than that of the manifest; several, separated by spaces, if it was resumed
     /// with another program.
     pub commit: Option<String>,
-    /// Whether its program was built from a work tree that differed from the commit; none where that is not known.
+    /// Whether its program was built from a work tree that differed from the commit; `None` if unknown.
     #[serde(default)]
     pub dirty: Option<bool>,
 }
@@ -181,7 +182,7 @@ pub struct RunLine {
 pub struct CurveLine {
     /// Name of the row.
     pub row: String,
-    /// The sparsity of the cell, not of the moment.
+    /// The sparsity of the cell, not of the epoch.
     pub cell: Option<f64>,
     /// Seed of the run.
     pub seed: u64,
@@ -191,13 +192,13 @@ pub struct CurveLine {
     pub step: u64,
     /// Learning rate.
     pub lr: Option<f64>,
-    /// Sparsity that the schedule asks for.
+    /// Target sparsity of the schedule.
     pub sparsity_target: Option<f64>,
-    /// Sparsity achieved.
+    /// Achieved sparsity.
     pub sparsity: Option<f64>,
-    /// Mean loss of its steps.
+    /// Mean training loss of its steps.
     pub train_loss: Option<f64>,
-    /// Accuracy in its steps, a fraction.
+    /// Training accuracy in its steps, a fraction.
     pub train_accuracy: Option<f64>,
     /// Mean loss of the test images.
     pub test_loss: Option<f64>,
@@ -205,7 +206,8 @@ pub struct CurveLine {
     pub test_accuracy: Option<f64>,
 }
 
-/// A line of `steps.csv`: a step of a run, thinned; of the first of a cell, and of all with an adaptive schedule.
+/// A line of `steps.csv`: a step of a run. Steps are thinned out; they are from the first run of a cell, or from all
+/// runs if the schedule is adaptive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepLine {
     /// Name of the row.
@@ -216,15 +218,15 @@ pub struct StepLine {
     pub seed: u64,
     /// The step, from 0.
     pub step: u64,
-    /// Sparsity that the schedule asks for.
+    /// Target sparsity of the schedule.
     pub sparsity_target: f64,
-    /// Sparsity achieved.
+    /// Achieved sparsity.
     pub sparsity: f64,
-    /// Of the weights that refreshes since the line before keep, the share that entered; none where no refresh was
-    /// recorded.
+    /// Of the weights that the mask updates since the previous line keep, the fraction that entered; `None` if no
+    /// update was recorded.
     #[serde(default)]
     pub entered: Option<f64>,
-    /// What the clock of an adaptive schedule shows, in steps of the plain ramp.
+    /// Position of an adaptive schedule, in steps of the plain ramp.
     #[serde(default)]
     pub clock: Option<f64>,
 }
@@ -242,21 +244,21 @@ pub struct LayerLine {
     pub layer: String,
     /// Its kind, such as `conv`.
     pub kind: String,
-    /// As `64x32x3x3`.
+    /// Its shape, as `64x32x3x3`.
     pub shape: String,
-    /// Weights in all.
+    /// Number of weights.
     pub n_weights: u64,
-    /// Weights that are not zero.
+    /// Number of weights that are not zero.
     pub n_kept: u64,
-    /// Share of those that are.
+    /// Fraction of weights that are zero.
     pub sparsity: f64,
-    /// Multiplications for an image, of the dense layer.
+    /// Multiplications per image, of the dense layer.
     pub macs_dense: u64,
-    /// Those of its kept weights.
+    /// Multiplications per image, of the kept weights.
     pub macs_sparse: u64,
 }
 
-/// A line of `fates.csv`: what became of pruned weights that were alike, in one run.
+/// A line of `fates.csv`: what became of a group of pruned weights, in one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FateLine {
     /// Name of the row.
@@ -267,20 +269,20 @@ pub struct FateLine {
     pub seed: u64,
     /// The step from which they were followed.
     pub step: u64,
-    /// Tenth of the cut.
+    /// Tenth of the threshold.
     pub decile: u64,
-    /// Least number of steps since they were pruned.
+    /// Minimum number of steps since they were pruned.
     pub age: u64,
-    /// Weights that were pruned then.
+    /// Number of weights that were pruned then.
     pub n_pruned: u64,
-    /// Those of them that were kept at some time since.
+    /// Number of these weights that were kept at some time since.
     pub n_back: u64,
-    /// Those of them that are kept at the end.
+    /// Number of these weights that are kept at the end.
     pub n_kept: u64,
 }
 
 impl FailedRun {
-    /// A job that failed for this reason.
+    /// The record of a job that failed for this reason.
     pub(crate) fn of(job: &Job, reason: String, log: Vec<String>) -> Self {
         Self {
             key: job.key.clone(),
@@ -294,7 +296,7 @@ impl FailedRun {
 }
 
 impl FateLine {
-    /// Without the run.
+    /// The fate without its run.
     pub fn fate(&self) -> FateRow {
         let Self { step, decile, age, n_pruned, n_back, n_kept, .. } = *self;
         FateRow { step, decile, age, n_pruned, n_back, n_kept }
@@ -304,7 +306,7 @@ impl FateLine {
 /// Everything in a results folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Results {
-    /// What they are of.
+    /// Their manifest.
     pub manifest: Manifest,
     /// The finished runs.
     pub runs: Vec<RunLine>,
@@ -314,12 +316,12 @@ pub struct Results {
     pub steps: Vec<StepLine>,
     /// Their layers.
     pub layers: Vec<LayerLine>,
-    /// Of runs that followed pruned weights; the file is there only if one did.
+    /// Fates from runs that followed pruned weights; the file exists only if a run did.
     pub fates: Vec<FateLine>,
 }
 
 impl Results {
-    /// Notes that a machine had a part in a run.
+    /// Records that a machine executed at least a part of a run.
     pub fn made_on(&mut self, machine: &Machine, key: &str) {
         let machines = &mut self.manifest.machines;
         let place = machines.iter().position(|on| on.machine == *machine).unwrap_or_else(|| {
@@ -344,7 +346,7 @@ impl Results {
     /// Reads a results folder.
     ///
     /// # Errors
-    /// When a file is missing, not valid, or of a later schema.
+    /// If a file is missing or not valid, or has a later schema.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join("manifest.json");
         let text = std::fs::read_to_string(&path).map_err(|error| {
@@ -356,7 +358,7 @@ impl Results {
         let other = serde_json::from_str::<ManifestHead>(&text).ok().map(|head| head.kind);
         if let Some(kind) = other.filter(|kind| *kind != ResultsKind::Suite) {
             bail!(Usage::new(format!(
-                "{} holds results of a {}; those of a suite are asked for",
+                "{} contains results of a {}, not of a suite; pass the results folder of a suite",
                 dir.display(),
                 kind.name()
             )));
@@ -365,7 +367,7 @@ impl Results {
             serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?;
         ensure!(
             manifest.schema <= SCHEMA,
-            "{} has schema {}, this program knows up to {SCHEMA}",
+            "{} has schema {}, but this program reads schemas up to {SCHEMA}",
             path.display(),
             manifest.schema
         );
@@ -382,7 +384,7 @@ impl Results {
         })
     }
 
-    /// Writes the manifest and the CSV files: all of them, or, where the disk is full, none.
+    /// Writes the manifest and the CSV files: all of them, or none if the disk is full.
     pub fn save(&self, dir: &Path) -> Result<()> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let mut manifest = serde_json::to_string_pretty(&self.manifest)?;
@@ -402,7 +404,7 @@ impl Results {
             files.into_iter().map(|(name, bytes)| (dir.join(name), bytes)).collect();
         write_together(&files)?;
         if self.fates.is_empty() && fates.exists() {
-            // One of before would be taken for a part of these results.
+            // An older file would look like a part of these results.
             std::fs::remove_file(&fates)
                 .with_context(|| format!("cannot remove {}", fates.display()))?;
         }
@@ -410,14 +412,14 @@ impl Results {
     }
 }
 
-/// Reads a CSV file with a header by column names; unknown columns are passed over.
+/// Reads a CSV file with a header, by column names; unknown columns are ignored.
 fn read_csv<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let mut reader =
         csv::Reader::from_path(path).with_context(|| format!("cannot read {}", path.display()))?;
     reader.deserialize().collect::<Result<_, _>>().with_context(|| format!("in {}", path.display()))
 }
 
-/// A CSV file; the serializer makes the header from the first line, so an empty file needs one.
+/// Formats a CSV file. The serializer derives the header from the first line, so a file without lines needs one.
 fn csv_of<T: Serialize>(lines: &[T], header_if_empty: &str) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for line in lines {
@@ -436,7 +438,7 @@ mod tests {
     use crate::testing;
 
     #[test]
-    fn what_is_saved_loads_again() {
+    fn saved_results_load_again() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let results = testing::results();
         results.save(dir.path()).expect("saves");
@@ -468,7 +470,7 @@ mod tests {
         let lines = results.steps_of("feather", Some(0.95));
         assert!(n > 0 && lines.len() == n && lines.iter().all(|line| line.seed == 0));
         results.steps.retain(|line| line.seed == 1);
-        assert_eq!(results.steps_of("feather", Some(0.95)).len(), n, "if that is another one");
+        assert_eq!(results.steps_of("feather", Some(0.95)).len(), n, "if that is another run");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The folder with the runs of a suite: their states, and who is at work on which.
+//! The runs folder of a suite: the states of the runs, and which processes are at work on them.
 
 use anyhow::{Result, anyhow};
 use std::{
@@ -8,28 +8,28 @@ use std::{
 use taper_host::Usage;
 use taper_record::{Lock, NAMES};
 
-/// How far a run is.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RunState {
-    /// `result.json` is there.
+    /// `result.json` exists.
     Finished,
-    /// In results of others.
+    /// In other results.
     Elsewhere,
     /// A process is at work on it.
     AtWork,
-    /// Begun, not finished, and nobody is at work on it.
+    /// Begun, not finished, and no process is at work on it.
     Begun,
     /// Not begun.
     New,
 }
 
 impl RunState {
-    /// Whether there is nothing left to do.
+    /// Whether no work is left.
     pub fn is_done(self) -> bool {
         matches!(self, Self::Finished | Self::Elsewhere)
     }
 
-    /// As lists have it.
+    /// Its word in lists.
     pub fn word(self) -> &'static str {
         match self {
             Self::Finished => "finished",
@@ -46,7 +46,7 @@ impl RunState {
 pub(crate) struct RunsFolder(PathBuf);
 
 impl RunsFolder {
-    /// That of a suite, below a folder.
+    /// The runs folder of a suite, below a folder.
     pub(crate) fn of(folder: &Path, suite: &str) -> Self {
         Self(folder.join("runs").join(suite))
     }
@@ -60,17 +60,17 @@ impl RunsFolder {
         self.0.join(key)
     }
 
-    /// What a run says.
+    /// The log of a run.
     pub(crate) fn log(&self, key: &str) -> PathBuf {
         self.0.join(format!("{key}.log"))
     }
 
-    /// The lock of a run lies beside its folder, which it would otherwise make.
+    /// The lock of a run. It is next to the run folder, because it would otherwise create that folder.
     fn lock(&self, key: &str) -> PathBuf {
         self.0.join(format!("{key}.lock"))
     }
 
-    /// Takes a run for this process; `None` if another has it.
+    /// Claims a run for this process; `None` if another process has it.
     ///
     /// # Errors
     /// If the folder cannot be written, or its file system has no locks.
@@ -84,19 +84,19 @@ impl RunsFolder {
 
     fn cannot_lock(&self, path: &Path, error: io::Error) -> anyhow::Error {
         match path.exists() {
-            // It could be opened, so it is the lock that fails.
+            // The file exists, so only the lock failed.
             true => anyhow!(Usage::new(format!(
-                "the file system of {} has no locks ({error}), by which processes share a suite; make the runs below another folder, with --folder",
+                "the file system of {} has no locks ({error}), which processes need to share a suite; choose another folder with --folder",
                 self.0.display()
             ))),
             false => anyhow::Error::new(error).context(format!("cannot create {}", path.display())),
         }
     }
 
-    /// How far a run is.
+    /// The state of a run.
     pub(crate) fn state(&self, key: &str) -> RunState {
         let run = self.run(key);
-        // `result.json` is written last and atomically, so its presence is enough.
+        // `result.json` is written last and atomically, so its existence is enough.
         match (run.join(NAMES.result).is_file(), run.is_dir()) {
             (true, _) => RunState::Finished,
             _ if Lock::is_held(&self.lock(key)) == Some(true) => RunState::AtWork,
@@ -105,20 +105,20 @@ impl RunsFolder {
         }
     }
 
-    /// The last error that the log of a run tells.
+    /// The last error in the log of a run.
     pub(crate) fn error(&self, key: &str) -> Option<String> {
         let log = fs::read(self.log(key)).ok()?;
         let log = String::from_utf8_lossy(&log);
         log.lines().rev().find(|line| line.starts_with("error: ")).map(str::to_owned)
     }
 
-    /// Epochs that a run has done: lines of `metrics.csv` but the header.
+    /// Finished epochs of a run: lines of `metrics.csv`, without the header.
     pub(crate) fn epochs_done(&self, key: &str) -> u64 {
         epochs_done(&self.run(key))
     }
 }
 
-/// Epochs that the run of a folder has done.
+/// Finished epochs of the run in a folder.
 pub(crate) fn epochs_done(run: &Path) -> u64 {
     let text = fs::read(run.join(NAMES.epochs)).unwrap_or_default();
     (text.iter().filter(|byte| **byte == b'\n').count() as u64).saturating_sub(1)
@@ -137,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_claimed_by_one() {
+    fn only_one_process_claims_a_run() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let runs = RunsFolder::of(dir.path(), "s");
         assert_eq!(runs.state("k"), RunState::New);
         let lock = runs.claim("k").expect("locks").expect("it is free");
         assert_eq!(runs.state("k"), RunState::AtWork);
         assert!(runs.claim("k").expect("looks").is_none());
-        assert!(runs.claim("other").expect("locks").is_some(), "runs have locks each");
+        assert!(runs.claim("other").expect("locks").is_some(), "each run has its own lock");
         fs::create_dir(runs.run("k")).expect("creates");
         drop(lock);
         assert_eq!(runs.state("k"), RunState::Begun);

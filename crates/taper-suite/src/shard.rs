@@ -1,4 +1,4 @@
-//! Shards: parts of a suite that processes make without talking to each other.
+//! Shards: parts of a suite for processes that do not communicate.
 
 use crate::{runs::RunsFolder, suite::Job};
 use anyhow::{Result, ensure};
@@ -7,15 +7,15 @@ use std::{fmt, io, num::NonZeroUsize, str::FromStr};
 use taper_host::Usage;
 use taper_record::write_file;
 
-/// The shards of a suite, and what makes them: `shards.json` of its runs.
+/// Records the number of shards and their program: `shards.json` in the runs folder.
 const FILE: &str = "shards.json";
 
-/// One of so many parts.
+/// One of several parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Which, from 0.
+    /// Index, from 0.
     index: usize,
-    /// How many there are.
+    /// Number of shards.
     n: usize,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for Shard {
     }
 }
 
-/// What all shards of a suite must have in common.
+/// The properties that all shards of a suite must share.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Shards {
     shards: usize,
@@ -46,15 +46,15 @@ struct Shards {
 }
 
 impl Shard {
-    /// The first of so many.
+    /// The first of `n` shards.
     pub(crate) fn first_of(n: NonZeroUsize) -> Self {
         Self { index: 0, n: n.get() }
     }
 
-    /// Has the next shard say what the others have to be.
+    /// Deletes the record of earlier shards; the next shard writes a new one.
     ///
     /// # Errors
-    /// If what is known of earlier ones cannot be deleted.
+    /// If the record cannot be deleted.
     pub(crate) fn forget(runs: &RunsFolder) -> Result<()> {
         let path = runs.path().join(FILE);
         match std::fs::remove_file(&path) {
@@ -65,7 +65,7 @@ impl Shard {
         }
     }
 
-    /// The jobs of this shard: each N-th in the order of their keys, which all processes know.
+    /// The jobs of this shard: each N-th in the order of their keys, which is the same for all processes.
     pub(crate) fn of<'a>(self, jobs: &[&'a Job]) -> Vec<&'a Job> {
         let mut keys: Vec<&str> = jobs.iter().map(|job| job.key.as_str()).collect();
         keys.sort_unstable();
@@ -75,11 +75,10 @@ impl Shard {
         jobs.iter().filter(is_mine).copied().collect()
     }
 
-    /// Refuses a shard beside others of another number, or of a program of another commit; the first one says what the
-    /// others have to be.
+    /// Rejects a shard if the record has another number of shards or another commit. The first shard writes the record.
     ///
     /// # Errors
-    /// If they differ, or the file of shards cannot be read or written.
+    /// If they differ, or the record cannot be read or written.
     pub(crate) fn join(self, runs: &RunsFolder, commit: Option<&str>) -> Result<()> {
         let path = runs.path().join(FILE);
         let own = Shards { shards: self.n, commit: commit.map(str::to_owned) };
@@ -88,13 +87,13 @@ impl Shard {
             return Ok(write_file(&path, &serde_json::to_vec_pretty(&own)?)?);
         };
         let there: Shards = serde_json::from_slice(&text).map_err(|error| {
-            Usage::new(format!("{}: {error}; delete it while no shard is at work", path.display()))
+            Usage::new(format!("{}: {error}; delete it while no shard is running", path.display()))
         })?;
         let commit = |shards: &Shards| shards.commit.clone().unwrap_or_else(|| "unknown".into());
         ensure!(
             there == own,
             Usage::new(format!(
-                "{} says {} shards by commit {}, and this is shard {self} by commit {}; use the same number and the same program for all, or delete that file while no shard is at work",
+                "{} records {} shards of commit {}, but this is shard {self} of commit {}; use the same number and the same program for all shards, or delete that file while no shard is running",
                 path.display(),
                 there.shards,
                 commit(&there),
@@ -111,7 +110,7 @@ mod tests {
     use crate::testing::job;
 
     #[test]
-    fn shards_share_the_jobs_evenly_and_wholly() {
+    fn shards_partition_the_jobs_evenly() {
         let jobs: Vec<Job> = (0..7).map(|seed| job("row", 0.9, seed)).collect();
         let all: Vec<&Job> = jobs.iter().collect();
         let mut seen = Vec::new();
@@ -140,10 +139,10 @@ mod tests {
         };
         join("0/2", "abc").expect("the first");
         join("1/2", "abc").expect("another");
-        join("0/2", "abc").expect("it goes on");
+        join("0/2", "abc").expect("it resumes");
         for (shard, commit) in [("0/3", "abc"), ("1/2", "def")] {
             let error = join(shard, commit).expect_err("refused");
-            assert!(error.contains("says 2 shards by commit abc"), "{error}");
+            assert!(error.contains("records 2 shards of commit abc"), "{error}");
         }
         std::fs::write(runs.path().join("shards.json"), "{").expect("writes");
         assert!(join("0/2", "abc").expect_err("damaged").contains("delete it"));

@@ -1,4 +1,4 @@
-//! The suites that the program ships, and how a suite is found by its name.
+//! The suites that the program ships, and the search for a suite by its name.
 
 use crate::suite::{Suite, is_suite};
 use anyhow::{Context, Result, bail};
@@ -10,14 +10,14 @@ use std::{
 use taper_host::Usage;
 use taper_record::write_file;
 
-/// Suites with their experiments, a folder each.
+/// The shipped suites with their experiments, one folder each.
 static SHIPPED: Dir = include_dir!("$CARGO_MANIFEST_DIR/experiments");
 
-/// Finds a suite: a folder, or a name below `experiments` of `folder`, or the name of one that is shipped, which is written
-/// below `runs` of `folder`.
+/// Finds a suite: a folder, or a name below `experiments` of `folder`, or the name of a shipped suite. Shipped suites
+/// are written below `runs` of `folder`.
 ///
 /// # Errors
-/// If there is no such suite (the message lists those that are), or it is not valid.
+/// If the suite does not exist (the message lists all suites), or is not valid.
 pub fn find(name: &str, folder: &Path) -> Result<Suite> {
     let own = folder.join("experiments").join(name);
     for place in [PathBuf::from(name), own] {
@@ -30,18 +30,18 @@ pub fn find(name: &str, folder: &Path) -> Result<Suite> {
         None => {
             let names: Vec<String> = available(folder)?.into_keys().collect();
             bail!(Usage::new(format!(
-                "no suite '{name}'; there are {}, and any folder with a suite.toml",
+                "no suite '{name}'; choose one of {}, or any folder with a suite.toml",
                 names.join(", ")
             )))
         }
     }
 }
 
-/// The suites that can be named in a folder, with their titles: those below its `experiments`, and those that are shipped. In the
-/// place of a title stands what is wrong with a suite that is not valid.
+/// The available suites with their titles: those below `experiments` of a folder, and the shipped ones. If a suite is
+/// not valid, its error replaces the title.
 ///
 /// # Errors
-/// If what is shipped is damaged.
+/// If a shipped suite is damaged.
 pub fn available(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for shipped in SHIPPED.dirs() {
@@ -60,14 +60,14 @@ pub fn available(folder: &Path) -> Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
-/// The title of a folder that is shipped, if it is that of a suite.
+/// The title of a shipped folder, if it is a suite.
 fn title(shipped: &Dir) -> Result<Option<String>> {
     let Some(file) = shipped.get_file(shipped.path().join("suite.toml")) else { return Ok(None) };
     let table: toml::Table = file.contents_utf8().unwrap_or_default().parse()?;
     Ok(table.get("title").and_then(toml::Value::as_str).map(str::to_owned))
 }
 
-/// Writes what is shipped below `runs` of a folder, where it is not there already, and says where.
+/// Writes the shipped suites below `runs` of a folder, unless they are there already, and returns their folder.
 fn written(folder: &Path) -> Result<PathBuf> {
     let place = folder.join("runs").join(".experiments");
     for shipped in SHIPPED.dirs() {
@@ -99,13 +99,17 @@ mod tests {
         std::fs::create_dir_all(&own).expect("creates");
         let text = "title = 'Own'\nseeds = 1\nsparsities = []\n[[row]]\nname = 'a'\n";
         std::fs::write(own.join("suite.toml"), text).expect("writes");
-        assert_eq!(find("quick", dir.path()).expect("own").title, "Own", "one's own goes first");
+        assert_eq!(
+            find("quick", dir.path()).expect("own").title,
+            "Own",
+            "a suite in the folder goes first"
+        );
         let elsewhere = dir.path().join("experiments").join("quick");
         let by_path = find(&elsewhere.display().to_string(), Path::new("nowhere")).expect("a path");
         assert_eq!((by_path.name.as_str(), by_path.title.as_str()), ("quick", "Own"));
         let names = available(dir.path()).expect("lists");
         assert!(names["quick"] == "Own" && names.contains_key("methods"));
         let error = find("quik", dir.path()).expect_err("none").to_string();
-        assert!(error.starts_with("no suite 'quik'; there are cifar100, "), "{error}");
+        assert!(error.starts_with("no suite 'quik'; choose one of cifar100, "), "{error}");
     }
 }

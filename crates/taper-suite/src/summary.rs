@@ -1,4 +1,4 @@
-//! The table as Markdown for `summary.md` and as text for the console, from one list of columns.
+//! The table of results as Markdown for `summary.md` and as text for the console, with the same columns.
 
 use crate::cells::{self, Cell, Verdict, cells, shown};
 use crate::gain::{self, Compared, Gain};
@@ -7,7 +7,7 @@ use crate::suite::SuiteRow;
 use taper_record::Machine;
 use taper_report::format::{self, NOTHING};
 
-/// Headings of the table, in all three documents.
+/// Column titles of the table, in all three documents.
 pub(crate) const COLUMNS: [&str; 13] = [
     "Method",
     "Sparsity target",
@@ -24,10 +24,10 @@ pub(crate) const COLUMNS: [&str; 13] = [
     "Verdict",
 ];
 
-/// Place of the column that counts the seeds.
+/// Index of the column that counts the seeds.
 pub(crate) const SEEDS: usize = 10;
 
-/// The texts of a cell's line, as many as there are columns.
+/// The texts of a cell's line, one for each column.
 pub(crate) fn line(Compared { cell, gain, .. }: &Compared) -> [String; COLUMNS.len()] {
     let mean =
         |number: &dyn Fn(&RunLine) -> Option<f64>| cell.summary(number).map(|summary| summary.mean);
@@ -56,7 +56,7 @@ pub(crate) fn line(Compared { cell, gain, .. }: &Compared) -> [String; COLUMNS.l
     ]
 }
 
-/// Dead filters, and behind them their share of the gradient's norm if they have one.
+/// Number of dead filters, followed by their fraction of the gradient norm, if they have one.
 fn dead_filters(cell: &Cell) -> String {
     let mean = |number: &dyn Fn(&RunLine) -> Option<f64>| cell.summary(number).map(|s| s.mean);
     let share = mean(&|run| run.dead_grad_share).filter(|share| *share > 0.0);
@@ -67,18 +67,18 @@ fn dead_filters(cell: &Cell) -> String {
     }
 }
 
-/// Parameters that remain: those that are never pruned, and the kept ones.
+/// Remaining parameters: those that are never pruned, and the kept ones.
 fn params_kept(run: &RunLine) -> f64 {
     (run.n_params.saturating_sub(run.n_prunable) + run.n_kept) as f64
 }
 
-/// The verdict on all cells in a sentence.
+/// The verdict on all cells, as a sentence.
 pub(crate) fn verdict(results: &Results) -> String {
     let verdicts: Vec<Verdict> = cells(results).into_iter().map(|cell| cell.verdict).collect();
     sentence(&verdicts, cells::passed(results))
 }
 
-/// Some verdicts in a sentence. Something besides them can have failed, such as a run of a cell that is no more.
+/// Summarises verdicts in a sentence. Something else can have failed as well, such as a run of a removed cell.
 pub fn sentence(verdicts: &[Verdict], has_passed: bool) -> String {
     let count = |want: &dyn Fn(&Verdict) -> bool| verdicts.iter().filter(|v| want(v)).count();
     let mut parts = Vec::new();
@@ -103,7 +103,7 @@ pub fn sentence(verdicts: &[Verdict], has_passed: bool) -> String {
     format!("{word}: of {} cells, {}", verdicts.len(), parts.join(", "))
 }
 
-/// What a reader must know about the runs beside the table.
+/// Notes that readers need in addition to the table.
 pub(crate) fn notes(results: &Results) -> Vec<String> {
     let (manifest, n_runs) = (&results.manifest, results.runs.len());
     let mut notes = Vec::new();
@@ -114,9 +114,8 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
     let other = |run: &&RunLine| here.is_some() && run.commit.is_some() && run.commit != *here;
     let n_other = results.runs.iter().filter(other).count();
     if n_other > 0 {
-        notes.push(format!(
-            "{n_other} of {n_runs} runs were made at another commit; runs.csv names it."
-        ));
+        notes
+            .push(format!("{n_other} of {n_runs} runs were made at another commit; see runs.csv."));
     }
     let n_dirty = results.runs.iter().filter(|run| run.dirty == Some(true)).count();
     if n_dirty > 0 {
@@ -154,10 +153,11 @@ pub(crate) fn markdown(results: &Results) -> String {
     for compared in &ranked {
         out += &row(&line(compared).map(|text| escaped(&text)));
     }
-    out += "\nAccuracy is that of the last epoch, mean ± sample deviation over the seeds. ";
-    out += "Effective sparsity also counts weights cut off from input or output. ";
-    out += "Dead filters are output channels of convolutions that have lost every weight; in brackets, the share of the ";
-    out += "gradient's norm that was in them over the last epoch.\n";
+    out +=
+        "\nAccuracy is measured after the last epoch: mean ± standard deviation over the seeds. ";
+    out += "Effective sparsity also counts weights without a connection to input or output. ";
+    out += "Dead filters are output channels of convolutions that have lost every weight; in brackets, the fraction of the ";
+    out += "gradient norm in them, over the last epoch.\n";
     if let Some(note) = gain::note(&ranked) {
         out += &format!("\n{}\n", escaped(&note));
     }
@@ -182,7 +182,7 @@ pub(crate) fn markdown(results: &Results) -> String {
     out
 }
 
-/// The heading's second line: suite, day, commit and machine in brief.
+/// The second line of the heading: suite, day, commit and machine in brief.
 pub(crate) fn byline(results: &Results) -> String {
     let manifest = &results.manifest;
     let mut parts = vec![format!("suite {}", manifest.suite)];
@@ -209,7 +209,7 @@ fn machine(machine: &Machine) -> String {
     parts.join(", ")
 }
 
-/// Suite, commit, command, machine and versions, as pairs to be listed.
+/// Suite, commit, command, machine and versions, as pairs for a list.
 pub(crate) fn provenance(results: &Results) -> Vec<(&'static str, String)> {
     let manifest = &results.manifest;
     let dirty = if manifest.made.dirty { ", with changes" } else { "" };
@@ -239,7 +239,7 @@ pub(crate) fn provenance(results: &Results) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The table, failures and the verdict as plain text.
+/// The table, the failures and the verdict, as plain text.
 pub fn console(results: &Results) -> String {
     let ranked = gain::ranked(results);
     let mut table = vec![COLUMNS.map(str::to_owned)];
@@ -274,13 +274,13 @@ pub fn console(results: &Results) -> String {
     out
 }
 
-/// Test accuracy by row and sparsity, of those that have been run, as Markdown.
+/// Test accuracy by row and sparsity, of the cells that have been run, as Markdown.
 pub fn accuracies(results: &Results) -> String {
     let cells = shown(results);
     let mut targets: Vec<Option<f64>> = cells.iter().map(|cell| cell.target).collect();
     targets.sort_by(|a, b| a.unwrap_or(0.0).total_cmp(&b.unwrap_or(0.0)));
     targets.dedup();
-    // Patterns and learned thresholds have no target, and are not dense.
+    // Patterns and learned thresholds have no target, but are not dense.
     let untargeted = cells.iter().filter(|cell| cell.target.is_none());
     let none = match untargeted.flat_map(|cell| &cell.runs).all(|run| run.sparsity == 0.0) {
         true => "dense",
@@ -301,12 +301,12 @@ pub fn accuracies(results: &Results) -> String {
     out
 }
 
-/// Whether a column holds words, which are set left, rather than numbers.
+/// Whether a column contains text, which is left-aligned, instead of numbers.
 pub(crate) fn is_text(column: usize) -> bool {
     column == 0 || column + 1 == COLUMNS.len()
 }
 
-/// Text that Markdown takes for text.
+/// Escapes text for Markdown.
 fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_another_commit_are_not_passed_over_in_silence() {
+    fn runs_of_another_commit_are_reported() {
         let mut results = testing::results();
         assert_eq!(notes(&results), Vec::<String>::new());
         results.runs[0].commit = Some("f".repeat(40));

@@ -1,8 +1,8 @@
-//! Tables of results in documents, kept as the results have them.
+//! Updates tables of results in documents.
 //!
-//! A document holds `<!-- results/NAME -->` before a table and `<!-- / -->` behind it. What is between is written from that
-//! folder: accuracies by method and sparsity. With `<!-- results/NAME#HEADING -->` it is a table of the folder's
-//! `summary.md`, the first one below that heading.
+//! A document contains `<!-- results/NAME -->` before a table and `<!-- / -->` after it. The table between is generated
+//! from that folder: accuracies by method and sparsity. With `<!-- results/NAME#HEADING -->`, it is the first table
+//! below that heading in the folder's `summary.md`.
 
 use crate::{results::Results, summary};
 use anyhow::{Context, Result, ensure};
@@ -11,10 +11,10 @@ use std::path::Path;
 const OPEN: &str = "<!-- results/";
 const CLOSE: &str = "<!-- / -->";
 
-/// The document with its tables as the results below `results` of a folder have them.
+/// Replaces the tables of a document by those of the results below `results` in a folder.
 ///
 /// # Errors
-/// If a table has no end, or its results cannot be read.
+/// If a table has no end marker, or its results cannot be read.
 pub fn with_tables(text: &str, root: &Path) -> Result<String> {
     let mut out = String::new();
     let mut rest = text;
@@ -23,8 +23,8 @@ pub fn with_tables(text: &str, root: &Path) -> Result<String> {
             behind.split_once(" -->").context("a marker of a table is not closed")?;
         let (old, behind) = behind
             .split_once(CLOSE)
-            .with_context(|| format!("the table of results/{name} has no `{CLOSE}` behind it"))?;
-        ensure!(!old.contains(OPEN), "the table of results/{name} has no `{CLOSE}` behind it");
+            .with_context(|| format!("the table of results/{name} has no `{CLOSE}` after it"))?;
+        ensure!(!old.contains(OPEN), "the table of results/{name} has no `{CLOSE}` after it");
         let table = match name.split_once('#') {
             Some((folder, heading)) => summarised(&root.join("results").join(folder), heading)?,
             None => summary::accuracies(&Results::load(&root.join("results").join(name))?),

@@ -1,4 +1,5 @@
-//! Runs that other results hold: a suite can be made on several machines, or go on where its run folders are lost.
+//! Reuses runs of other results: a suite can be executed on several machines, or continue after its run folders are
+//! lost.
 
 use std::path::{Path, PathBuf};
 use taper_record::results::Made;
@@ -10,24 +11,24 @@ use crate::results::{MadeOn, Results, RunLine, TakenFrom};
 use crate::suite::Job;
 use taper_host::Usage;
 
-/// The first schema in which keys are by the recipe with a value for each key.
+/// The first schema with keys from resolved recipes.
 const FIRST_WITH_KEYS: u32 = 3;
 
-/// Results folders whose runs need not be made again.
+/// Results folders with runs to reuse.
 pub(crate) struct Sources(Vec<(PathBuf, Results)>);
 
 impl Sources {
     /// Reads the folders.
     ///
     /// # Errors
-    /// When one of them holds no results, or was written before runs had keys by which they can be found.
+    /// If a folder contains no results, or its schema is too old to identify the runs.
     pub(crate) fn load(dirs: &[PathBuf]) -> Result<Self> {
         let load = |dir: &PathBuf| {
             let results = Results::load(dir)?;
             ensure!(
                 results.manifest.schema >= FIRST_WITH_KEYS,
                 Usage::new(format!(
-                    "{} is of schema {}, whose runs have keys by what their experiments said without its defaults; make the runs anew, or leave --with out",
+                    "{} has schema {}, in which the keys of runs do not include the defaults of experiments; execute the runs again, or leave --with out",
                     dir.display(),
                     results.manifest.schema
                 ))
@@ -37,16 +38,16 @@ impl Sources {
         dirs.iter().map(load).collect::<Result<_>>().map(Self)
     }
 
-    /// Refuses a folder that has none of the runs.
+    /// Rejects a folder that has none of the runs.
     ///
     /// # Errors
-    /// With the folder's name.
+    /// If a folder has none of the runs; the message names it.
     pub(crate) fn expect_some_of(&self, jobs: &[Job]) -> Result<()> {
         for (source, results) in &self.0 {
             ensure!(
                 jobs.iter().any(|job| run_of(results, job).is_some()),
                 Usage::new(format!(
-                    "{} has no run of this suite with these settings; give the --data, --device and --set that it was \
+                    "{} has no run of this suite with these settings; pass the --data, --device and --set that it was \
                      made with, or leave --with out",
                     source.display()
                 ))
@@ -55,7 +56,7 @@ impl Sources {
         Ok(())
     }
 
-    /// Whether one of them has the run: the same recipe with the same seed.
+    /// Whether a source has the run: the same recipe with the same seed.
     pub(crate) fn have(&self, job: &Job) -> bool {
         self.find(job).is_some()
     }
@@ -66,7 +67,7 @@ impl Sources {
             .find_map(|(source, results)| Some((source.as_path(), results, run_of(results, job)?)))
     }
 
-    /// Adds a run of theirs to results that will be in `dir`; nothing if none has it.
+    /// Adds a run of a source to results that will be in `dir`; does nothing if no source has the run.
     pub(crate) fn add(&self, results: &mut Results, job: &Job, dir: &Path) {
         let Some((source, from, run)) = self.find(job) else { return };
         let checkpoint = run.checkpoint.as_ref().map(|path| source.join(path));
@@ -88,7 +89,7 @@ impl Sources {
         let machines: Vec<&MadeOn> = from.manifest.machines.iter().filter(has_made).collect();
         machines.iter().for_each(|on| results.made_on(&on.machine, &job.key));
         if machines.is_empty() {
-            // What older results say of it.
+            // Older results record only one machine for all runs.
             results.made_on(&origin.machine, &job.key);
         }
     }
@@ -101,7 +102,7 @@ fn run_of<'a>(results: &'a Results, job: &Job) -> Option<&'a RunLine> {
 }
 
 impl Results {
-    /// Where a run comes from; it may have been taken from others before.
+    /// The origin of a run, which may have been taken from other results before.
     fn origin_of(&self, key: &str) -> &Made {
         let manifest = &self.manifest;
         let has = |origin: &&TakenFrom| origin.runs.iter().any(|run| run == key);
@@ -110,7 +111,7 @@ impl Results {
     }
 }
 
-/// Notes in the manifest where a run comes from.
+/// Records the origin of a run in the manifest.
 fn note(results: &mut Results, made: &Made, key: &str) {
     let taken = &mut results.manifest.taken;
     let place = taken.iter().position(|origin| origin.made == *made).unwrap_or_else(|| {
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_taken_with_its_lines_and_its_origin_also_from_a_second_hand() {
+    fn a_run_is_taken_with_its_lines_and_its_first_origin() {
         let mut made = testing::results();
         made.manifest.made.dirty = true;
         let dir = tempfile::tempdir().expect("a temporary folder");
@@ -175,11 +176,11 @@ mod tests {
         sources.add(&mut results, &first, &dir.path().join("here"));
         sources.add(&mut results, &second, &dir.path().join("here"));
         let lines = (results.curves.len(), results.steps.len(), results.layers.len());
-        assert_eq!(lines, (8, 4, 6), "steps are of seed 0 alone");
+        assert_eq!(lines, (8, 4, 6), "only seed 0 has steps");
         assert_eq!(results.fates, made.fates[..2]);
         assert!(results.curves[..4].iter().all(|line| line.row == first.row && line.seed == 0));
         assert_eq!(results.runs[0].test_accuracy, made.runs[3].test_accuracy);
-        assert_eq!(results.runs[0].checkpoint, None, "it is not there");
+        assert_eq!(results.runs[0].checkpoint, None, "it does not exist");
         let [origin] = &results.manifest.taken[..] else { panic!("one origin") };
         assert_eq!(origin.made.command, made.manifest.made.command);
         assert_eq!((&origin.made.commit, origin.made.dirty), (&made.manifest.made.commit, true));
@@ -189,7 +190,10 @@ mod tests {
         results.save(&here).expect("saves");
         let mut third = empty();
         Sources::load(&[here]).expect("loads").add(&mut third, &second, dir.path());
-        assert_eq!(third.manifest.taken[0].made.command, made.manifest.made.command, "who made it");
+        assert_eq!(
+            third.manifest.taken[0].made.command, made.manifest.made.command,
+            "the first origin"
+        );
         assert_eq!(third.manifest.taken[0].runs, [second.key]);
     }
 
@@ -209,13 +213,13 @@ mod tests {
     }
 
     #[test]
-    fn results_of_older_keys_are_refused_where_their_runs_are_to_be_taken() {
+    fn results_with_older_keys_are_rejected_as_sources() {
         let mut made = testing::results();
         made.manifest.schema = 2;
         let dir = tempfile::tempdir().expect("a temporary folder");
         made.save(dir.path()).expect("saves");
         let refused = Sources::load(&[dir.path().to_owned()]).map(|_| ());
-        assert!(refused.expect_err("refused").to_string().contains("is of schema 2"));
+        assert!(refused.expect_err("refused").to_string().contains("has schema 2"));
         assert!(Results::load(dir.path()).is_ok(), "they can be read");
     }
 
@@ -278,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_that_is_there_is_told_from_the_new_folder() {
+    fn an_existing_checkpoint_gets_a_path_relative_to_the_new_folder() {
         let made = testing::results();
         let dir = tempfile::tempdir().expect("a temporary folder");
         let there = dir.path().join("results/there");

@@ -11,7 +11,7 @@ use taper_record::results::{Made, ResultsKind, ToolVersions};
 
 const N_PRUNABLE: u64 = 10_000;
 
-/// The repository that these tests are from.
+/// The root of the repository.
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -34,7 +34,7 @@ pub(crate) fn job(row: &str, sparsity: f64, seed: u64) -> Job {
     }
 }
 
-/// Results in which everything is as it should be; `feather` has a band at 90 %.
+/// Valid results; `feather` has a band at 90 %.
 pub(crate) fn results() -> Results {
     let rows = [
         row("dense", "Dense", &[]),
@@ -49,7 +49,7 @@ pub(crate) fn row(name: &str, label: &str, sparsities: &[f64]) -> SuiteRow {
     SuiteRow { name: name.into(), label: label.into(), sparsities: sparsities.to_vec() }
 }
 
-/// Such results of any rows and layers.
+/// Valid results with these rows and layers.
 pub(crate) fn results_of(rows: &[SuiteRow], layers: &[&str]) -> Results {
     let mut results = Results {
         manifest: manifest(rows.to_vec()),

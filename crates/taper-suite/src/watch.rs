@@ -1,23 +1,23 @@
-//! Whoever watches the runs of a suite.
+//! The progress of a suite.
 
-/// Hears how far the runs are. `()` does not listen.
+/// Receives the progress of a suite. `()` ignores it.
 pub trait SuiteWatch: Send {
-    /// So many runs are chosen, of which so many need not be made; those that are left have so many epochs in all.
+    /// `n_runs` runs are chosen, and `n_done` of them are finished already. The others have `n_epochs` epochs in total.
     fn begin(&mut self, _suite: &str, _n_runs: usize, _n_done: usize, _n_epochs: u64) {}
 
-    /// Run number `i` of those begins.
+    /// Run `i` of those begins.
     fn start(&mut self, _i: usize, _run: &str) {}
 
-    /// Run number `i` has done so many epochs.
+    /// Run `i` has finished this number of epochs.
     fn at(&mut self, _i: usize, _epochs: u64) {}
 
-    /// Run number `i` has ended, which a line tells; it counts for so many epochs, however many it did.
+    /// Run `i` has ended, as the line reports. It counts for this number of epochs, even if it executed fewer.
     fn end(&mut self, _i: usize, _epochs: u64, _line: &str) {}
 
-    /// Something else that is worth a line.
+    /// Another message.
     fn note(&mut self, _line: &str) {}
 
-    /// All are over.
+    /// All runs have ended.
     fn finish(&mut self) {}
 }
 

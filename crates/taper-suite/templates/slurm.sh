@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2154
-# What follows is the same for every suite. Above it stand: folder, the folder of the suite; token, a file in it; log, the
-# file for what the job prints; job, its number; command, the program with its arguments.
+# The rest is the same for every suite. The lines above set: folder, the folder of the suite; token, a file in it; log,
+# the file for the output of the job; job, its id; command, the program with its arguments.
 
-# Ends with a sentence that `scontrol show job` shows on every node, as no file can be counted on.
+# Ends with a message that `scontrol show job` shows on every node, because there may be no log file.
 refuse() {
     echo "error: $1" >&2
     scontrol update "JobId=$SLURM_JOB_ID" "Comment=$1"
@@ -12,12 +12,12 @@ node="${SLURMD_NODENAME:-$(uname -n)}"
 if ! cd "$folder" 2>/dev/null || ! [ -e "$token" ]; then
     refuse "$folder on $node is not the folder that the suite was submitted from; put it on a file system that all nodes share"
 fi
-[ -x "${command[0]}" ] || refuse "${command[0]} is no program on $node; put it on a file system that all nodes share"
+[ -x "${command[0]}" ] || refuse "${command[0]} is not a program on $node; put it on a file system that all nodes share"
 mkdir -p "${log%/*}"
 exec >>"$log" 2>&1
 echo "$(date '+%F %T'): job $job begins on $node, requeued ${SLURM_RESTART_COUNT:-0} times"
 
-# Slurm signals this shell alone, 2 minutes before the time limit. Each signal ends one `wait`.
+# Slurm signals only this shell, 2 minutes before the time limit. Each signal ends one `wait`.
 signals=0
 run=
 # shellcheck disable=SC2317 # The trap calls it.
@@ -28,7 +28,7 @@ stop() {
 trap stop TERM
 "${command[@]}" &
 run=$!
-# One that came before there was a run.
+# A signal may have come before the run was started.
 [ "$signals" = 0 ] || kill -TERM "$run"
 for ((waits = 0; waits <= signals; waits++)); do
     wait "$run"
@@ -36,11 +36,11 @@ for ((waits = 0; waits <= signals; waits++)); do
 done
 echo "$(date '+%F %T'): exit code $code, $signals signals"
 
-# 130: stopped with a checkpoint; 143: stopped before it had begun. Slurm itself requeues a job whose node fails or that is
-# preempted, but none at its time limit. A job that somebody has cancelled is not RUNNING any more, and stays cancelled.
+# 130: stopped with a checkpoint; 143: stopped before it had begun. Slurm itself requeues a job after a node failure or
+# a preemption, but not at its time limit. A cancelled job is not RUNNING any more, and stays cancelled.
 if [ "$signals" -gt 0 ] && { [ "$code" = 130 ] || [ "$code" = 143 ]; } \
     && [ "$(squeue --noheader --jobs="$job" --format=%T)" = RUNNING ]; then
-    echo "to be requeued, and to go on from its checkpoints"
-    scontrol requeue "$job" || echo "not requeued; submit the suite again to go on" >&2
+    echo "requeueing the job, which then resumes from its checkpoints"
+    scontrol requeue "$job" || echo "not requeued; submit the suite again to continue" >&2
 fi
 exit "$code"

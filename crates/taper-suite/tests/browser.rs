@@ -1,4 +1,4 @@
-//! The report in a real browser: Chromium, without a window. Skipped where there is none.
+//! Tests the report in Chromium, without a window. Skipped if there is no Chromium.
 #![cfg(unix)]
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use taper_suite::{Results, report};
 
-/// Looks at the page as it is laid out, and tells the page around it.
+/// Measures the layout of the page, and sends the result to the enclosing page.
 const PROBE: &str = r#"<script>
 const errors = [];
 addEventListener("error", event => errors.push(String(event.message || event.target)), true);
@@ -59,7 +59,7 @@ fn browser() -> Option<PathBuf> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     std::env::split_paths(&path)
         .flat_map(|folder| names.map(|name| folder.join(name)))
-        // Some systems have a file of this name that only says where to get it.
+        // Some systems have a file with this name that only explains how to install it.
         .find(|file| {
             let version = Command::new(file).arg("--version").output();
             version.is_ok_and(|version| version.status.success())
@@ -80,13 +80,13 @@ fn open(browser: &Path, args: &[&str], page: &Path) -> Vec<u8> {
     output.stdout
 }
 
-/// What the probe has seen at this width, in CSS pixels: in a frame, as windows have a least width. What it tells becomes
-/// the title, which a dump of the page shows.
+/// The measurements of the probe at this width, in CSS pixels. The page is in a frame, because windows have a minimum
+/// width. The message of the probe becomes the title, which appears in a dump of the page.
 fn seen(browser: &Path, page: &Path, width: u32) -> Value {
     let around = page.with_file_name(format!("around-{width}.html"));
     let name = page.file_name().expect("a name").to_string_lossy();
     let html = format!(
-        "<title>nothing was heard</title>\
+        "<title>no message arrived</title>\
          <script>addEventListener('message', event => document.title = event.data)</script>\
          <iframe src='{name}' width='{width}' height='900' style='border: 0'></iframe>"
     );
@@ -99,7 +99,7 @@ fn seen(browser: &Path, page: &Path, width: u32) -> Value {
     serde_json::from_str(&title.replace("&amp;", "&")).expect("what the probe wrote")
 }
 
-/// The newest results of the repository, as a page made anew in a folder of its own.
+/// The page of the newest results in the repository, generated in a separate folder.
 fn made_anew(folder: &Path) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut found: Vec<PathBuf> = fs::read_dir(root.join("results"))

@@ -1,4 +1,4 @@
-//! A short run on the digits, dense and sparse, of a network that is written here.
+//! Trains a small custom network on the digits, dense and at 90 % sparsity.
 
 use candle_core::{Device, Result, Tensor};
 use taper_core::Sparsity;

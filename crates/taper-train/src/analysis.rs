@@ -1,26 +1,26 @@
-//! What a network's zeros are worth: kept weights, multiply-accumulates, and paths.
+//! Analysis of a sparse network: kept weights, multiply-accumulates, and weights on a path from input to output.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use std::cell::RefCell;
 use taper_core::{LayerInfo, Sparsity};
 use taper_nn::{ForwardHook, Gates, LayerEvent, Mode, Model, Params, Pass, ops::with_values};
 
-/// One prunable layer.
+/// The counts of a prunable layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerAnalysis {
     /// The layer.
     pub info: LayerInfo,
     /// Weights that are not zero.
     pub n_kept: u64,
-    /// Of these, the ones on a path of non-zero weights from the input to the output.
+    /// Non-zero weights on a path of non-zero weights from the input to the output.
     pub n_effective: u64,
     /// Multiply-accumulates per image with all weights.
     pub macs_dense: u64,
-    /// Multiply-accumulates per image with the non-zero weights.
+    /// Multiply-accumulates per image with the non-zero weights only.
     pub macs_sparse: u64,
 }
 
-/// All prunable layers, in order.
+/// The counts of all prunable layers, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Analysis {
     /// The layers.
@@ -28,17 +28,17 @@ pub struct Analysis {
 }
 
 impl Analysis {
-    /// Sum of something over the layers.
+    /// Sum of `of` over the layers.
     pub fn total(&self, of: impl Fn(&LayerAnalysis) -> u64) -> u64 {
         self.layers.iter().map(of).sum()
     }
 
-    /// Share of the prunable weights that are zero.
+    /// The fraction of prunable weights that are zero.
     pub fn sparsity(&self) -> Sparsity {
         Sparsity::of(self.total(|l| l.n_kept), self.total(|l| l.info.n_weights()))
     }
 
-    /// Share of the prunable weights that are zero or cut off from input or output.
+    /// The fraction of prunable weights that are zero, or on no path of non-zero weights from input to output.
     ///
     /// # References
     /// Vysogorets and Kempe, "Connectivity matters" (arXiv:2107.02306).
@@ -47,7 +47,7 @@ impl Analysis {
     }
 }
 
-/// Analyses the weights as they are now; `image` is the shape of one image, channels first.
+/// Analyses the current weights. `image` is the shape of one image, `[channels, height, width]`.
 ///
 /// # Errors
 /// If the image does not fit the network.
@@ -58,7 +58,8 @@ pub fn analyse(model: &dyn Model, image: [usize; 3]) -> Result<Analysis> {
     let shape = (1, channels, height, width);
     let macs = layer_macs(model, image)?;
 
-    // In f64: numbers of paths span hundreds of orders of magnitude. On the CPU, where every operation is.
+    // In f64, because the number of paths spans hundreds of orders of magnitude. On the CPU, because it supports every
+    // operation in f64.
     let indicators: Vec<Var> = layers
         .iter()
         .map(|(info, var)| {
@@ -96,7 +97,7 @@ pub fn analyse(model: &dyn Model, image: [usize; 3]) -> Result<Analysis> {
     Ok(Analysis { layers: analyses.collect::<Result<_>>()? })
 }
 
-/// Prunable weights that are not zero, and all of them.
+/// The number of non-zero prunable weights, and the number of all prunable weights.
 ///
 /// # Errors
 /// If a weight cannot be read from its device.
@@ -109,7 +110,7 @@ pub fn n_kept(params: &Params) -> Result<(u64, u64)> {
     Ok((n_kept as u64, n))
 }
 
-/// Multiply-accumulates per image of each prunable layer with all its weights, in order.
+/// Multiply-accumulates per image of each prunable layer, in order, counting all weights.
 ///
 /// # Errors
 /// If the image does not fit the network.
@@ -122,7 +123,7 @@ pub fn layer_macs(model: &dyn Model, [channels, height, width]: [usize; 3]) -> R
     Ok(macs.0.into_inner())
 }
 
-/// Notes each layer's multiply-accumulates.
+/// Records the multiply-accumulates of each layer.
 struct Macs(RefCell<Vec<u64>>);
 
 impl ForwardHook for Macs {
@@ -146,7 +147,7 @@ mod tests {
     use taper_core::LayerId;
     use taper_nn::{Init, Linear, Scope};
 
-    /// A linear layer, and what is reported beside it.
+    /// A linear layer. The forward pass also reports another layer, with the id in the second field.
     struct Net(Linear, Option<LayerId>, Params);
 
     impl Model for Net {
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_of_every_type_are_analysed_and_layers_that_are_not_there_refused() -> Result<()> {
+    fn networks_of_every_type_are_analysed_and_unknown_layers_are_errors() -> Result<()> {
         let net = |dtype, reported: Option<usize>| -> Result<Net> {
             let scope = Scope::new(0, &Device::Cpu).with_dtype(dtype)?;
             let linear = Linear::new(&scope.pp("fc"), 4, 3, Init::Uniform)?;
@@ -186,7 +187,8 @@ mod tests {
         assert_eq!(whole.effective_sparsity(), Sparsity::DENSE);
         assert_eq!(whole.total(|l| l.macs_dense), 378_496);
 
-        // Kill output channel 5 of conv1: the 32×3×3 weights of conv2 that read it are then cut off.
+        // Set the weights of output channel 5 of conv1 to 0. The 32×3×3 weights of conv2 that read it are then not
+        // effective.
         let conv1 = &model.params().get("conv1.weight").expect("a layer").var;
         let mut values = conv1.flatten_all()?.to_vec1::<f32>()?;
         values[5 * 9..6 * 9].fill(0.0);

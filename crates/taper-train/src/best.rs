@@ -1,14 +1,15 @@
-//! Which epoch of a run is the best.
+//! The best epoch of a run.
 
 use crate::EpochMetrics;
 
-/// The epoch of the best accuracy among the last ones, which have the sparsity of the very last, the first of equals; `None` if
-/// none of them was evaluated.
+/// The epoch with the best accuracy at the final sparsity; the first one if several are equal. `None` if none of these
+/// epochs was evaluated.
 ///
-/// The accuracy is that on the validation images, or on the test images where none are held out; see
+/// Only the epochs after the last change of sparsity are compared, because accuracy falls while a network is being
+/// pruned.
+///
+/// The accuracy is measured on the validation images, or on the test images if none are held out; see
 /// [`EpochMetrics::choice_accuracy`].
-///
-/// Epochs at another sparsity, and those before them, are no rivals: accuracy falls while a network is being pruned.
 pub fn best_epoch(history: &[EpochMetrics]) -> Option<&EpochMetrics> {
     let sparsity = history.last()?.sparsity_target;
     let accuracy = EpochMetrics::choice_accuracy;
@@ -17,7 +18,7 @@ pub fn best_epoch(history: &[EpochMetrics]) -> Option<&EpochMetrics> {
     rivals.reduce(|best, e| if accuracy(e) > accuracy(best) { e } else { best })
 }
 
-/// Epochs of these target sparsities and test accuracies.
+/// Epochs with these target sparsities and test accuracies.
 #[cfg(test)]
 pub(crate) fn history(epochs: &[(f64, f64)]) -> Vec<EpochMetrics> {
     let epoch = |(epoch, &(sparsity_target, test_accuracy)): (usize, &(f64, f64))| EpochMetrics {
@@ -55,10 +56,10 @@ mod tests {
         assert_eq!(best(&[(0.9, 0.2), (0.9, 0.2)]), Some(0));
         assert_eq!(best(&[(0.9, 0.2), (0.9, f64::NAN)]), Some(0));
         assert_eq!(best(&[(0.9, f64::NAN)]), None);
-        // A phase at the same sparsity that dense epochs have followed is over.
+        // Epochs at the final sparsity do not count if dense epochs follow them.
         assert_eq!(best(&[(0.9, 0.5), (0.0, 0.7), (0.9, 0.3), (0.9, 0.2)]), Some(2));
         assert_eq!(best(&[(0.9, 0.5), (0.0, 0.7)]), Some(1));
-        // Held-out images decide where there are any.
+        // If images are held out, their accuracy decides.
         let mut held_out = history(&[(0.9, f64::NAN), (0.9, f64::NAN)]);
         (held_out[0].validation_accuracy, held_out[1].validation_accuracy) = (0.2, 0.1);
         assert_eq!(best_epoch(&held_out).map(|e| e.epoch), Some(0));

@@ -1,15 +1,15 @@
-//! Statistics of normalisations, estimated again.
+//! Recomputing the running statistics of batch norm.
 
 use crate::{error::TrainError, eval::tensors};
 use candle_core::{DType, Device, Tensor, Var};
 use taper_data::Loader;
 use taper_nn::{Entry, Gates, KernelContext, Model, Pass, Tracking};
 
-/// Sets the running means and variances of every normalisation to the plain averages over the first `n_batches` of an
-/// epoch. Weights stay as they are. `kernels` is what its passes share.
+/// Sets the running means and variances of every batch norm to the averages over the first `n_batches` batches of the
+/// first epoch. Weights do not change. All passes share `kernels`.
 ///
-/// Pruning moves what reaches a normalisation, and running statistics remember older weights.
-/// Each batch is normalised by its own statistics on the way, as in training, so one pass is enough.
+/// Pruning changes the inputs of batch norm, but running statistics still contain older weights. Each batch is
+/// normalised by its own statistics, as in training, so one pass is enough.
 ///
 /// # Errors
 /// If the images do not fit the model.
@@ -21,7 +21,7 @@ pub fn calibrate(
     kernels: &KernelContext,
 ) -> Result<(), TrainError> {
     let entries = model.params().entries();
-    // A momentum of 0 holds a statistic.
+    // Statistics with a momentum of 0 stay fixed.
     let average = |entry: &Entry| match entry.tracking {
         Some(Tracking::Average(momentum)) if momentum > 0.0 => Some((entry.var.clone(), momentum)),
         _ => None,
@@ -31,7 +31,7 @@ pub fn calibrate(
         running.iter().map(|(var, _)| vec![0.0; var.elem_count()]).collect();
     let mut n = 0u32;
     for batch in images.epoch(0).take(n_batches) {
-        // From zero, a batch leaves its own statistics times the momentum.
+        // If a running statistic starts at 0, it is the momentum times the batch statistic after one batch.
         running.iter().try_for_each(|(var, _)| var.set(&var.zeros_like()?))?;
         model.forward(
             &tensors(batch, device)?.0,
@@ -70,7 +70,7 @@ mod tests {
         let model = taper_zoo::build("digits-cnn", 10, 0, &Device::Cpu).expect("a network");
         let value = |name: &str| model.params().get(name).expect("a buffer").var.copy();
         let weight = value("conv1.weight")?.flatten_all()?.to_vec1::<f32>()?;
-        // By hand, for the first normalisation.
+        // Computed directly for channel 5 of the first batch norm.
         let (mut mean, mut var) = (0.0, 0.0);
         for batch in images.epoch(0).take(3) {
             let x = tensors(batch, &Device::Cpu)?.0;
@@ -92,7 +92,7 @@ mod tests {
         Ok(())
     }
 
-    /// A normalisation of another momentum, one that is held, and a buffer beside them.
+    /// Two batch norms: one with any momentum, one with momentum 0. The scope has other buffers as well.
     struct Net {
         moved: BatchNorm,
         held: BatchNorm,
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_momentum_of_its_own_gives_the_same_averages_and_other_buffers_stay() -> Result<()> {
+    fn averages_do_not_depend_on_the_momentum_and_other_buffers_stay() -> Result<()> {
         let options = OpenOptions { limit: Some(32), ..OpenOptions::default() };
         let data = Dataset::open("digits", &options).expect("the digits");
         let config = LoaderConfig::train(16, Augment::None, data.normalisation.clone(), 3);

@@ -1,4 +1,4 @@
-//! Clipping the gradient.
+//! Gradient clipping.
 
 use candle_core::{Result, Tensor, backprop::GradStore};
 use taper_nn::{
@@ -6,7 +6,7 @@ use taper_nn::{
     ops::{tensor_like, with_values},
 };
 
-/// Multiplies the gradients in dead filters.
+/// Multiplies the gradients of dead filters by `factor`. `dead` lists the dead filters of each prunable layer.
 ///
 /// # Errors
 /// If a gradient cannot be read from its device, or written to it.
@@ -30,12 +30,12 @@ pub(crate) fn scale_dead(
     Ok(())
 }
 
-/// Weights of an output channel.
+/// Number of weights of an output channel.
 pub(crate) fn filter_size(weight: &Tensor) -> usize {
     weight.dims().iter().skip(1).product()
 }
 
-/// Factor that brings a gradient of norm `norm` down to `max`: `min(1, max / (norm + 1e-6))`.
+/// The factor that clips a gradient of norm `norm` to `max`: `min(1, max / (norm + 1e-6))`.
 pub fn clip_factor(norm: f64, max: f64) -> f64 {
     (max / (norm + 1e-6)).min(1.0)
 }

@@ -1,11 +1,11 @@
-//! What can end a run.
+//! The errors of training.
 
 use crate::checkpoint::CheckpointError;
 use std::path::PathBuf;
 use taper_distributed::DistributedError;
 use taper_prune::PruneError;
 
-/// Why a run could not go on.
+/// An error that ends a run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
@@ -18,24 +18,24 @@ pub enum TrainError {
         value: f64,
         /// The step.
         step: u64,
-        /// Where it was seen first.
+        /// Where a value that is not finite was found first.
         place: String,
     },
-    /// Progress that this run cannot have made.
+    /// The progress of the checkpoint is impossible in this run.
     #[error(
-        "{epochs} epochs and {step} steps are no progress of a run of {total} steps with {per_epoch} in an epoch; resume with the recipe and the data of the checkpoint"
+        "a run of {total} steps with {per_epoch} per epoch cannot be at step {step} after {epochs} epochs; resume with the recipe and the data of the checkpoint"
     )]
     Progress {
         /// Steps done.
         step: u64,
         /// Epochs done.
         epochs: u64,
-        /// Steps of an epoch.
+        /// Steps per epoch.
         per_epoch: u64,
         /// Steps of the run.
         total: u64,
     },
-    /// A warm-up that does not end before the run does.
+    /// The learning-rate warm-up does not end before the run does.
     #[error(
         "warmup_epochs is {epochs}, which is {warmup} steps, and the run has {total}; choose a shorter warm-up or a longer run"
     )]
@@ -47,42 +47,42 @@ pub enum TrainError {
         /// Steps of the run.
         total: u64,
     },
-    /// Something between ranks that train together.
+    /// The communication between ranks failed, or the ranks differ.
     #[error(transparent)]
     Distributed(#[from] DistributedError),
-    /// A checkpoint of another optimizer.
+    /// The checkpoint has the state of another optimizer.
     #[error(
         "the checkpoint was saved with optimizer {saved}, and this run has {given}; resume with {saved}, or begin a new run"
     )]
     Optimizer {
-        /// Name of the one that it was saved with.
+        /// Name of the optimizer in the checkpoint.
         saved: String,
-        /// Name of the one of the run.
+        /// Name of the optimizer of this run.
         given: String,
     },
-    /// The data has another shape than the model takes, or the like.
+    /// A computation failed, for example because the images do not fit the model.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
-    /// The pruner could not take a step.
+    /// The pruner failed.
     #[error(transparent)]
     Prune(#[from] PruneError),
-    /// A checkpoint could not be written.
+    /// A checkpoint could not be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A file could not be written or read.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation: `read`, `write` and so on.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: std::io::Error,
     },
 }
 
 impl TrainError {
-    /// Puts the file to an input or output error.
+    /// Adds the operation and the file to an input or output error.
     pub fn io(
         action: &'static str,
         path: impl Into<PathBuf>,

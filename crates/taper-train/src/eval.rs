@@ -1,4 +1,4 @@
-//! Evaluation on a whole split.
+//! Evaluation on all images of a split.
 
 use crate::{
     error::TrainError,
@@ -9,24 +9,24 @@ use taper_data::{Batch, Loader};
 use taper_distributed::Ranks;
 use taper_nn::{Gates, KernelContext, Model, Pass};
 
-/// Loss and accuracy over a split.
+/// Loss and accuracy on a split.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evaluation {
     /// Mean loss per image.
     pub loss: f64,
-    /// Share of images whose largest logit is the label's, in `[0, 1]`.
+    /// Top-1 accuracy, in `[0, 1]`.
     pub accuracy: f64,
-    /// Images.
+    /// Number of images.
     pub n_images: u64,
 }
 
 impl Evaluation {
-    /// Of nothing: in an epoch without evaluation.
+    /// The value for an epoch without evaluation.
     pub(crate) const NONE: Self = Self { loss: f64::NAN, accuracy: f64::NAN, n_images: 0 };
 }
 
-/// Runs the model over every image of `split` with these gates; `loss` is what [`Loss::evaluated`] gives, and
-/// `kernels` is what its passes share.
+/// Evaluates the model with these gates on every image of `split`. The loss is [`Loss::evaluated`]; `kernels` is shared
+/// by all passes.
 ///
 /// # Errors
 /// If the images do not fit the model.
@@ -41,7 +41,7 @@ pub fn evaluate(
     Evaluated { model, gates, loss, device, kernels }.by(&Ranks::default(), split)
 }
 
-/// What is evaluated, and how.
+/// The arguments of an evaluation.
 pub(crate) struct Evaluated<'a> {
     pub(crate) model: &'a dyn Model,
     pub(crate) gates: &'a Gates,
@@ -51,7 +51,7 @@ pub(crate) struct Evaluated<'a> {
 }
 
 impl Evaluated<'_> {
-    /// Evaluates by all ranks, each of which has some of the batches. All get the same.
+    /// Evaluates on all ranks; each rank computes some of the batches. All ranks return the same result.
     pub(crate) fn by(
         &self,
         ranks: &Ranks,
@@ -77,7 +77,7 @@ impl Evaluated<'_> {
             of_ranks.push(of_rank.chunks_exact(BATCH_NUMBERS));
             rest = after;
         }
-        // In the order of batches, whoever had them.
+        // Summed in the order of the batches, so the bits do not depend on the number of ranks.
         let (mut sum, mut n_correct, mut n_images) = (0.0, 0.0, 0.0);
         for number in 0..n_batches {
             let found = of_ranks[number % size].next().unwrap_or_default();
@@ -92,7 +92,7 @@ impl Evaluated<'_> {
         Ok(Evaluation { loss, accuracy, n_images: n_images as u64 })
     }
 
-    /// Sum of the losses of a batch, how many of its images are right, and how many there are.
+    /// Sum of the losses of a batch, number of correctly classified images, and number of images.
     fn of(&self, batch: Batch) -> std::result::Result<[f64; BATCH_NUMBERS], TrainError> {
         let n = batch.len() as f64;
         let (images, labels) = tensors(batch, self.device)?;
@@ -103,7 +103,7 @@ impl Evaluated<'_> {
     }
 }
 
-/// Numbers that an evaluation has of a batch.
+/// Count of the numbers that [`Evaluated::of`] returns for a batch.
 const BATCH_NUMBERS: usize = 3;
 
 /// Images `[batch, channels, height, width]` and labels `[batch]` on the device.
@@ -113,7 +113,7 @@ pub(crate) fn tensors(batch: Batch, device: &Device) -> Result<(Tensor, Tensor)>
     Ok((Tensor::from_vec(batch.images, &dims[..], &Device::Cpu)?.to_device(device)?, labels))
 }
 
-/// How many of the largest logits are at the label; the first of equal ones counts.
+/// Number of images with the largest logit at the label; among equal logits, the first counts.
 pub(crate) fn count_correct(logits: &Tensor, labels: &Tensor) -> Result<u64> {
     let hits = logits.argmax(D::Minus1)?.eq(labels)?;
     Ok(hits.to_vec1::<u8>()?.iter().map(|&hit| u64::from(hit)).sum())

@@ -1,8 +1,8 @@
-//! The norm of the gradient, which clipping goes by.
+//! The gradient norm for clipping.
 //!
-//! It is that of the gradient that exact training has, as far as a step can know it, so that kept weights are clipped as
-//! they are there. What is computed for pruned weights may differ from it ([`PrunedUpdate`]): it is counted several
-//! times, left out, or estimated.
+//! Clipping must scale the gradients of kept weights as in exact training. Therefore the norm estimates the norm of the
+//! exact gradient. The gradients of pruned weights in a step may differ from the exact ones ([`PrunedUpdate`]): they
+//! may be multiplied by a number of steps, left out, or estimated from a sample.
 
 use crate::clip::filter_size;
 use candle_core::{Result, Tensor, Var, backprop::GradStore};
@@ -13,18 +13,18 @@ use taper_nn::{
 };
 use taper_prune::PrunedUpdate;
 
-/// L2 norm of the gradients of all trained parameters, and how much of it is in dead filters.
+/// L2 norms of the gradients of all trained parameters, and of dead filters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GradNorm {
-    /// Of all trained parameters.
+    /// Norm of all trained parameters.
     pub all: f64,
-    /// Of the weights of dead filters.
+    /// Norm of the weights of dead filters.
     pub dead: f64,
 }
 
 impl GradNorm {
-    /// Of the gradients as they are. Sums squares in f64 and in registry order. `dead` has the dead filters of each
-    /// prunable layer; it may be empty.
+    /// The norms of these gradients, without any correction. Squares are summed in f64, in registry order. `dead` lists
+    /// the dead filters of each prunable layer; it may be empty.
     ///
     /// # Errors
     /// If a gradient cannot be read from its device.
@@ -39,22 +39,22 @@ impl GradNorm {
         for ((_, var), dead) in params.prunable().zip(dead) {
             squares += dead_squares(grads.get(var), dead)?;
         }
-        // Their own sum rounds otherwise, which must not make a part larger than the whole.
+        // The two sums round differently; the part must not exceed the whole.
         Ok(Self { all: all.sqrt(), dead: squares.min(all).sqrt() })
     }
 
-    /// Norm outside of dead filters.
+    /// The norm of all gradients outside dead filters.
     pub fn live(&self) -> f64 {
         (self.all * self.all - self.dead * self.dead).max(0.0).sqrt()
     }
 
-    /// Share of the norm that is in dead filters, in `[0, 1]`; 0 without a gradient.
+    /// `dead / all`, in `[0, 1]`; 0 without a gradient.
     pub fn dead_share(&self) -> f64 {
         if self.all > 0.0 { self.dead / self.all } else { 0.0 }
     }
 }
 
-/// Sum of the squares in these filters.
+/// Sum of squared gradients in these filters.
 fn dead_squares(grad: Option<&Tensor>, dead: &[usize]) -> Result<f64> {
     let Some(grad) = grad.filter(|_| !dead.is_empty()) else { return Ok(0.0) };
     let size = filter_size(grad);
@@ -65,7 +65,7 @@ fn squares<'a>(values: impl Iterator<Item = &'a f32>) -> f64 {
     values.map(|&g| f64::from(g) * f64::from(g)).sum()
 }
 
-/// A step's gradients, and what they were computed with.
+/// The gradients of a step, and the context of their computation.
 pub(crate) struct Computed<'a> {
     pub(crate) params: &'a Params,
     pub(crate) grads: &'a GradStore,
@@ -73,31 +73,33 @@ pub(crate) struct Computed<'a> {
     /// The dead filters of each prunable layer; may be empty.
     pub(crate) dead: &'a [Vec<usize>],
     pub(crate) n_images: usize,
-    /// How the layers of the pass choose.
+    /// How the layers chose between dense and sparse kernels.
     pub(crate) choice: Choice,
 }
 
-/// Squared norms of the exact gradient of pruned weights in the last step that computed it: what stands in for it until
-/// the next one with [`PrunedUpdate::EveryNth`]. Part of a run's state.
+/// Squared norms of the exact gradient of pruned weights, from the last step that computed it. With
+/// [`PrunedUpdate::EveryNth`], the steps until the next such step use these values. They are part of the state of a
+/// run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PrunedSquares {
-    /// Of all pruned weights.
+    /// Squared norm of all pruned weights.
     pub all: f64,
-    /// Of those in dead filters.
+    /// Squared norm of the pruned weights in dead filters.
     pub dead: f64,
 }
 
 impl PrunedSquares {
-    /// The norm that the gradient of exact training has.
+    /// The gradient norm of exact training, or an estimate of it.
     ///
-    /// - With `EveryNth(n)` the gradient of pruned weights is computed in every n-th step, and counts n times; there their
-    ///   squares are divided by n². In the steps between it is unknown, and that of the last n-th step is taken: the norm
-    ///   changes little over a few steps, and left out it would let kept weights move further in n − 1 steps of n.
-    /// - With `Sampled` it is a sum over m of n blocks, times n/m, whose squares are inflated by its variance. They are
-    ///   multiplied by m/n: right on average where the gradients of blocks are uncorrelated, too little where they agree,
-    ///   too much where they cancel.
-    /// - Otherwise the gradients are taken as they are: weights that get none with `Live`, as dropped ones, are no part of
-    ///   what is trained in the step.
+    /// - `EveryNth(n)`: every n-th step computes the gradient of pruned weights, multiplied by n. In this step, their
+    ///   squares are divided by n². In the steps between, the gradient is unknown, and the squares of the last n-th
+    ///   step are used: the norm changes little over a few steps. Without them, n − 1 of n steps would clip kept
+    ///   weights too little.
+    /// - `Sampled`: the gradient of pruned weights is a sum over m of n blocks, times n/m. The variance of this
+    ///   estimate increases the squares, so they are multiplied by m/n. The result is unbiased if the gradients of
+    ///   blocks are uncorrelated, too small if they agree, and too large if they cancel.
+    /// - Otherwise, the gradients are used without correction. Weights without a gradient (outside the live set of
+    ///   `Live`, or dropped) are not trained in the step.
     ///
     /// # Errors
     /// If a gradient cannot be read from its device.
@@ -128,14 +130,15 @@ impl PrunedSquares {
         }
     }
 
-    /// The norm of these and of all other gradients, whose squares are `kept`.
+    /// The norm of these gradients together with all others; `kept` is the sum of squares of the others.
     fn beside(self, kept: f64) -> GradNorm {
         GradNorm { all: (kept + self.all).sqrt(), dead: self.dead.min(self.all).sqrt() }
     }
 }
 
 impl Computed<'_> {
-    /// Squares of all gradients but those of pruned weights, and of these, times the factor of their layer.
+    /// The sum of squares of all gradients except those of pruned weights, and the sum of squares of pruned weights.
+    /// The latter are multiplied by the factor of their layer.
     fn squares(&self, factor: impl Fn(&Gate, &Var) -> f64) -> Result<(f64, PrunedSquares)> {
         let (mut kept, mut pruned) = (0.0, PrunedSquares::default());
         let mut n_layers = 0;
@@ -149,7 +152,7 @@ impl Computed<'_> {
                 continue;
             };
             let of_kept = with_values(&[grad], |g| squares(gate.mask.kept().map(|i| &g[0][i])))?;
-            // Their own sum rounds otherwise.
+            // The two sums round differently.
             let of_kept = of_kept.min(all);
             let factor = factor(gate, &entry.var);
             let dead = self.dead.get(layer.0).map_or(&[][..], Vec::as_slice);
@@ -169,7 +172,7 @@ mod tests {
     use taper_kernels::{mask::Mask, threshold::Threshold};
     use taper_nn::{Init, ParamKind, Sampling, Scope};
 
-    /// Gradients of a convolution of three filters of two weights, and of its bias.
+    /// Gradients of a convolution with three filters of two weights, and of its bias.
     fn gradients(conv: [f32; 6], bias: f32) -> Result<(Params, GradStore)> {
         let scope = Scope::new(0, &Device::Cpu);
         let one = Init::Constant(1.0);
@@ -181,7 +184,7 @@ mod tests {
         Ok((scope.finish(), loss.backward()?))
     }
 
-    /// Keeps the first weight and the last; the second filter is dead.
+    /// Gates that keep the first and the last weight; the second filter is dead.
     fn gates(sampling: Option<Sampling>) -> Gates {
         let mut mask = Mask::empty(6);
         [0, 5].into_iter().for_each(|i| mask.set(i, true));
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_in_dead_filters_is_told_apart() -> Result<()> {
+    fn the_norm_of_dead_filters_is_separate() -> Result<()> {
         let (params, grads) = gradients([1.0, 2.0, 4.0, 4.0, 0.0, 2.0], 2.0)?;
         let norm = GradNorm::of(&params, &grads, &[DEAD.to_vec()])?;
         // 1 + 4 + 16 + 16 + 4 in the weights, and three times 4 in the bias.
@@ -231,19 +234,19 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_several_times_counts_once_and_stands_in_until_the_next_time() -> Result<()> {
+    fn multiplied_gradients_count_once_and_are_used_until_the_next_nth_step() -> Result<()> {
         let (mut state, every, gates) =
             (PrunedSquares::default(), PrunedUpdate::EveryNth(4), gates(None));
-        // The exact gradient is 1, 2, 4, 4, 0, 2; that of the pruned four counts four times.
+        // The exact gradient is 1, 2, 4, 4, 0, 2; the gradients of the four pruned weights are multiplied by four.
         let counted = gradients([1.0, 8.0, 16.0, 16.0, 0.0, 2.0], 2.0)?;
         assert_close(norm(&mut state, &counted, &gates, every, 8)?, [53.0, 32.0]);
         assert_eq!(state, PrunedSquares { all: 36.0, dead: 32.0 });
-        // In the next steps there is none of pruned weights; kept weights and biases have 9 + 1 + 3.
+        // The next steps have no gradient of pruned weights; the squares of kept weights and biases are 9 + 1 + 3.
         let without = gradients([3.0, 0.0, 0.0, 0.0, 0.0, 1.0], 1.0)?;
         for step in 9..12 {
             assert_close(norm(&mut state, &without, &gates, every, step)?, [13.0 + 36.0, 32.0]);
         }
-        // A resumed run has the state of a checkpoint.
+        // A resumed run starts with the state in the checkpoint.
         let mut resumed = state;
         assert_eq!(
             norm(&mut resumed, &without, &gates, every, 11)?,
@@ -260,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_scaled_up_from_a_sample_counts_by_its_share() -> Result<()> {
+    fn squares_of_sampled_gradients_are_multiplied_by_the_sampled_fraction() -> Result<()> {
         let sampled = PrunedUpdate::Sampled { share: 0.25, seed: 0 };
         let grads = gradients([1.0, 2.0, 4.0, 4.0, 0.0, 2.0], 2.0)?;
         let mut state = PrunedSquares::default();
@@ -268,17 +271,18 @@ mod tests {
             let gates = gates(share.map(|share| Sampling { share, key: 1 }));
             norm(state, &grads, &gates, sampled, 3)
         };
-        // Of four blocks one: 17 of what is kept and of the bias, a quarter of 36, of which 32 is dead.
+        // One of four blocks: 17 from kept weights and the bias, and a quarter of 36 from pruned weights, 32 of it in
+        // dead filters.
         assert_close(of(&mut state, Some(0.25))?, [17.0 + 9.0, 8.0]);
         assert_close(of(&mut state, Some(0.5))?, [17.0 + 18.0, 16.0]);
-        // Exact gradients count whole.
+        // Exact gradients need no factor.
         assert_close(of(&mut state, None)?, [53.0, 32.0]);
-        assert_eq!(state, PrunedSquares::default(), "each step measures its own");
+        assert_eq!(state, PrunedSquares::default(), "sampling needs no state");
         Ok(())
     }
 
     #[test]
-    fn exact_gradients_are_taken_as_they_are() -> Result<()> {
+    fn exact_gradients_are_not_corrected() -> Result<()> {
         let grads = gradients([1.0, 2.0, 4.0, 4.0, 0.0, 2.0], 2.0)?;
         let whole = GradNorm::of(&grads.0, &grads.1, &[DEAD.to_vec()])?;
         for update in

@@ -1,8 +1,8 @@
-//! The training loop, optimizers, learning rates, losses, callbacks and checkpoints.
+//! The training loop, with optimizers, learning rates, losses, callbacks and checkpoints.
 //!
-//! [`train()`] is one function that reads from top to bottom. What changes the numbers is a visible line in
-//! it; what only watches is a [`Callback`]. A [`Run`] takes any [`Optimizer`], [`LearningRate`] and [`Loss`]. A run resumed from a [`checkpoint`] ends in the same bytes
-//! as one that was never interrupted.
+//! [`train()`] is one function. Code that changes the result is in the function; a [`Callback`] only observes. A
+//! [`Run`] accepts any [`Optimizer`], [`LearningRate`] and [`Loss`]. A run resumed from a [`checkpoint`] ends in the
+//! same bytes as an uninterrupted run.
 //!
 //! ```
 //! use candle_core::Device;
@@ -25,7 +25,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "makes inputs, and wants no bits"))]
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "test inputs need not be bit-identical")
+)]
 
 mod analysis;
 mod best;

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 
 /// The loss of a batch.
 ///
-/// A function of logits and labels is one. Here is the squared error against one-hot labels:
+/// A function of logits and labels implements it. This example is the squared error against one-hot labels:
 ///
 /// ```
 /// use candle_core::{Device, Result, Tensor};
@@ -24,14 +24,14 @@ use candle_core::{Result, Tensor};
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub trait Loss: Send {
-    /// A scalar, the mean over the batch, of logits `[batch, classes]` and labels `[batch]` of u32. Training follows its
-    /// gradient.
+    /// The training loss: a scalar, the mean over the batch. `logits` is `[batch, classes]`; `labels` is `[batch]`,
+    /// u32.
     ///
     /// # Errors
     /// If the shapes do not fit, or candle fails to compute.
     fn of(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor>;
 
-    /// What evaluation reports, of the same shapes: the loss itself unless implemented.
+    /// The loss that evaluation reports, for the same shapes. By default, it is the training loss.
     ///
     /// # Errors
     /// As [`of`](Self::of).
@@ -46,7 +46,7 @@ impl<F: Fn(&Tensor, &Tensor) -> Result<Tensor> + Send> Loss for F {
     }
 }
 
-/// Cross-entropy, with label smoothing in training and without it in evaluation; see [`cross_entropy`].
+/// Cross-entropy with label smoothing. Evaluation uses no smoothing. See [`cross_entropy`].
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -58,7 +58,7 @@ impl<F: Fn(&Tensor, &Tensor) -> Result<Tensor> + Send> Loss for F {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CrossEntropy {
-    /// Share of the target that is spread over all classes, in `[0, 1)`.
+    /// The fraction of the target that is spread over all classes, in `[0, 1)`.
     pub smoothing: f64,
 }
 
@@ -72,14 +72,14 @@ impl Loss for CrossEntropy {
     }
 }
 
-/// The value of a loss.
+/// The value of a loss tensor.
 ///
 /// # Errors
-/// If it is no scalar.
+/// If the loss is not a scalar.
 pub(crate) fn value(loss: &Tensor) -> Result<f64> {
     if loss.elem_count() != 1 {
         candle_core::bail!(
-            "the loss has shape {:?}, and a scalar is needed; take the mean over the batch",
+            "the loss has shape {:?}, but must be a scalar; take the mean over the batch",
             loss.dims()
         )
     }
@@ -104,7 +104,7 @@ mod tests {
         );
         assert!(value(&smooth.of(&logits, &labels)?)? > plain);
         let error = value(&logits).unwrap_err().to_string();
-        assert!(error.contains("shape [1, 3], and a scalar is needed"), "{error}");
+        assert!(error.contains("shape [1, 3], but must be a scalar"), "{error}");
         Ok(())
     }
 }

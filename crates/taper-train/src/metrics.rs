@@ -1,4 +1,4 @@
-//! What a run has measured, and how far it is.
+//! The progress of a run, and its measurements.
 
 use serde_json::{Value, json};
 use taper_record::{
@@ -6,33 +6,34 @@ use taper_record::{
     rows::{fields, from_fields},
 };
 
-/// Sums over the steps of an epoch so far.
+/// Sums over the steps of the current epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tally {
     /// Sum of the loss over images.
     pub loss: f64,
-    /// Images whose largest logit was the label's.
+    /// Images that were classified correctly.
     pub n_correct: u64,
-    /// Images seen.
+    /// Number of images.
     pub n_images: u64,
     /// Sum of the gradient norm over steps.
     pub grad_norm: f64,
-    /// Sum over steps of the share of that norm that is in dead filters.
+    /// Sum over steps of the fraction of that norm in dead filters.
     pub dead_grad_share: f64,
-    /// Sum over steps of the weights that get a gradient.
+    /// Sum over steps of the number of weights with a gradient.
     pub n_live: f64,
-    /// Steps.
+    /// Number of steps.
     pub n_steps: u64,
 }
 
-/// How far a run is, and what it has measured: with the tensors of a checkpoint, all that a resumed run needs.
+/// The progress of a run, and its measurements. Together with the tensors of a checkpoint, this is all that a resumed
+/// run needs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
-    /// Steps done.
+    /// Number of completed steps.
     pub step: u64,
-    /// Sums of the epoch under way.
+    /// Sums of the current epoch.
     pub tally: Tally,
-    /// The epochs that are over.
+    /// The completed epochs.
     pub history: Vec<EpochMetrics>,
 }
 
@@ -43,7 +44,7 @@ impl Progress {
             self.tally;
         json!({
             "step": self.step,
-            // As text: JSON numbers would lose infinities.
+            // As text, because JSON numbers cannot be infinite.
             "tally": [
                 loss.to_string(),
                 n_correct.to_string(),
@@ -53,12 +54,12 @@ impl Progress {
                 n_live.to_string(),
                 n_steps.to_string(),
             ],
-            // A flat struct of numbers has fields.
+            // `fields` cannot fail for a flat struct of numbers.
             "history": self.history.iter().map(|epoch| fields(epoch).unwrap_or_default()).collect::<Vec<_>>(),
         })
     }
 
-    /// Takes back what [`to_json`](Self::to_json) gave; `None` if it is something else.
+    /// Parses the result of [`to_json`](Self::to_json); `None` if it has another form.
     pub fn from_json(value: &Value) -> Option<Self> {
         let tally: Vec<&str> =
             value.get("tally")?.as_array()?.iter().filter_map(Value::as_str).collect();
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_survives_json_to_the_bit() {
+    fn progress_is_bit_identical_after_a_round_trip_through_json() {
         let epoch = EpochMetrics {
             epoch: 0,
             step: 3,
@@ -130,7 +131,7 @@ mod tests {
         let back = Progress::from_json(&serde_json::from_str(&text).unwrap()).unwrap();
         assert_eq!(format!("{back:?}"), format!("{progress:?}"));
         assert!(Progress::from_json(&json!({ "step": 1 })).is_none());
-        // As earlier versions wrote it.
+        // Earlier versions wrote 15 fields.
         let mut old = progress.to_json();
         old["history"][0].as_array_mut().unwrap().truncate(15);
         let old = Progress::from_json(&old).unwrap().history[0];

@@ -1,4 +1,4 @@
-//! Derivatives of a network for criteria that measure it before masks are chosen.
+//! Derivatives of a network, for criteria that measure the network before masks are chosen.
 
 use crate::eval::tensors;
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -6,17 +6,18 @@ use taper_data::Loader;
 use taper_nn::{Gates, KernelContext, Mode, Model, Pass};
 use taper_prune::{GradientOracle, Sample};
 
-/// Most images of a batch.
+/// Maximum number of images in a batch.
 const BATCH: usize = 32;
 
-/// Derivatives of a model over training images.
+/// Computes derivatives of a model on training images.
 ///
-/// A sample has the first images of each class of the first epoch, augmented as that epoch has them; the epoch itself stays as it
-/// is. Batches have the loader's size, and at most 32 images, as passes that carry derivatives need several times the memory of
-/// training. The loss is the cross-entropy without smoothing. No weight and no buffer changes.
+/// A sample consists of the first images of each class in the first epoch, with the augmentation of that epoch. The
+/// epoch itself does not change. Batches have the loader's size, but at most 32 images, because forward-mode passes
+/// need several times the memory of training. The loss is the cross-entropy without smoothing. Weights and buffers do
+/// not change.
 ///
-/// Products with the Hessian are exact to rounding: derivatives of the gradient along a direction, by a forward pass that carries
-/// derivatives ([`Pass::along`]) and a backward pass behind it.
+/// Hessian-vector products are exact up to rounding (forward over reverse): a forward pass computes directional
+/// derivatives ([`Pass::along`]), and a backward pass follows.
 pub struct ModelOracle<'a> {
     model: &'a dyn Model,
     images: &'a Loader,
@@ -25,12 +26,12 @@ pub struct ModelOracle<'a> {
 }
 
 impl<'a> ModelOracle<'a> {
-    /// For a model, whose parameters are on this device, and the images that it is trained on.
+    /// Derivatives of `model` on its training images. Its parameters must be on `device`.
     pub fn new(model: &'a dyn Model, images: &'a Loader, device: &'a Device) -> Self {
         Self { model, images, device, kernels: KernelContext::default() }
     }
 
-    /// The same, with what the passes of a run share.
+    /// Uses the kernel context of a run.
     #[must_use]
     pub fn with_kernels(self, kernels: &KernelContext) -> Self {
         Self { kernels: kernels.clone(), ..self }
@@ -40,8 +41,8 @@ impl<'a> ModelOracle<'a> {
         self.model.params().prunable().map(|(_, var)| var)
     }
 
-    /// The gradient of a sum over the batches of a sample. `factors` gives what the rows of a pass are multiplied with in it,
-    /// from the rows, the labels and the number of images.
+    /// The gradient of a weighted sum of the model's output rows, over all batches of a sample. `factors` computes the
+    /// weights from the rows, the labels and the number of images.
     fn summed(
         &self,
         sample: &Sample,
@@ -50,7 +51,9 @@ impl<'a> ModelOracle<'a> {
     ) -> Result<Vec<Tensor>> {
         let selection = self.images.of_each_class(0, sample.per_class, BATCH);
         if selection.n_images() == 0 {
-            candle_core::bail!("there is no training image to measure the network with")
+            candle_core::bail!(
+                "no training image to measure the network; take at least 1 per class"
+            )
         }
         let mut sums: Vec<Vec<f64>> =
             self.weights().map(|var| vec![0.0; var.elem_count()]).collect();
@@ -90,7 +93,7 @@ impl GradientOracle for ModelOracle<'_> {
 
     fn curvature(&mut self, sample: &Sample, direction: &[Tensor]) -> Result<Vec<Tensor>> {
         self.summed(sample, &Pass::along(direction), |both, labels, n_images| {
-            // The rows of logits, and behind them those of their slopes.
+            // The rows of the logits come first, then the rows of their directional derivatives.
             let (logits, slopes) = both.halves(labels.len())?;
             let softmax = logits.softmax(labels, sample.temperature)?;
             let of_slopes = softmax.gradient(labels, n_images);
@@ -114,7 +117,7 @@ impl GradientOracle for ModelOracle<'_> {
     }
 }
 
-/// Rows of numbers, one for each image.
+/// Rows of numbers, one row for each image.
 struct Rows {
     values: Vec<f64>,
     classes: usize,
@@ -126,26 +129,31 @@ impl Rows {
         Ok(Self { values: rows.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?, classes })
     }
 
-    /// The first `n` rows, and as many behind them.
+    /// Splits `2·n` rows into the first `n` and the last `n`.
     fn halves(&self, n: usize) -> Result<(Self, Self)> {
         let middle = n * self.classes;
         if self.values.len() != 2 * middle {
             candle_core::bail!(
-                "the network computes between its layers by operations of candle's own, which have no derivatives along a direction \
-                 of the weights; use those of taper-nn"
+                "the network uses candle operations between its layers, which have no directional derivatives; \
+                 use the operations of taper-nn"
             )
         }
         let part = |values: &[f64]| Self { values: values.to_vec(), classes: self.classes };
         Ok((part(&self.values[..middle]), part(&self.values[middle..])))
     }
 
-    /// Probabilities of the classes, of these logits over a temperature.
+    /// Softmax of the logits divided by a temperature.
     fn softmax(&self, labels: &[u32], temperature: f64) -> Result<Softmax> {
         if self.values.len() != labels.len() * self.classes {
-            candle_core::bail!("{} logits for {} labels", self.values.len(), labels.len())
+            candle_core::bail!(
+                "there are {} logits for {} labels of {} classes",
+                self.values.len(),
+                labels.len(),
+                self.classes
+            )
         }
         if let Some(label) = labels.iter().find(|&&label| label as usize >= self.classes) {
-            candle_core::bail!("label {label}, but there are {} classes", self.classes)
+            candle_core::bail!("label {label} is out of range; there are {} classes", self.classes)
         }
         let mut rows = Self { values: self.values.clone(), classes: self.classes };
         for row in rows.values.chunks_mut(self.classes.max(1)) {
@@ -158,14 +166,14 @@ impl Rows {
     }
 }
 
-/// Probabilities, from which the derivatives of the cross-entropy follow.
+/// Class probabilities, with the derivatives of the cross-entropy.
 struct Softmax {
     rows: Rows,
     temperature: f64,
 }
 
 impl Softmax {
-    /// Gradient of the mean loss over `n_images` in each logit: `(p − y)/T`.
+    /// Gradient of the mean loss over `n_images` w.r.t. each logit: `(p − y)/T`.
     fn gradient(&self, labels: &[u32], n_images: f64) -> Vec<f64> {
         let mut found = self.rows.values.clone();
         for (row, &label) in found.chunks_mut(self.rows.classes.max(1)).zip(labels) {
@@ -175,7 +183,8 @@ impl Softmax {
         found
     }
 
-    /// Product of the Hessian of the mean loss over `n_images` in the logits with these slopes: `(p⊙ż − p·pᵀż)/T²`.
+    /// Product of the Hessian (of the mean loss over `n_images`, w.r.t. the logits) with the directional derivatives ż
+    /// of the logits: `(p⊙ż − p·pᵀż)/T²`.
     fn curvature(&self, slopes: &Rows, n_images: f64) -> Vec<f64> {
         let classes = self.rows.classes.max(1);
         let scale = 1.0 / (self.temperature * self.temperature * n_images);

@@ -1,28 +1,28 @@
-//! The numbers of a run that are not the pruner's.
+//! The hyper-parameters of a run, except those of the pruner.
 
 use crate::{Cosine, TrainError, Warmup};
 use taper_data::Loader;
 
-/// How long and how fast to train. The defaults are Feather's protocol on CIFAR-100.
+/// The hyper-parameters of a run, except those of the pruner. The defaults are Feather's protocol on CIFAR-100.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recipe {
-    /// Passes over the training split.
+    /// Number of epochs.
     pub epochs: u64,
-    /// Ends the run after so many steps, if that is earlier; schedules are scaled to that length.
+    /// Maximum number of steps. If it ends the run earlier, schedules are scaled to this length.
     pub max_steps: Option<u64>,
-    /// Learning rate at the start of the cosine of [`Run::new`](crate::Run::new).
+    /// Initial learning rate of the cosine schedule of [`Run::new`](crate::Run::new).
     pub lr: f64,
-    /// Epochs of linear warm-up, fewer than the run has.
+    /// Epochs of linear learning-rate warm-up, fewer than the epochs of the run.
     pub warmup_epochs: f64,
-    /// Share of the velocity that SGD keeps, in `[0, 1)`.
+    /// Momentum of SGD, in `[0, 1)`.
     pub momentum: f64,
-    /// Decay of the weights of convolutions and linear layers.
+    /// Weight decay of convolutions and linear layers. Biases and batch norm are not decayed.
     pub weight_decay: f64,
-    /// The gradient's norm is clipped to this.
+    /// Maximum norm of the gradient; `None` does not clip.
     pub clip_norm: Option<f64>,
-    /// Share of the target spread over all classes, in `[0, 1)`.
+    /// Label smoothing: the fraction of the target that is spread over all classes, in `[0, 1)`.
     pub label_smoothing: f64,
-    /// Evaluates after every so many epochs, and after the last; at least 1.
+    /// Epochs between two evaluations, at least 1. The last epoch is always evaluated.
     pub eval_every: u64,
 }
 
@@ -43,17 +43,17 @@ impl Default for Recipe {
 }
 
 impl Recipe {
-    /// Optimizer steps of the whole run.
+    /// Number of steps of the run.
     pub fn total_steps(&self, train: &Loader) -> u64 {
         let all = self.epochs * train.batches_per_epoch() as u64;
         self.max_steps.map_or(all, |max| all.min(max))
     }
 
-    /// Checks what the length of an epoch decides.
+    /// Checks the numbers that depend on the length of an epoch.
     ///
     /// # Errors
-    /// [`TrainError::Warmup`] if the warm-up does not end before the run does: the learning rate would never be
-    /// whole.
+    /// [`TrainError::Warmup`] if the warm-up does not end before the run does. The learning rate would then never reach
+    /// its full value.
     pub fn check(&self, train: &Loader) -> Result<(), TrainError> {
         let (warmup, total) = (self.warmup_steps(train), self.total_steps(train));
         match warmup > 0 && warmup >= total {
@@ -62,12 +62,12 @@ impl Recipe {
         }
     }
 
-    /// Steps over which the learning rate rises.
+    /// Number of steps of the learning-rate warm-up.
     pub fn warmup_steps(&self, train: &Loader) -> u64 {
         (self.warmup_epochs * train.batches_per_epoch() as f64).round() as u64
     }
 
-    /// The learning rate over a run: one cosine behind the warm-up.
+    /// The learning rate of the run: linear warm-up, and one cosine over the whole run.
     pub fn learning_rate(&self, train: &Loader) -> Warmup<Cosine> {
         let then = Cosine { lr: self.lr, total_steps: self.total_steps(train) };
         Warmup { steps: self.warmup_steps(train), then }

@@ -1,4 +1,4 @@
-//! A run, and a step of it.
+//! A training run, and one step of it.
 
 use crate::{
     CrossEntropy, Evaluation, GradNorm, LearningRate, Loss, ModelOracle, Optimizer, Recipe, Sgd,
@@ -21,53 +21,56 @@ use taper_nn::{
 };
 use taper_prune::{Changed, DeadFilters, PrunedUpdate, Pruner, Report};
 
-/// Everything that a run works on.
+/// The parts of a training run.
 pub struct Run<'a> {
     /// The network.
     pub model: &'a dyn Model,
-    /// What prunes it; `None` trains dense.
+    /// The pruner; `None` trains a dense network.
     pub pruner: Option<Pruner>,
-    /// Moves its parameters.
+    /// Updates the parameters of the network.
     pub optimizer: Box<dyn Optimizer>,
-    /// Learning rate of each step.
+    /// The learning rate of each step.
     pub learning_rate: Box<dyn LearningRate>,
-    /// What training minimises and evaluation reports.
+    /// The loss that training minimises and evaluation reports.
     pub loss: Box<dyn Loss>,
-    /// Batches to train on.
+    /// Training batches.
     pub train: &'a Loader,
-    /// Batches to measure on: after each epoch, or where there is a validation part, by [`Run::test_now`] alone.
+    /// Test batches. Without validation images, they are evaluated during training; otherwise only by
+    /// [`Run::test_now`].
     pub test: &'a Loader,
-    /// Batches of held-out training images, which choices between epochs go by; see [`taper_data::Split::hold_out`].
+    /// Batches of held-out training images, used to choose between epochs; see [`taper_data::Split::hold_out`].
     pub validation: Option<&'a Loader>,
-    /// How long, and what the gradient's norm is clipped to.
+    /// Length of the run, gradient clipping, and other numbers.
     pub recipe: Recipe,
-    /// Where to compute.
+    /// The device.
     pub device: &'a Device,
-    /// What the kernels of all its passes share: by default, one that chooses by measurement.
+    /// State that the kernels of all passes share. The default chooses dense or sparse kernels by measurement.
     pub kernels: KernelContext,
-    /// The processes that train it together: by default, this one alone.
+    /// The processes that train this network together. The default is this process alone.
     pub ranks: Ranks,
-    /// What clipping remembers of the gradient of pruned weights.
+    /// Squared gradient norms of pruned weights that clipping keeps between steps.
     pub pruned_squares: PrunedSquares,
 }
 
-/// What a step has come to.
+/// The results of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepDone {
     /// Mean loss of the batch.
     pub loss: f64,
-    /// Norm of the gradient before clipping, as exact training has it.
+    /// Norm of the gradient before clipping; an estimate of its value in exact training.
     pub norm: GradNorm,
-    /// Images of the batch.
+    /// Images in the batch.
     pub n_images: u64,
-    /// Images of the batch that were right.
+    /// Images in the batch that were classified correctly.
     pub n_correct: u64,
 }
 
 impl<'a> Run<'a> {
-    /// A run with the SGD, the cosine and the cross-entropy that the recipe describes, and without a validation part.
+    /// A run with SGD, a cosine learning rate and cross-entropy, with the numbers of the recipe. It has no validation
+    /// images.
     ///
-    /// Assign others to its fields; the numbers of the recipe that belong to what they replace then have no effect:
+    /// To use another optimizer, learning rate or loss, assign the field. The numbers of the recipe for the replaced
+    /// part then have no effect:
     ///
     /// ```
     /// use taper_train::{AdamW, Run, StepDecay};
@@ -102,12 +105,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// One step of training on a batch: masks, forward pass, backward pass, clipping, optimizer.
+    /// Runs one training step on a batch: masks, forward pass, backward pass, clipping, optimizer.
     ///
-    /// Of several ranks, each is given the whole batch and computes its part of it.
+    /// With several ranks, each rank receives the whole batch and computes its own part.
     ///
     /// # Errors
-    /// [`TrainError`] if the loss or the gradient is not finite, something cannot be computed, or another rank has ended.
+    /// [`TrainError`] if the loss or the gradient is not finite, a computation fails, or another rank has ended.
     pub fn step(&mut self, step: Step, batch: Batch, lr: f64) -> Result<StepDone, TrainError> {
         let n_images = batch.len();
         let part = match self.ranks.images(n_images) {
@@ -117,7 +120,7 @@ impl<'a> Run<'a> {
         self.step_of(step, part, n_images, lr)
     }
 
-    /// The same, given only the images that this rank has of a batch of `n_images`.
+    /// As [`step`](Self::step), with `part` as this rank's images of a batch of `n_images`.
     pub(crate) fn step_of(
         &mut self,
         step: Step,
@@ -135,7 +138,7 @@ impl<'a> Run<'a> {
         let gates =
             self.pruner.as_mut().map(|p| p.begin_step(step)).transpose()?.unwrap_or_default();
         let logits = self.model.forward(&images, &Pass::train(&gates).with_kernels(&kernels))?;
-        // Each rank has the loss of the whole batch.
+        // Each rank computes the loss of the whole batch.
         let (logits, labels) =
             (ops::gathered(&logits, &kernels)?, ops::gathered_labels(&labels, &kernels)?);
         let loss = self.loss.of(&logits, &labels)?;
@@ -196,7 +199,7 @@ impl<'a> Run<'a> {
         Ok(StepDone { loss: value, norm, n_images: n_images as u64, n_correct })
     }
 
-    /// Loss and accuracy on the test images, with the weights as they are now. Every rank computes them by itself.
+    /// Loss and accuracy on the test images, with the current weights. Every rank computes them separately.
     ///
     /// # Errors
     /// As [`evaluate`], or if a weight cannot be read.
@@ -205,7 +208,7 @@ impl<'a> Run<'a> {
         evaluate(self.model, &gates, self.test, &*self.loss, self.device, &self.kernels)
     }
 
-    /// Gates for evaluating the weights as they are now, and what they keep; no report for a dense run.
+    /// Gates for evaluating the current weights, and the counts of kept weights. A dense run has no report.
     pub(crate) fn refreshed(&self) -> Result<(Gates, Option<Report>), TrainError> {
         Ok(match &self.pruner {
             Some(pruner) => {
@@ -222,8 +225,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The error for a value that is not finite, with the place where that is seen first: the batch, a parameter, or
-/// the output of a layer in a second forward pass.
+/// The error for a value that is not finite. It names the first place with such a value: the batch, a parameter, or the
+/// output of a layer in a second forward pass.
 fn not_finite(
     what: &'static str,
     value: f64,
@@ -242,10 +245,10 @@ fn not_finite(
             Ok(())
         }
     }
-    // All ranks must take the same way, as the second pass is one of all.
+    // All ranks must take the same branch, because all of them take part in the second pass.
     let place = if ranks.any(!is_finite(images)?)? {
         "the batch holds values that are not finite".to_string()
-    // The pass that failed has spoilt running statistics already, so buffers tell nothing.
+    // The failed pass has already changed the running statistics, so the values in buffers prove nothing.
     } else if let Some(entry) = model.params().first_not_finite()?.filter(|e| e.kind.is_some()) {
         format!("parameter {} is not finite", entry.name)
     } else {

@@ -1,4 +1,4 @@
-//! The loop.
+//! The training loop.
 
 use crate::{
     Callback, Callbacks, EpochEvent, EpochMetrics, Evaluation, Flow, Progress, Run, StepEvent,
@@ -15,17 +15,19 @@ use taper_prune::Report;
 pub enum Outcome {
     /// All steps were done.
     Finished(Progress),
-    /// A callback ended it; a checkpoint was written if there is a place for them.
+    /// A callback ended the run. If the run writes checkpoints, it wrote one.
     Stopped(Progress),
 }
 
-/// Trains from `progress` (of a checkpoint, or the default for a new run) to the end of the recipe.
+/// Trains from `progress` to the end of the recipe. `progress` comes from a checkpoint; a new run starts with the
+/// default.
 ///
-/// Of several ranks all call this, with the same run and progress. What one rank's callbacks want, all do. One
-/// rank saves checkpoints, and the others are given none.
+/// With several ranks, every rank calls this function with the same run and progress. If a callback of one rank stops
+/// the run, all ranks stop. Only one rank passes `checkpoints`; the others pass `None`.
 ///
 /// # Errors
-/// [`TrainError`], for a recipe that fails [`Recipe::check`](crate::Recipe::check) before the first step; a checkpoint written before stays.
+/// [`TrainError`]. A recipe that fails [`Recipe::check`](crate::Recipe::check) is an error before the first step. After
+/// an error, the checkpoints written so far remain.
 pub fn train(
     run: &mut Run,
     mut progress: Progress,
@@ -35,7 +37,7 @@ pub fn train(
     run.recipe.check(run.train)?;
     let params = run.model.params();
     if checkpoints.is_some() {
-        // An optimizer that cannot be saved is refused now, rather than after an epoch.
+        // An optimizer that cannot be saved is an error now, not after an epoch.
         run.optimizer.state(params)?;
     }
     let ranks = run.ranks.clone();
@@ -45,7 +47,7 @@ pub fn train(
     let (total, per_epoch) =
         (run.recipe.total_steps(run.train), run.train.batches_per_epoch() as u64);
     let epochs = progress.history.len() as u64;
-    // What a whole number of epochs and a part of the next one can have come to.
+    // The steps that are possible after `epochs` complete epochs and a part of the next one.
     let possible = (epochs * per_epoch).min(total)..=((epochs + 1) * per_epoch).min(total);
     if per_epoch == 0 || !possible.contains(&progress.step) {
         return Err(TrainError::Progress { step: progress.step, epochs, per_epoch, total });
@@ -167,16 +169,16 @@ pub fn train(
     Ok(Outcome::Finished(progress))
 }
 
-/// What any rank wants.
+/// `Stop` if the callbacks of any rank return `Stop`.
 fn of_all(ranks: &Ranks, wanted: Flow) -> Result<Flow, TrainError> {
     Ok(if ranks.any(wanted == Flow::Stop)? { Flow::Stop } else { Flow::Continue })
 }
 
-/// Checks that all ranks have the same weights, masks and moments.
+/// Checks that all ranks have the same weights, masks and optimizer state.
 fn expect_same(run: &Run, progress: &Progress) -> Result<(), TrainError> {
     if run.ranks.size() > 1 {
         let digest = Snapshot::of(run, progress).digest()?;
-        let remedy = "start all ranks with one program, one recipe and one run folder, and use parameters in layers of taper-nn only";
+        let remedy = "start all ranks with the same program, recipe and run folder, and use parameters only in layers of taper-nn";
         run.ranks.expect_same(digest, "weights or masks", remedy)?;
     }
     Ok(())

@@ -1,7 +1,7 @@
-//! The bits that training ends in, recorded: a machine that gives others is noticed.
+//! Training ends in recorded bits. The test fails on a machine that computes other bits.
 //!
-//! Every variant of the kernels that this machine has must give them. A change of rounding changes them on all alike:
-//! record them anew then, and say so in the changelog.
+//! Every kernel variant that this machine supports must reproduce them. If a change affects rounding on all machines,
+//! record the new bits and note it in the changelog.
 
 use candle_core::Device;
 use std::error::Error;
@@ -18,7 +18,7 @@ fn trained(batch_size: usize, sparsity: f64) -> Result<(u32, u64), Box<dyn Error
     let normalisation = data.normalisation.clone();
     let config = LoaderConfig::train(batch_size, Augment::Shift, normalisation.clone(), 0);
     let batches = Loader::new(data.train.clone(), config)?;
-    // The last batch of the test images has fewer than eight.
+    // The last batch of test images has fewer than eight images.
     let test = Loader::new(data.test.clone(), LoaderConfig::evaluation(13, normalisation))?;
     let model = taper_zoo::build("digits-cnn", 10, 0, &Device::Cpu)?;
     let recipe = Recipe { epochs: 1, label_smoothing: 0.1, ..Recipe::default() };
@@ -43,7 +43,7 @@ fn trained(batch_size: usize, sparsity: f64) -> Result<(u32, u64), Box<dyn Error
     Ok((checksum, last.test_loss.to_bits()))
 }
 
-/// For small and large batches, dense and sparse: see [`trained`].
+/// Batch size, sparsity, checksum of the parameters, bits of the test loss; see [`trained`].
 const RECORDED: [(usize, f64, u32, u64); 4] = [
     (5, 0.0, 0x4a9d_2b80, 0x4002_6b63_8eee_eeef),
     (5, 0.9, 0x1ad4_f980, 0x4002_6c0e_d333_3333),

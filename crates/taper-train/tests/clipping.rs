@@ -1,4 +1,4 @@
-//! Kept weights are clipped as exact training clips them, whatever is computed for pruned ones.
+//! Kept weights are clipped as in exact training, however the gradients of pruned weights are computed.
 
 use candle_core::Device;
 use taper_core::{Sparsity, Step};
@@ -12,8 +12,8 @@ use taper_train::{Recipe, Run, StepDone};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Takes steps on one batch of eight blocks, at 90 % from the first step on, clipped far below any gradient; gives what
-/// the steps came to, the weights before and after, and which are kept.
+/// The results of some steps on one batch of eight blocks, at 90 % sparsity from the first step on. Gradients are
+/// clipped to a norm far below their own.
 struct Steps {
     done: Vec<StepDone>,
     before: Vec<Vec<f32>>,
@@ -36,7 +36,7 @@ impl Steps {
         let pruner = Pruner::builder(model.params().prunable(), at_once, 100)
             .threshold(Threshold::Hard)
             .gradient(Constant::new(1.0)?)
-            // Ranked all together, the last layer loses every weight, and nothing behind it has a gradient.
+            // With a global threshold, the last layer would lose every weight, and no layer would get a gradient.
             .allocation(Uniform)
             .pruned_update(update)
             .build()?;
@@ -51,7 +51,7 @@ impl Steps {
         Ok(Self { done: done?, before, after: weights(&*model)?, kept })
     }
 
-    /// How far each weight has moved, kept ones first.
+    /// The change of each weight: kept weights, and pruned weights.
     fn moved(&self) -> (Vec<f64>, Vec<f64>) {
         let (mut kept, mut pruned) = (Vec::new(), Vec::new());
         for ((before, after), mask) in self.before.iter().zip(&self.after).zip(&self.kept) {
@@ -68,15 +68,14 @@ fn weights(model: &dyn Model) -> Result<Vec<Vec<f32>>> {
     model.params().prunable().map(|(_, var)| Ok(var.flatten_all()?.to_vec1()?)).collect()
 }
 
-/// The factor that brings `other` to `these`, by least squares.
+/// The factor that best maps `other` to `these`, by least squares.
 fn factor(these: &[f64], other: &[f64]) -> f64 {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     dot(these, other) / dot(other, other)
 }
 
 #[test]
-fn a_gradient_that_counts_several_times_leaves_kept_weights_what_they_have_in_exact_training()
--> Result {
+fn multiplied_gradients_of_pruned_weights_do_not_change_the_clipping_of_kept_weights() -> Result {
     let exact = Steps::take(PrunedUpdate::EveryStep, 1, 0.1)?.moved();
     for n in [1, 2, 8] {
         let every = Steps::take(PrunedUpdate::EveryNth(n), 1, 0.1)?.moved();
@@ -87,8 +86,8 @@ fn a_gradient_that_counts_several_times_leaves_kept_weights_what_they_have_in_ex
 }
 
 #[test]
-fn the_norm_is_that_of_exact_training_in_steps_without_gradients_of_pruned_weights_too() -> Result {
-    // Weights that do not move have one gradient.
+fn steps_without_gradients_of_pruned_weights_have_the_norm_of_exact_training() -> Result {
+    // With a learning rate of 0, the gradient is the same in every step.
     let exact = Steps::take(PrunedUpdate::EveryStep, 1, 0.0)?.done[0].norm;
     for done in Steps::take(PrunedUpdate::EveryNth(3), 7, 0.0)?.done {
         assert!((done.norm.all / exact.all - 1.0).abs() < 1e-6, "{:?} {exact:?}", done.norm);
@@ -98,14 +97,14 @@ fn the_norm_is_that_of_exact_training_in_steps_without_gradients_of_pruned_weigh
 }
 
 #[test]
-fn an_estimate_does_not_starve_kept_weights_by_its_variance() -> Result {
+fn the_variance_of_sampled_gradients_does_not_shrink_updates_of_kept_weights() -> Result {
     let exact = Steps::take(PrunedUpdate::EveryStep, 1, 0.1)?.moved();
     let mut mean = 0.0;
     for seed in 0..8 {
         let sampled = Steps::take(PrunedUpdate::Sampled { share: 0.25, seed }, 1, 0.1)?.moved();
         mean += factor(&sampled.0, &exact.0) / 8.0;
     }
-    // By the norm of the estimate as it is, they have less than a half.
+    // With the uncorrected norm of the estimate, the factor is less than a half.
     assert!((0.7..1.3).contains(&mean), "{mean}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Dropped weights in training: no value, no gradient, no momentum.
+//! Permanently pruned weights have no value, no gradient and no momentum during training.
 
 use candle_core::Device;
 use taper_core::{LayerInfo, Sparsity};
@@ -8,7 +8,7 @@ use taper_prune::{DropPolicy, DropRule, Pruner};
 use taper_schedule::Ramp;
 use taper_train::{Callback, Callbacks, Flow, Progress, Recipe, Run, StepEvent, TrainError, train};
 
-/// What was dropped in one step is so in the next.
+/// Checks that the number of dropped weights never falls.
 struct OnlyGrows(u64);
 
 impl Callback for OnlyGrows {

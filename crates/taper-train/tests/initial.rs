@@ -1,4 +1,4 @@
-//! Methods that measure the network before training, and phases, in the loop.
+//! Methods that measure the network before training, and dense and sparse phases, in the training loop.
 
 use candle_core::{Device, Result, Tensor};
 use taper_core::{Sparsity, Step};
@@ -30,7 +30,7 @@ fn builder(model: &dyn Model, schedule: impl SparsitySchedule + 'static) -> Prun
         .remainder(Remainder::zero())
 }
 
-/// The steps of two epochs; `check` is called behind each.
+/// Runs the steps of two epochs; calls `check` after each.
 fn run(model: &dyn Model, pruner: Pruner, mut check: impl FnMut(u64, &Run) -> Anyhow) -> Anyhow {
     let [batches, test] = loaders()?;
     let recipe = Recipe { epochs: 2, ..Recipe::default() };
@@ -50,7 +50,7 @@ fn masks(pruner: &Pruner) -> Vec<Mask> {
         .collect()
 }
 
-/// What the weights of each layer are, and their velocities.
+/// The weights of each layer, and their velocities.
 fn weights(run: &Run) -> Anyhow<Vec<[Vec<f32>; 2]>> {
     let state = run.optimizer.state(run.model.params())?;
     let layers = run.model.params().prunable().map(|(info, var)| {
@@ -93,7 +93,7 @@ fn masks_are_chosen_before_the_first_step_and_held() -> Anyhow {
 }
 
 #[test]
-fn what_leaves_in_a_sparse_phase_has_neither_value_nor_velocity() -> Anyhow {
+fn weights_pruned_in_a_sparse_phase_have_neither_value_nor_velocity() -> Anyhow {
     let model = taper_zoo::build("digits-cnn", 10, 0, &Device::Cpu)?;
     let target = Sparsity::new(0.9)?;
     let (begin, end) = (Step(2), Step(9));
@@ -121,7 +121,7 @@ fn what_leaves_in_a_sparse_phase_has_neither_value_nor_velocity() -> Anyhow {
     Ok(())
 }
 
-/// Squares between two layers, by candle.
+/// Two layers, and between them a candle operation: the square.
 struct Squared(Linear, Linear, Params);
 
 impl Model for Squared {
@@ -136,7 +136,7 @@ impl Model for Squared {
 }
 
 #[test]
-fn networks_that_a_direction_cannot_be_followed_through_are_refused() -> Anyhow {
+fn candle_operations_between_layers_have_no_directional_derivatives() -> Anyhow {
     let scope = Scope::new(0, &Device::Cpu);
     let layer = |name: &str, i, o| Linear::new(&scope.pp(name), i, o, Init::Uniform);
     let model = Squared(layer("a", 64, 4)?, layer("b", 4, 10)?, scope.finish());
@@ -146,7 +146,7 @@ fn networks_that_a_direction_cannot_be_followed_through_are_refused() -> Anyhow 
     let sample = Sample { per_class: 2, temperature: 1.0 };
     let gradient = oracle.gradient(&sample)?;
     let error = oracle.curvature(&sample, &gradient).unwrap_err().to_string();
-    assert!(error.contains("computes between its layers by operations of candle's own"), "{error}");
+    assert!(error.contains("uses candle operations between its layers"), "{error}");
     let none = oracle.gradient(&Sample { per_class: 0, temperature: 1.0 }).unwrap_err();
     assert!(none.to_string().contains("no training image"), "{none}");
     Ok(())

@@ -1,4 +1,4 @@
-//! Optimizers, learning rates and losses of one's own in a run, and in its checkpoints.
+//! Custom optimizers, learning rates and losses, in runs and in their checkpoints.
 
 use candle_core::{Device, Result as Computed, Tensor};
 use candle_nn::optim::SGD;
@@ -68,7 +68,7 @@ impl Callback for OneEpoch {
     }
 }
 
-/// The file of the run that `optimizer` was stopped with after an epoch.
+/// Runs one epoch with `optimizer`, stops, and writes a checkpoint to `folder`.
 fn stopped(
     data: &Data,
     optimizer: Box<dyn Optimizer>,
@@ -82,7 +82,7 @@ fn stopped(
     Ok(())
 }
 
-/// The weights in which the run of a checkpoint ends.
+/// Resumes the checkpoint, and returns the final weights.
 fn resumed(
     data: &Data,
     optimizer: Box<dyn Optimizer>,
@@ -111,7 +111,7 @@ fn latest(folder: &Path) -> Result<TrainingCheckpoint, Box<dyn Error>> {
 type Make = fn() -> Box<dyn Optimizer>;
 
 #[test]
-fn every_optimizer_resumes_to_the_bit_and_no_other_takes_its_state() -> Result<(), Box<dyn Error>> {
+fn every_optimizer_resumes_bit_for_bit_and_rejects_other_states() -> Result<(), Box<dyn Error>> {
     let data = Data::new()?;
     let makes: [Make; 4] = [
         || Box::new(Sgd::new(0.9, 5e-4).nesterov(true)),
@@ -141,7 +141,7 @@ fn every_optimizer_resumes_to_the_bit_and_no_other_takes_its_state() -> Result<(
 }
 
 #[test]
-fn checkpoints_of_before_there_were_other_optimizers_are_read() -> Result<(), Box<dyn Error>> {
+fn checkpoints_without_an_optimizer_name_are_read_as_sgd() -> Result<(), Box<dyn Error>> {
     let data = Data::new()?;
     let folder = tempfile::tempdir()?;
     let sgd: Make = || Box::new(Sgd::new(0.9, 5e-4));
@@ -175,8 +175,7 @@ fn checkpoints_of_before_there_were_other_optimizers_are_read() -> Result<(), Bo
 }
 
 #[test]
-fn optimizers_of_candle_train_and_are_refused_where_they_cannot_go_on() -> Result<(), Box<dyn Error>>
-{
+fn candle_optimizers_train_but_cannot_be_saved_or_reset() -> Result<(), Box<dyn Error>> {
     let data = Data::new()?;
     let model = model()?;
     let before = bits(&*model)?;
@@ -195,12 +194,12 @@ fn optimizers_of_candle_train_and_are_refused_where_they_cannot_go_on() -> Resul
 
     let mut dropping = data.run(&*model, Box::new(FromCandle::<SGD>::new(model.params(), 0.0)?))?;
     let error = train(&mut dropping, Progress::default(), &mut callbacks, None).unwrap_err();
-    assert!(error.to_string().contains("SGD cannot forget weights"), "{error}");
+    assert!(error.to_string().contains("SGD cannot reset the state of weights"), "{error}");
     Ok(())
 }
 
 #[test]
-fn a_loss_and_a_rate_of_ones_own_are_those_of_the_run() -> Result<(), Box<dyn Error>> {
+fn a_run_uses_a_custom_loss_and_learning_rate() -> Result<(), Box<dyn Error>> {
     /// Squared error against one-hot labels.
     fn squared_error(logits: &Tensor, labels: &Tensor) -> Computed<Tensor> {
         let classes = Tensor::arange(0u32, logits.dim(1)? as u32, logits.device())?;
@@ -219,10 +218,10 @@ fn a_loss_and_a_rate_of_ones_own_are_those_of_the_run() -> Result<(), Box<dyn Er
     let [first, .., last] = &progress.history[..] else { return Err("four epochs".into()) };
     assert_eq!((first.lr, last.lr), (0.005, 0.02 / 16.0));
     assert!(last.train_loss < 0.95 * first.train_loss, "{first:?} {last:?}");
-    // That of logits of 0 is 1; cross-entropy would be that of ten classes, 2.3.
+    // With logits of 0, the squared error is 1, and the cross-entropy of ten classes is 2.3.
     assert!(last.test_loss < 1.2, "{last:?}");
     run.loss = Box::new(|logits: &Tensor, _: &Tensor| Ok(logits.clone()));
     let error = train(&mut run, Progress::default(), &mut callbacks, None).unwrap_err();
-    assert!(error.to_string().contains("shape [16, 10], and a scalar is needed"), "{error}");
+    assert!(error.to_string().contains("shape [16, 10], but must be a scalar"), "{error}");
     Ok(())
 }

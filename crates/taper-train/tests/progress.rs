@@ -1,4 +1,4 @@
-//! Progress that a run cannot have made is refused, whatever a checkpoint says.
+//! Impossible progress in a checkpoint is an error.
 
 use candle_core::Device;
 use taper_data::{Augment, Dataset, Loader, LoaderConfig, OpenOptions};
@@ -17,7 +17,7 @@ fn impossible_progress_is_an_error_and_not_an_endless_loop()
     let mut run = Run::new(&*model, None, &batches, &test, recipe, &Device::Cpu);
     let finished = match train(&mut run, Progress::default(), &mut Callbacks::default(), None)? {
         Outcome::Finished(progress) => progress,
-        Outcome::Stopped(_) => return Err("nothing was to stop it".into()),
+        Outcome::Stopped(_) => return Err("the run stopped early".into()),
     };
     assert_eq!((finished.step, finished.history.len()), (6, 2));
     let one_epoch =

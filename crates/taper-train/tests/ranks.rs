@@ -1,6 +1,6 @@
-//! Runs on several ranks end in the bits of a run on one.
+//! Runs on several ranks are bit-identical to a run on one rank.
 //!
-//! The ranks are threads of this process; MPI moves the same numbers.
+//! The ranks are threads of this process; MPI sends the same numbers.
 
 use candle_core::Device;
 use std::{path::PathBuf, sync::Arc, thread};
@@ -55,7 +55,7 @@ struct Case {
     batch_size: usize,
 }
 
-/// Images that a sum in another order would give other bits for.
+/// Random images, for which a sum in another order has other bits.
 fn images(n: usize, case: Case, key: u64) -> Split {
     let mut rng = Rng::for_key([key]);
     let pixels = (0..n * case.shape.len()).map(|_| (rng.uniform() * 256.0) as u8).collect();
@@ -63,7 +63,7 @@ fn images(n: usize, case: Case, key: u64) -> Split {
     Split::new(case.shape, pixels, labels, None).expect("images")
 }
 
-/// Ends a run after a step, as if asked to.
+/// Stops a run after a step.
 struct StopAt(u64);
 
 impl Callback for StopAt {
@@ -72,7 +72,7 @@ impl Callback for StopAt {
     }
 }
 
-/// A checksum of all state at the end of a run on this rank, and the bits of its losses.
+/// Trains on this rank. Returns a checksum of the final state, and the bits of the losses.
 fn trained(
     case: Case,
     ranks: Ranks,
@@ -83,7 +83,7 @@ fn trained(
     let normalisation = Normalisation::new(vec![0.5; channels], vec![0.3; channels], 255.0);
     let normalisation = normalisation.expect("a normalisation");
     let config = LoaderConfig::train(case.batch_size, Augment::None, normalisation.clone(), 5);
-    // The last batch of an epoch has one group and a bit more, or fewer than eight images.
+    // The last batch of an epoch has slightly more than one group of images, or fewer than eight images.
     let n = 2 * case.batch_size + if case.batch_size > 100 { 22 } else { 5 };
     let batches = Loader::new(images(n, case, 1), config).expect("a loader");
     let test = LoaderConfig::evaluation(24, normalisation);
@@ -110,7 +110,7 @@ fn trained(
         }
     }
     let mut watch = Callbacks::default();
-    // One rank alone is asked to stop.
+    // Only one rank requests the stop.
     if let Some(stop) = stop.filter(|_| run.ranks.rank() + 1 == run.ranks.size()) {
         watch = watch.with(StopAt(stop));
     }
@@ -124,7 +124,7 @@ fn trained(
     Ok((Snapshot::of(&run, &progress).digest()?, losses.map(f64::to_bits).collect()))
 }
 
-/// What each of some ranks ends in.
+/// The results of `run` on each rank.
 fn on_ranks<R: Send + 'static>(
     size: usize,
     run: impl Fn(Ranks) -> R + Send + Sync + 'static,
@@ -142,7 +142,7 @@ const DIGITS: ImageShape = ImageShape { channels: 1, height: 8, width: 8 };
 const PHOTOS: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
 
 #[test]
-fn any_number_of_ranks_ends_in_the_bits_of_one() {
+fn any_number_of_ranks_is_bit_identical_to_one() {
     let cases = [
         ("digits-cnn", DIGITS, Method::Dense, 64),
         ("digits-cnn", DIGITS, Method::Feather, 115),
@@ -167,7 +167,7 @@ fn any_number_of_ranks_ends_in_the_bits_of_one() {
 }
 
 #[test]
-fn a_run_goes_on_with_another_number_of_ranks() {
+fn a_run_resumes_with_another_number_of_ranks() {
     let (shape, method) = (DIGITS, Method::AdaptiveDropping);
     let case = Case { model: "digits-cnn", shape, method, batch_size: 64 };
     let want = trained(case, Ranks::default(), None, None).expect("a run");
@@ -185,7 +185,7 @@ fn a_run_goes_on_with_another_number_of_ranks() {
 }
 
 #[test]
-fn ranks_that_do_not_fit_are_refused_by_all() {
+fn every_rank_reports_too_many_ranks_and_different_runs() {
     let case = Case { model: "digits-cnn", shape: DIGITS, method: Method::Dense, batch_size: 64 };
     for error in on_ranks(5, move |ranks| trained(case, ranks, None, None)) {
         let error = error.expect_err("four groups").to_string();

@@ -1,11 +1,11 @@
-//! A validation part: what is measured on it, and that it changes no step.
+//! Validation images: each epoch is measured on them, and the training steps do not change.
 
 use candle_core::Device;
 use taper_data::{Augment, Dataset, Loader, LoaderConfig, OpenOptions};
 use taper_train::{Callbacks, CrossEntropy, Outcome, Progress, Recipe, Run, evaluate, train};
 
 #[test]
-fn each_epoch_is_measured_on_held_out_images_and_no_step_differs()
+fn epochs_are_measured_on_held_out_images_without_changing_the_steps()
 -> Result<(), Box<dyn std::error::Error>> {
     let data = Dataset::open("digits", &OpenOptions { limit: Some(120), ..Default::default() })?;
     let (rest, held_out) = data.train.hold_out(24)?;
@@ -35,7 +35,7 @@ fn each_epoch_is_measured_on_held_out_images_and_no_step_differs()
         };
         assert_eq!(last.choice_accuracy(), expected.accuracy);
         assert!(others.iter().all(|v| v.is_nan()));
-        // The first epoch was not evaluated at all.
+        // The first epoch was not evaluated.
         assert!(progress.history[0].choice_accuracy().is_nan());
         histories.push((progress.history, on_test));
     }

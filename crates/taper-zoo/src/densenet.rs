@@ -1,21 +1,21 @@
 //! DenseNet40-24 for 32×32 images: depth 40, growth 24, with bottlenecks.
 //!
-//! | stage | layers | channels | plane | MACs |
+//! | stage | layers | channels | feature map | MACs |
 //! | --- | --- | --- | --- | --- |
 //! | conv1 | | 48 | 32×32 | 1.3 M |
 //! | block1 | 6 | 48 to 192 | 32×32 | 191.1 M |
-//! | trans1: 1×1 convolution, 2×2 averages | | 96 | 16×16 | 18.9 M |
+//! | trans1: 1×1 convolution, 2×2 average pooling | | 96 | 16×16 | 18.9 M |
 //! | block2 | 6 | 96 to 240 | 16×16 | 54.9 M |
 //! | trans2 | | 120 | 8×8 | 7.4 M |
 //! | block3 | 6 | 120 to 264 | 8×8 | 14.6 M |
-//! | bn1, ReLU, average, fc | | 264 | 1×1 | |
+//! | bn1, ReLU, global average pooling, fc | | 264 | 1×1 | |
 //!
-//! A layer is batch normalisation, ReLU, a 1×1 convolution to 96 channels, and the same again with a 3×3 convolution to
-//! 24, which are put beside its input. For 100 classes: 714,196 parameters, 703,920 of them prunable in 40 layers,
-//! 288,155,424 MACs.
+//! A layer is batch norm, ReLU and a 1×1 convolution to 96 channels, then batch norm, ReLU and a 3×3 convolution to 24
+//! channels. Its output is concatenated with its input. For 100 classes: 714,196 parameters, 703,920 of them prunable
+//! in 40 layers, 288,155,424 MACs.
 //!
-//! As in Huang et al. (arXiv:1608.06993), with half of the channels left by a transition. Convolutions start
-//! Kaiming-normal on the outgoing side, the classifier as PyTorch's do by default.
+//! As in Huang et al. (arXiv:1608.06993), with compression 0.5 in the transitions. Convolutions are initialized
+//! Kaiming-normal (fan-out), the classifier has PyTorch's default initialization.
 
 use crate::Width;
 use candle_core::{Result, Tensor};
@@ -25,7 +25,7 @@ use taper_nn::{
 };
 
 const GROWTH: usize = 24;
-/// Channels inside of a layer over those that it adds.
+/// Channels of the bottleneck, as a multiple of the growth.
 const BOTTLENECK: usize = 4;
 const LAYERS_PER_BLOCK: usize = 6;
 const BLOCKS: usize = 3;
@@ -42,7 +42,7 @@ pub struct DenseNet40 {
 }
 
 impl DenseNet40 {
-    /// Builds it in `scope`, with `classes` outputs.
+    /// Builds the network in `scope`, with `classes` outputs.
     ///
     /// # Errors
     /// If the device cannot hold it.
@@ -50,7 +50,7 @@ impl DenseNet40 {
         Self::of_width(scope, classes, Width::FULL)
     }
 
-    /// Builds a narrower or wider one.
+    /// Builds a narrower or wider network.
     ///
     /// # Errors
     /// If the device cannot hold it.
@@ -107,7 +107,7 @@ impl Model for DenseNet40 {
     }
 }
 
-/// Batch normalisation, ReLU, convolution.
+/// Batch norm, ReLU, convolution.
 #[derive(Debug)]
 struct Unit {
     bn: BatchNorm,

@@ -1,11 +1,11 @@
-//! A small network for 8×8 grey images.
+//! A small network for 8×8 grayscale images.
 //!
 //! | layer | weight | output | weights | MACs |
 //! | --- | --- | --- | --- | --- |
 //! | conv1, bn1, ReLU | 16×1×3×3 | 16×8×8 | 144 | 9,216 |
 //! | conv2 (stride 2), bn2, ReLU | 32×16×3×3 | 32×4×4 | 4,608 | 73,728 |
 //! | conv3, bn3, ReLU | 64×32×3×3 | 64×4×4 | 18,432 | 294,912 |
-//! | average, linear | 10×64 | 10 | 640 | 640 |
+//! | global average pooling, linear | 10×64 | 10 | 640 | 640 |
 //!
 //! For ten classes: 24,058 parameters, of which 23,824 are prunable, and 378,496 MACs.
 
@@ -25,7 +25,7 @@ pub struct DigitsCnn {
 }
 
 impl DigitsCnn {
-    /// Builds it in `scope`, with `classes` outputs.
+    /// Builds the network in `scope`, with `classes` outputs.
     ///
     /// # Errors
     /// If the device cannot hold it.
@@ -33,7 +33,7 @@ impl DigitsCnn {
         Self::of_width(scope, classes, Width::FULL)
     }
 
-    /// Builds a narrower or wider one.
+    /// Builds a narrower or wider network.
     ///
     /// # Errors
     /// If the device cannot hold it.
@@ -85,7 +85,7 @@ mod tests {
         y.flatten_all()?.to_dtype(DType::F32)?.to_vec1()
     }
 
-    /// Every tensor of a network, moved a little by training.
+    /// A network after one training forward pass, which moves its running statistics.
     fn trained() -> Result<DigitsCnn> {
         let model = DigitsCnn::new(&Scope::new(3, &Device::Cpu), 10)?;
         let images = Tensor::rand(0f32, 1.0, (8, 1, 8, 8), &Device::Cpu)?;
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_another_network_are_taken_by_name() -> Result<()> {
+    fn values_of_another_network_are_copied_by_name() -> Result<()> {
         let model = trained()?;
         let params = model.params.clone();
         let scope = Scope::new(0, &Device::Cpu).with_source(move |name, _| {

@@ -1,7 +1,7 @@
 //! Architectures with the state-dict names of PyTorch.
 //!
-//! Each file is one family and opens with its layers, parameter and multiply-accumulate counts. The zoo knows
-//! layers alone: no pruning, no data, no training.
+//! Each file has one family, and starts with a table of its layers and its parameter and multiply-accumulate counts.
+//! The zoo contains architectures only: no pruning, no data, no training.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -39,17 +39,17 @@ use taper_nn::{Model, Scope};
 /// An architecture of the zoo.
 #[derive(Clone)]
 pub struct Architecture {
-    /// Name on the command line and in checkpoints: that of a family, and behind `@` its width if it is not the full one.
+    /// Name on the command line and in checkpoints: the family, followed by `@` and the width unless that is 1.
     pub name: Cow<'static, str>,
-    /// One line for a list.
+    /// One-line description.
     pub summary: &'static str,
-    /// Image it is built for: channels, height, width.
+    /// Size of its images: channels, height, width.
     pub image: [usize; 3],
     width: Width,
     build: fn(&Scope, usize, Width) -> Result<Box<dyn Model>>,
 }
 
-/// Every architecture at full width, in the order of a list.
+/// Every architecture at full width, in the order in which they are listed.
 pub const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: Cow::Borrowed("resnet20"),
@@ -109,10 +109,10 @@ pub const ARCHITECTURES: &[Architecture] = &[
 ];
 
 impl Architecture {
-    /// The architecture of this name: `resnet20`, or `resnet20@0.5` for one of half as many channels.
+    /// The architecture called `name`: `resnet20`, or `resnet20@0.5` for half the channels.
     ///
     /// # Errors
-    /// [`UnknownArchitecture`], which lists the names there are, or says what a width may be.
+    /// [`UnknownArchitecture`], with the known names or the range of widths.
     pub fn find(name: &str) -> std::result::Result<Self, UnknownArchitecture> {
         let (family, width) = match name.split_once('@') {
             None => (name, Some(Width::FULL)),
@@ -124,12 +124,12 @@ impl Architecture {
         Ok(found.of_width(width.ok_or_else(|| unknown(true))?))
     }
 
-    /// Factor on the channel counts of its family.
+    /// Factor on the channel counts of the family.
     pub fn width(&self) -> Width {
         self.width
     }
 
-    /// The architecture of its family that has this width.
+    /// The architecture of the same family with this width.
     #[must_use]
     pub fn of_width(&self, width: Width) -> Self {
         let family = self.name.split('@').next().unwrap_or_default();
@@ -140,8 +140,9 @@ impl Architecture {
         Self { name: name.into(), width, ..self.clone() }
     }
 
-    /// The widest architecture of its family, up to its own width, whose network of `classes` outputs has at most so many
-    /// parameters; `None` if a single channel a layer is too many. Widths have four decimals.
+    /// The widest architecture of the same family, up to the width of this one, that has at most `n_params` parameters
+    /// with `classes` outputs. `None` if even one channel per layer has too many. The search is over multiples of
+    /// 1/10,000 of this width.
     ///
     /// ```
     /// use taper_zoo::Architecture;
@@ -154,14 +155,14 @@ impl Architecture {
     /// ```
     ///
     /// # Errors
-    /// If memory cannot hold one of them.
+    /// If memory cannot hold one of the networks tried.
     pub fn narrowed(&self, classes: usize, n_params: u64) -> Result<Option<Self>> {
         const STEPS: u32 = 10_000;
         let narrowed = |step: u32| {
             let width = Width::new(self.width.factor() * f64::from(step) / f64::from(STEPS));
             width.map(|width| self.of_width(width))
         };
-        // Parameters do not fall with the width: the widest that fits lies between one that does and one that does not.
+        // A wider network never has fewer parameters, so bisection finds the widest that fits.
         let (mut fits, mut is_too_wide) = (0, STEPS + 1);
         while is_too_wide - fits > 1 {
             let middle = fits.midpoint(is_too_wide);
@@ -174,7 +175,7 @@ impl Architecture {
         Ok(narrowed(fits))
     }
 
-    /// A network with `classes` outputs, initialised from `seed`.
+    /// A network with `classes` outputs, initialized from `seed`.
     ///
     /// # Errors
     /// If the device cannot hold it.
@@ -182,7 +183,7 @@ impl Architecture {
         self.build_in(&Scope::new(seed, device), classes)
     }
 
-    /// A network whose values are 0: for its names, shapes and counts.
+    /// A network with all values 0, to read its names, shapes and counts.
     ///
     /// # Errors
     /// If memory cannot hold it.
@@ -193,8 +194,8 @@ impl Architecture {
         self.build_in(&scope, classes)
     }
 
-    /// The same in a scope, which decides on values and types: those of a checkpoint with
-    /// [`Scope::with_source`], f64 or bf16 with [`Scope::with_dtype`].
+    /// A network in a scope, which sets values and types: the values of a checkpoint with [`Scope::with_source`], f64
+    /// or bf16 with [`Scope::with_dtype`].
     ///
     /// # Errors
     /// If the device cannot hold it, or the values do not fit.
@@ -206,7 +207,7 @@ impl Architecture {
 /// The network called `name`; see [`Architecture::find`] and [`Architecture::build`].
 ///
 /// # Errors
-/// If there is none of that name, or the device cannot hold it.
+/// If no architecture has that name, or the device cannot hold the network.
 pub fn build(
     name: &str,
     classes: usize,
@@ -216,13 +217,13 @@ pub fn build(
     Ok(Architecture::find(name)?.build(classes, seed, device)?)
 }
 
-/// A network that cannot be built.
+/// Why a network cannot be built.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// There is no architecture of that name.
+    /// No architecture has that name.
     Unknown(UnknownArchitecture),
-    /// The device cannot hold it.
+    /// The device cannot hold the network.
     Candle(candle_core::Error),
 }
 
@@ -249,11 +250,11 @@ impl From<candle_core::Error> for BuildError {
     }
 }
 
-/// A name that no architecture has.
+/// The error for a name that no architecture has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownArchitecture {
     name: String,
-    /// Whether its family is known, and its width is not.
+    /// Whether the family is known, and only the width is invalid.
     has_family: bool,
 }
 
@@ -264,7 +265,7 @@ impl fmt::Display for UnknownArchitecture {
             let family = name.split('@').next().unwrap_or_default();
             return write!(
                 f,
-                "model `{name}` has no width in (0, 4] behind its @; give {family}@0.5, for example"
+                "model `{name}` has no width in (0, 4] after the @; write {family}@0.5, for example"
             );
         }
         let names: Vec<&str> = ARCHITECTURES.iter().map(|a| &*a.name).collect();
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn every_architecture_can_be_narrower_and_goes_by_that_name()
+    fn every_architecture_can_be_narrower_and_is_found_by_its_name()
     -> std::result::Result<(), BuildError> {
         for full in ARCHITECTURES {
             let [channels, height, width] = full.image;
@@ -343,7 +344,8 @@ mod tests {
         let n_params =
             |a: &Architecture| Ok::<_, candle_core::Error>(a.zeros(10)?.params().n_params());
         assert_eq!(full.narrowed(10, 24_058)?.map(|a| a.name), Some("digits-cnn".into()));
-        // One channel a layer: three of 9 weights, 10 weights and 10 biases, and two of three normalisations.
+        // One channel per layer: three convolutions of 9 weights, a linear layer of 10 weights and 10 biases, and three
+        // batch norms of two parameters, 53 in all.
         assert_eq!(full.narrowed(10, 52)?.map(|a| a.name), None);
         for most in [53, 500, 2_616, 24_057] {
             let narrow = full.narrowed(10, most)?.expect("a network");
@@ -354,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_refused_with_the_names_there_are() {
+    fn an_unknown_name_is_an_error_with_the_known_names() {
         let error = build("resnet21", 10, 0, &Device::Cpu).err().expect("an error").to_string();
         assert!(error.contains("resnet21") && error.contains("digits-cnn"), "{error}");
         for width in ["0", "-1", "4.1", "nan", "", "half", "1@1"] {

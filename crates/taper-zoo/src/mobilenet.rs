@@ -1,23 +1,23 @@
 //! MobileNetV1, for 32×32 and for 224×224 images.
 //!
-//! | stage | blocks | channels | plane | MACs |
+//! | stage | blocks | channels | feature map | MACs |
 //! | --- | --- | --- | --- | --- |
 //! | stem: 3×3 convolution, block | 1 | 32, 64 | 32×32 | 3.3 M |
 //! | conv1 | 2 (first: stride 2) | 128 | 16×16 | 6.9 M |
 //! | conv2 | 2 (first: stride 2) | 256 | 8×8 | 6.6 M |
 //! | conv3 | 6 (first: stride 2) | 512 | 4×4 | 23.6 M |
 //! | conv4 | 2 (first: stride 2) | 1024 | 2×2 | 6.4 M |
-//! | average, linear | | 1024 | 1×1 | 0.1 M |
+//! | global average pooling, linear | | 1024 | 1×1 | 0.1 M |
 //!
-//! A block is a 3×3 depthwise and a 1×1 pointwise convolution, each with batch normalisation and ReLU. For 100 classes:
+//! A block is a 3×3 depthwise and a 1×1 pointwise convolution, each with batch norm and ReLU. For 100 classes:
 //! 3,315,428 parameters, 3,287,488 of them prunable in 28 layers, 46,446,592 MACs.
 //!
-//! Deviations from Howard et al. (arXiv:1704.04861), all as in Feather's reference: the stem keeps the plane, which four
-//! stages then halve; pointwise convolutions have a bias before their normalisation. All weights start as PyTorch's do
-//! by default.
+//! Deviations from Howard et al. (arXiv:1704.04861), all as in Feather's reference: the stem has stride 1, and each of
+//! the four stages halves the feature map; pointwise convolutions have a bias before batch norm. All weights have
+//! PyTorch's default initialization.
 //!
-//! For 224×224 images it is that of the paper: the stem halves the plane, and nothing has a bias before its
-//! normalisation. For 1000 classes: 4,231,976 parameters, 4,209,088 of them prunable, 568,740,352 MACs.
+//! The network for 224×224 images is that of the paper: the stem has stride 2, and convolutions before batch norm have
+//! no bias. For 1000 classes: 4,231,976 parameters, 4,209,088 of them prunable, 568,740,352 MACs.
 
 use crate::Width;
 use candle_core::{Result, Tensor};
@@ -26,7 +26,7 @@ use taper_nn::{
     global_average, relu,
 };
 
-/// Channels and blocks of the stages behind the stem; the first block of each has stride 2.
+/// Channels and blocks of the stages after the stem; the first block of each stage has stride 2.
 const STAGES: [(usize, usize); 4] = [(128, 2), (256, 2), (512, 6), (1024, 2)];
 
 /// The network; see the module for its layers.
@@ -39,7 +39,7 @@ pub struct MobileNetV1 {
 }
 
 impl MobileNetV1 {
-    /// Builds it in `scope`, with `classes` outputs.
+    /// Builds the network in `scope`, with `classes` outputs.
     ///
     /// # Errors
     /// If the device cannot hold it.
@@ -47,7 +47,7 @@ impl MobileNetV1 {
         Self::of_width(scope, classes, Width::FULL)
     }
 
-    /// Builds a narrower or wider one.
+    /// Builds a narrower or wider network.
     ///
     /// # Errors
     /// If the device cannot hold it.
@@ -55,7 +55,7 @@ impl MobileNetV1 {
         Self::with(scope, classes, width, [ConvConfig::same(3), ConvConfig::same(1).biased()])
     }
 
-    /// Builds that of the paper, for 224×224 images.
+    /// Builds the network of the paper, for 224×224 images.
     ///
     /// # Errors
     /// If the device cannot hold it.
@@ -63,7 +63,7 @@ impl MobileNetV1 {
         Self::imagenet_of_width(scope, classes, Width::FULL)
     }
 
-    /// Builds a narrower or wider one for 224×224 images.
+    /// Builds a narrower or wider network for 224×224 images.
     ///
     /// # Errors
     /// If the device cannot hold it.
@@ -109,7 +109,7 @@ impl Model for MobileNetV1 {
     }
 }
 
-/// Depthwise, then pointwise.
+/// A depthwise, then a pointwise convolution.
 fn block(
     scope: &Scope,
     (channels, wider): (usize, usize),
@@ -127,7 +127,7 @@ fn block(
     ])
 }
 
-/// Convolution, batch normalisation, ReLU.
+/// Convolution, batch norm, ReLU.
 #[derive(Debug)]
 struct Unit {
     conv: Conv2d,

@@ -1,18 +1,18 @@
 //! ResNet-20 for 32×32 images, in the wide form that Feather uses.
 //!
-//! | stage | blocks | channels | plane | MACs |
+//! | stage | blocks | channels | feature map | MACs |
 //! | --- | --- | --- | --- | --- |
 //! | conv1, bn, ReLU | | 32 | 32×32 | 0.9 M |
 //! | layer1 | 3 | 32 | 32×32 | 56.6 M |
 //! | layer2 | 3 (first: stride 2) | 64 | 16×16 | 52.4 M |
 //! | layer3 | 3 (first: stride 2) | 128 | 8×8 | 52.4 M |
-//! | average, linear | | 128 | 1×1 | |
+//! | global average pooling, linear | | 128 | 1×1 | |
 //!
 //! For 100 classes: 1,096,196 parameters, 1,092,960 of them prunable in 22 layers, 162,378,240 MACs.
 //!
 //! Deviations from He et al. (arXiv:1512.03385), all as in Feather's reference: twice the channels, and a 1×1
-//! convolution with batch normalisation on the shortcut where the shape changes. Convolutions start
-//! Kaiming-normal on the outgoing side, the classifier normal with deviation 0.01.
+//! convolution with batch norm on the shortcut where the shape changes. Convolutions are initialized Kaiming-normal
+//! (fan-out), the classifier is normal with standard deviation 0.01.
 
 use crate::Width;
 use candle_core::{Result, Tensor};
@@ -35,7 +35,7 @@ pub struct ResNet20 {
 }
 
 impl ResNet20 {
-    /// Builds it in `scope`, with `classes` outputs.
+    /// Builds the network in `scope`, with `classes` outputs.
     ///
     /// # Errors
     /// If the device cannot hold it.
@@ -43,7 +43,7 @@ impl ResNet20 {
         Self::of_width(scope, classes, Width::FULL)
     }
 
-    /// Builds a narrower or wider one.
+    /// Builds a narrower or wider network.
     ///
     /// # Errors
     /// If the device cannot hold it.
@@ -95,7 +95,7 @@ struct Block {
 }
 
 impl Block {
-    /// A block that begins a stage has stride 2 and a convolution on its shortcut.
+    /// A block with `changes` has stride 2 and a convolution on its shortcut.
     fn new(scope: &Scope, channels_in: usize, channels_out: usize, changes: bool) -> Result<Self> {
         let stride = if changes { 2 } else { 1 };
         let first = ConvConfig::same(3).stride(stride);

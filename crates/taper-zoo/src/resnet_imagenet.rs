@@ -1,20 +1,22 @@
-//! ResNet-18 and ResNet-50 for 224×224 images, with the names of torchvision.
+//! ResNet-18 and ResNet-50 for 224×224 images, with the parameter names of torchvision.
 //!
-//! | stage | blocks of 18 | blocks of 50 | channels inside | plane |
+//! | stage | blocks of ResNet-18 | blocks of ResNet-50 | channels inside a block | feature map |
 //! | --- | --- | --- | --- | --- |
 //! | conv1 (7×7, stride 2), bn1, ReLU | | | 64 | 112×112 |
-//! | largest of 3×3, stride 2 | | | 64 | 56×56 |
+//! | 3×3 max pooling, stride 2 | | | 64 | 56×56 |
 //! | layer1 | 2 | 3 | 64 | 56×56 |
 //! | layer2 (first: stride 2) | 2 | 4 | 128 | 28×28 |
 //! | layer3 (first: stride 2) | 2 | 6 | 256 | 14×14 |
 //! | layer4 (first: stride 2) | 2 | 3 | 512 | 7×7 |
-//! | average, fc | | | 512 or 2048 | 1×1 |
+//! | global average pooling, fc | | | 512 or 2048 | 1×1 |
 //!
-//! A block of ResNet-18 is two 3×3 convolutions; one of ResNet-50 is 1×1, 3×3 (which takes the stride) and 1×1 to four
-//! times the channels. For 1000 classes: 11,689,512 and 25,557,032 parameters, 1,814,073,344 and 4,089,184,256 MACs.
+//! A block of ResNet-18 has two 3×3 convolutions. A block of ResNet-50 has a 1×1, a 3×3 (with the stride) and a 1×1
+//! convolution to four times the channels. For 1000 classes: 11,689,512 and 25,557,032 parameters, 1,814,073,344 and
+//! 4,089,184,256 MACs.
 //!
-//! As in He et al. (arXiv:1512.03385), but for the stride of the bottleneck, which torchvision puts into its 3×3
-//! convolution. Convolutions start Kaiming-normal on the outgoing side, the classifier as PyTorch's do by default.
+//! As in He et al. (arXiv:1512.03385), except that the 3×3 convolution of a bottleneck has the stride, as in
+//! torchvision. Convolutions are initialized Kaiming-normal (fan-out), the classifier has PyTorch's default
+//! initialization.
 
 use crate::Width;
 use candle_core::{Result, Tensor};
@@ -24,9 +26,9 @@ use taper_nn::{
 };
 
 const WIDTHS: [usize; 4] = [64, 128, 256, 512];
-/// Channels behind a bottleneck over those inside.
+/// Output channels of a bottleneck block, as a multiple of the channels inside it.
 const EXPANSION: usize = 4;
-/// A 7×7 convolution that halves the plane.
+/// A 7×7 convolution with stride 2.
 const STEM: ConvConfig = ConvConfig::same(7).stride(2);
 const POOL: MaxWindows = MaxWindows { size: 3, stride: 2, padding: 1 };
 

@@ -1,8 +1,8 @@
-//! How wide a network is.
+//! The width multiplier of a network.
 
 use std::fmt;
 
-/// A factor on the number of channels of every layer between image and logits, in `(0, 4]`.
+/// Width multiplier: a factor in `(0, 4]` on the number of channels of every layer between image and logits.
 ///
 /// ```
 /// use taper_zoo::Width;
@@ -14,15 +14,15 @@ use std::fmt;
 /// ```
 ///
 /// # References
-/// Howard et al., "MobileNets" (arXiv:1704.04861), whose width multiplier it is.
+/// Howard et al., "MobileNets" (arXiv:1704.04861).
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Width(f64);
 
 impl Width {
-    /// As the network is published.
+    /// The width of the published network.
     pub const FULL: Self = Self(1.0);
 
-    /// This factor; `None` outside `(0, 4]`.
+    /// The width `factor`; `None` outside `(0, 4]`.
     pub fn new(factor: f64) -> Option<Self> {
         (factor > 0.0 && factor <= 4.0).then_some(Self(factor))
     }
@@ -32,7 +32,7 @@ impl Width {
         self.0
     }
 
-    /// Channels of a layer that has `full` of them at full width: rounded, and at least one.
+    /// Channels of a layer with `full` channels at full width: rounded, and at least one.
     pub fn of(self, full: usize) -> usize {
         ((full as f64 * self.0).round() as usize).max(1)
     }

@@ -1,10 +1,10 @@
-//! The graph of each network computes what its forward pass does.
+//! The traced graph of each network computes the same logits as its forward pass.
 
 use candle_core::{DType, Device, Result, Tensor};
 use taper_nn::{Pass, graph};
 use taper_zoo::ARCHITECTURES;
 
-/// Numbers in [-1, 1) that have no order.
+/// Pseudo-random numbers in [-1, 1).
 fn noise(n: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     let mut next = || {
@@ -20,7 +20,7 @@ fn the_interpreted_graph_gives_the_logits_of_every_network() -> Result<()> {
     for architecture in ARCHITECTURES {
         let name = &*architecture.name;
         let model = architecture.build(7, 3, &Device::Cpu)?;
-        // Statistics and parameters of normalisations as after a training.
+        // Running statistics and batch-norm parameters like those after training.
         for (i, entry) in model.params().entries().iter().enumerate() {
             let centre = match &entry.name {
                 _ if entry.var.rank() != 1 || entry.var.dtype() != DType::F32 => continue,
@@ -31,7 +31,7 @@ fn the_interpreted_graph_gives_the_logits_of_every_network() -> Result<()> {
             let values = values.into_iter().map(|v| centre + 0.3 * v).collect();
             entry.var.set(&Tensor::from_vec(values, entry.var.shape(), &Device::Cpu)?)?;
         }
-        // The interpreter takes its time.
+        // The interpreter is slow, so large images are made smaller.
         let image = match architecture.image {
             [channels, height, _] if height > 32 => [channels, 40, 33],
             small => small,

@@ -1,6 +1,7 @@
-//! Taper's side of `cargo xtask bench infer`: makes networks, and runs compiled ones.
+//! Taper's side of `cargo xtask bench infer`: writes networks, and times compiled ones.
 //!
-//! Reads requests as lines of JSON, answers each by one. Its peers, `benches/peers/infer.py`, take the same but the first.
+//! Reads one request per line as JSON, and writes one line of JSON for each. `benches/peers/infer.py`, which runs the
+//! other engines, reads the same requests except `network`.
 
 use anyhow::{Context, ensure};
 use candle_core::{Device, Tensor};
@@ -23,21 +24,21 @@ use taper::{
 };
 use taper_host::peak_memory;
 
-/// What can be asked.
+/// A request.
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
 enum Request {
-    /// Writes a pruned network as ONNX, and so many random images for it.
+    /// Writes a pruned network as ONNX, and a batch of random images for it.
     Network { model: String, sparsity: f64, path: PathBuf, images: PathBuf, batch: usize },
-    /// Compiles an ONNX file for the first images of a file.
+    /// Compiles an ONNX file, and reads a batch of images.
     Open { path: PathBuf, images: PathBuf, batch: usize, threads: usize, image: Vec<usize> },
-    /// Times runs.
+    /// Times this many runs.
     Run { times: usize },
-    /// Gives what the network computes for the first image.
+    /// Returns the network's outputs for the first image.
     Results,
-    /// Times each layer.
+    /// Times each layer in this many rounds.
     Layers { rounds: usize },
-    /// Says how much memory the process has had at most.
+    /// Returns the peak memory of the process.
     Memory,
 }
 
@@ -51,7 +52,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn answer(session: &mut Option<Session>, request: Request) -> anyhow::Result<Value> {
-    let needed = "nothing is open";
+    let needed = "no network is open; send an `open` request first";
     Ok(match request {
         Request::Network { model, sparsity, path, images, batch } => {
             let image = write_network(&model, sparsity, &path)?;
@@ -66,7 +67,11 @@ fn answer(session: &mut Option<Session>, request: Request) -> anyhow::Result<Val
                 Options { batch, threads, variant: Some(Variant::current()), ..Options::default() };
             let engine = Engine::compile(&graph, &options)?;
             let opening = begun.elapsed().as_secs_f64();
-            ensure!(engine.input_dims() == image, "the network takes {:?}", engine.input_dims());
+            ensure!(
+                engine.input_dims() == image,
+                "the images have shape {image:?}, but the network needs {:?}",
+                engine.input_dims()
+            );
             let n_results = engine.output_dims().iter().product::<usize>();
             let results = vec![0.0; batch * n_results];
             let workspace = engine.workspace()?;
@@ -110,7 +115,7 @@ struct Session {
 }
 
 impl Session {
-    /// Seconds of a run.
+    /// Runs the network once; returns the seconds.
     fn time(&mut self) -> anyhow::Result<f64> {
         let begun = Instant::now();
         self.engine.run_with(&mut self.workspace, &self.images, &mut self.results)?;
@@ -118,8 +123,8 @@ impl Session {
     }
 }
 
-/// Writes a network of a hundred classes with folded normalisations, and gives the shape of its images. Of the initial
-/// weights of each layer the largest are kept, as many as training keeps.
+/// Writes a network with 100 classes and folded batch norm, and returns the shape of its images. Each layer keeps its
+/// largest initial weights, and as many of them as in a trained network.
 fn write_network(model: &str, sparsity: f64, path: &Path) -> anyhow::Result<[usize; 3]> {
     let architecture = Architecture::find(model)?;
     let shares = shares(model, sparsity)?;
@@ -138,8 +143,8 @@ fn write_network(model: &str, sparsity: f64, path: &Path) -> anyhow::Result<[usi
     Ok(architecture.image)
 }
 
-/// Shares of the weights of layers that training keeps, from `kept.json`: those of the nearest sparsity that it has of
-/// the network, none if it has not.
+/// The fraction of kept weights of each layer in a trained network, from `kept.json`: the entry of this network with
+/// the nearest sparsity. Empty if the file has no entry for the network.
 fn shares(model: &str, sparsity: f64) -> anyhow::Result<BTreeMap<String, f64>> {
     type Kept = BTreeMap<String, BTreeMap<String, BTreeMap<String, f64>>>;
     let mut kept: Kept = serde_json::from_str(include_str!("../../../benches/suites/kept.json"))?;
@@ -149,13 +154,13 @@ fn shares(model: &str, sparsity: f64) -> anyhow::Result<BTreeMap<String, f64>> {
     Ok(nearest.map(|(_, shares)| shares).unwrap_or_default())
 }
 
-/// Shares of the layers with which `density` of all weights are kept: in the proportions of `shares`, at most 1. A layer
-/// without one is kept in proportion to the sum of its sizes over their product, as in ERK.
+/// The fraction of kept weights of each layer, at most 1, for which `density` of all weights are kept. The fractions
+/// are proportional to `shares`. A layer without an entry uses the sum of its dimensions over their product, as in ERK.
 fn spread(layers: &[LayerInfo], shares: &BTreeMap<String, f64>, density: f64) -> Vec<f64> {
     let erk = |layer: &LayerInfo| {
         layer.shape.iter().sum::<usize>() as f64 / layer.shape.iter().product::<usize>() as f64
     };
-    // Where none is known, only the proportions count.
+    // Only the proportions of these numbers matter.
     let bases = layers.iter().map(|layer| match shares.get(&layer.name) {
         Some(&share) if share > 0.0 => share,
         _ => erk(layer),
@@ -173,8 +178,8 @@ fn spread(layers: &[LayerInfo], shares: &BTreeMap<String, f64>, density: f64) ->
     of(high).collect()
 }
 
-/// Values of a parameter as in a trained network: weights of which a share is kept, biases and normalisations that are not
-/// neutral.
+/// Values of a parameter, similar to those of a trained network: pruned weights, and random biases and batch norm
+/// parameters.
 fn drawn(entry: &Entry, shares: &HashMap<&str, f64>) -> anyhow::Result<Option<Vec<f32>>> {
     let mut rng = Rng::for_name(1, &entry.name);
     let n = entry.var.elem_count();
@@ -183,7 +188,8 @@ fn drawn(entry: &Entry, shares: &HashMap<&str, f64>) -> anyhow::Result<Option<Ve
     Ok(match entry.kind {
         Some(ParamKind::ConvWeight | ParamKind::LinearWeight) => {
             let mut values = entry.var.flatten_all()?.to_vec1::<f32>()?;
-            let share = shares.get(entry.name.as_str()).context("a layer without a share")?;
+            let share = shares.get(entry.name.as_str());
+            let share = share.with_context(|| format!("layer {} has no density", entry.name))?;
             let n_pruned = ((1.0 - share) * n as f64).round() as usize;
             let mut order: Vec<usize> = (0..n).collect();
             order.sort_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()));
@@ -198,7 +204,7 @@ fn drawn(entry: &Entry, shares: &HashMap<&str, f64>) -> anyhow::Result<Option<Ve
     })
 }
 
-/// Writes normal values as little-endian f32.
+/// Writes `n` normally distributed values as little-endian f32.
 fn write_images(path: &Path, n: usize) -> anyhow::Result<()> {
     let mut rng = Rng::from_state(0);
     let bytes: Vec<u8> = (0..n).flat_map(|_| (rng.normal() as f32).to_le_bytes()).collect();
@@ -208,6 +214,6 @@ fn write_images(path: &Path, n: usize) -> anyhow::Result<()> {
 fn read_images(path: &Path, n: usize) -> anyhow::Result<Vec<f32>> {
     let bytes = std::fs::read(path)?;
     let (values, _) = bytes.as_chunks();
-    ensure!(values.len() >= n, "{} holds {} values, not {n}", path.display(), values.len());
+    ensure!(values.len() >= n, "{} has {} values, needs {n}", path.display(), values.len());
     Ok(values[..n].iter().map(|&value| f32::from_le_bytes(value)).collect())
 }

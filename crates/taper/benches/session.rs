@@ -1,6 +1,7 @@
-//! Taper's side of `cargo xtask bench`: does what it is asked, and says how long it took.
+//! Taper's side of `cargo xtask bench`: runs what a request names, and reports the time.
 //!
-//! Reads requests as lines of JSON, answers each by one. Its peer in PyTorch, `benches/peers/step.py`, takes the same.
+//! Reads one request per line as JSON, and writes one line of JSON for each. `benches/peers/step.py` reads the same
+//! requests and runs them in PyTorch.
 
 #[path = "session/method.rs"]
 mod method;
@@ -33,28 +34,29 @@ use taper::{
 };
 use taper_host::peak_memory;
 
-/// What can be asked.
+/// A request.
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
 enum Request {
-    /// Writes weights that are spread over the layers as after training, for both sides.
+    /// Writes weights for both sides. Each layer keeps the same fraction of them as in a trained network.
     Weights {
         model: String,
         sparsity: f64,
         path: PathBuf,
     },
     Open(Open),
-    /// A training step; of a method that changes masks now and then, one that does not.
+    /// A training step. If the method updates masks only in some steps, a step without an update.
     Step,
-    /// A training step in which such a method changes masks.
+    /// A training step with a mask update.
     Refresh,
     Eval,
+    /// Computes thresholds, masks and gates, without a forward pass.
     Cut,
-    /// The share of multiplications that masks leave.
+    /// The fraction of multiplications with kept weights.
     Multiplications,
     Memory,
-    /// The bytes that the first of some ranks sends in a step on what is open, and how often it waits; each has its part of the
-    /// batch.
+    /// The bytes that the first rank sends in a step of the open session, and how often it waits. The batch is split
+    /// over the ranks.
     Sent {
         ranks: usize,
     },
@@ -71,10 +73,11 @@ struct Open {
     threads: usize,
     batch: usize,
     sparsity: f64,
-    /// Where the gradient of pruned weights comes from: `exact`, `{"every": n}`, `{"sampled": share}`, `{"live": margin}`.
+    /// How the gradient of pruned weights is computed: `exact`, `{"every": n}`, `{"sampled": share}`,
+    /// `{"live": margin}`.
     #[serde(default)]
     update: Update,
-    /// A whole method, if it is not Feather with that gradient.
+    /// A complete method, if not Feather with `update`.
     #[serde(default)]
     method: Option<Method>,
     weights: Option<PathBuf>,
@@ -90,7 +93,7 @@ enum Update {
     Live(f64),
 }
 
-/// One convolution of 3×3 or whatever `kernel` says, on 128 images.
+/// One convolution on 128 images.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kernel {
@@ -98,6 +101,7 @@ struct Kernel {
     channels_out: usize,
     /// Rows and columns of the input.
     size: usize,
+    /// Rows and columns of the kernel.
     kernel: usize,
     stride: usize,
     #[serde(default = "one")]
@@ -106,7 +110,7 @@ struct Kernel {
     direction: Direction,
     is_sparse: bool,
     threads: usize,
-    /// Timed passes.
+    /// Number of timed passes.
     rounds: usize,
 }
 
@@ -132,7 +136,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn answer(session: &mut Option<Session>, request: Request) -> anyhow::Result<Value> {
-    let needed = "nothing is open";
+    let needed = "no session is open; send an `open` request first";
     let begun = Instant::now();
     match request {
         Request::Weights { model, sparsity, path } => {
@@ -167,13 +171,14 @@ fn answer(session: &mut Option<Session>, request: Request) -> anyhow::Result<Val
         Request::Eval => session.as_mut().context(needed)?.evaluate()?,
         Request::Cut => {
             let pruner = session.as_mut().context(needed)?.pruner.as_mut();
-            pruner.context("nothing to cut")?.begin_step(Step(1))?;
+            pruner.context("the session is dense and has no masks")?.begin_step(Step(1))?;
         }
     }
     Ok(json!({ "seconds": begun.elapsed().as_secs_f64() }))
 }
 
-/// Bytes that the first of some ranks sends in a step, and how often it waits. The ranks are threads, which send the same numbers.
+/// The bytes that the first rank sends in a step, and how often it waits. The ranks are threads; they send the same
+/// numbers as processes.
 fn sent(open: &Open, size: usize) -> anyhow::Result<[u64; 2]> {
     let threads: Vec<_> = Threads::connected(size)
         .into_iter()
@@ -190,18 +195,19 @@ fn sent(open: &Open, size: usize) -> anyhow::Result<[u64; 2]> {
         .into_iter()
         .map(|thread| thread.join().map_err(|_| anyhow::anyhow!("a rank has panicked"))?)
         .collect();
-    sent?.first().copied().context("no rank")
+    sent?.first().copied().context("`ranks` is 0; it must be at least 1")
 }
 
-/// The first request decides, as a process has one pool.
+/// Sets the number of threads. A process has one thread pool, so only the first call has an effect.
 fn set_threads(threads: usize) {
     let _ =
         rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build_global();
 }
 
-/// Normal weights, scaled layer by layer so that a global cut keeps of each the share that `kept.json` says: at 90 and
-/// 95 % what it keeps of the weights of our run of ten epochs; at 98 % shares with which 4.7 % of the multiplications
-/// remain, as in networks trained to the end. What is not there, and the weights of a dense network, are spread alike.
+/// Writes normally distributed weights, scaled per layer. A global threshold then keeps the fraction of each layer that
+/// `kept.json` states. At 90 and 95 %, these are the fractions of our run of ten epochs. At 98 %, they leave 4.7 % of
+/// the multiplications, as in fully trained networks. Layers and networks without an entry get the same fraction
+/// everywhere.
 fn spread_weights(model: &str, sparsity: f64, path: &PathBuf) -> anyhow::Result<()> {
     let kept: HashMap<String, HashMap<String, HashMap<String, f64>>> =
         serde_json::from_str(include_str!("../../../benches/suites/kept.json"))?;
@@ -219,7 +225,7 @@ fn spread_weights(model: &str, sparsity: f64, path: &PathBuf) -> anyhow::Result<
         let mut magnitudes: Vec<f32> = values.iter().map(|w| w.abs()).collect();
         magnitudes.sort_by(f32::total_cmp);
         let n_pruned = ((1.0 - share) * n as f64).round() as usize;
-        // Of a dense network the median is put where the cut is in others.
+        // A dense network is scaled by its median, a sparse one by its threshold.
         let at = if sparsity == 0.0 { n / 2 } else { n_pruned.min(n - 1) };
         values.iter_mut().for_each(|w| *w *= 0.02 / magnitudes[at]);
         let values = Tensor::from_vec(values, entry.var.dims(), &Device::Cpu)?;
@@ -228,7 +234,7 @@ fn spread_weights(model: &str, sparsity: f64, path: &PathBuf) -> anyhow::Result<
     Ok(candle_core::safetensors::save(&tensors, path)?)
 }
 
-/// Feather with a gradient of pruned weights from elsewhere.
+/// Feather with the requested computation of the gradient of pruned weights.
 fn feather(model: &dyn Model, open: &Open) -> anyhow::Result<Option<Pruner>> {
     if open.sparsity == 0.0 {
         return Ok(None);
@@ -253,7 +259,7 @@ struct Session {
     images: Tensor,
     labels: Tensor,
     step: u64,
-    /// Steps from one that changes masks to the next, where not all do.
+    /// Steps between two mask updates.
     every: u64,
     kernels: KernelContext,
 }
@@ -275,7 +281,7 @@ impl Session {
             None => feather(&*model, open)?,
         };
         if let Some(pruner) = &mut pruner {
-            pruner.begin_step(Step(1))?; // so that an evaluation without a step before it is sparse
+            pruner.begin_step(Step(1))?; // an evaluation before the first step is then sparse
         }
         let labels = Tensor::rand(0f32, 100.0, open.batch, &device)?.to_dtype(DType::U32)?;
         let [channels, height, width] = Architecture::find(&open.model)?.image;
@@ -286,14 +292,14 @@ impl Session {
         Ok(Self { open, model, pruner, sgd, images, labels, step: 1, every, kernels })
     }
 
-    /// The gradients on this rank's part of a batch.
+    /// Computes the gradients on this rank's part of the batch.
     fn backward(&mut self, ranks: &Ranks) -> anyhow::Result<()> {
         let gates: Gates = match &mut self.pruner {
             Some(pruner) => pruner.begin_step(Step(self.step))?,
             None => Gates::default(),
         };
         let n = self.open.batch;
-        let part = ranks.images(n).context("more ranks than groups of images")?;
+        let part = ranks.images(n).context("the batch has fewer groups of images than ranks")?;
         let images = self.images.narrow(0, part.start, part.len())?;
         let labels = self.labels.narrow(0, part.start, part.len())?;
         let kernels = self.kernels.of_ranks(ranks, n);
@@ -303,7 +309,7 @@ impl Session {
         Ok(())
     }
 
-    /// A training step, and not one that changes masks if there are others.
+    /// A training step. If the method updates masks only in some steps, a step without an update.
     fn step(&mut self) -> anyhow::Result<()> {
         self.step += 1;
         if self.every > 1 && self.step.is_multiple_of(self.every) {
@@ -312,13 +318,13 @@ impl Session {
         self.train()
     }
 
-    /// A training step that changes masks.
+    /// A training step with a mask update.
     fn refresh(&mut self) -> anyhow::Result<()> {
         self.step = (self.step + 1).next_multiple_of(self.every);
         self.train()
     }
 
-    /// The step begun, from the batch to the updated weights.
+    /// Runs step `self.step`, from the batch to the updated weights.
     fn train(&mut self) -> anyhow::Result<()> {
         let gates: Gates = match &mut self.pruner {
             Some(pruner) => pruner.begin_step(Step(self.step))?,
@@ -358,7 +364,7 @@ impl Session {
         multiplications(&*self.model, [dims[1], dims[2], dims[3]], self.pruner.as_ref())
     }
 
-    /// Seconds by kind of work over some steps, and the choices that were measured.
+    /// Seconds per kind of work over `steps` steps, and the measured choices of kernels.
     fn profile(&mut self, steps: u32) -> anyhow::Result<Value> {
         let begun = Instant::now();
         self.kernels.start_profile();
@@ -406,7 +412,7 @@ impl Kernel {
         }
     }
 
-    /// Median seconds of one pass over 128 images, after its answer was compared with the specification on two.
+    /// Median seconds of one pass over 128 images. Before that, two images are compared with the scalar reference.
     fn time(&self) -> anyhow::Result<Value> {
         Prepared::new(*self, 2)?.check()?;
         let mut prepared = Prepared::new(*self, 128)?;
@@ -425,7 +431,7 @@ impl Kernel {
     }
 }
 
-/// A convolution with everything that it reads and writes.
+/// A convolution with its inputs and outputs.
 struct Prepared {
     kernel: Kernel,
     conv: BlockedConv,
@@ -523,7 +529,7 @@ impl Prepared {
         };
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {
             if (got - want).abs() > 1e-3 * (1.0 + want.abs()) {
-                bail!("{shape:?}: value {i} is {got} instead of {want}");
+                bail!("{shape:?}: value {i} is {got}, expected {want}");
             }
         }
         Ok(())

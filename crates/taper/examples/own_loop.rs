@@ -1,4 +1,4 @@
-//! A plain candle model, pruned in two lines of its own loop.
+//! Prunes a plain candle model with two lines in its training loop.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Module, Optimizer, VarBuilder, VarMap};
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .to_dtype(DType::F32)?
         .mean_all()?
         .to_scalar::<f32>()?;
-    println!("{n_zeros} of 256 weights are zero; {:.1} % of the points are right", 100.0 * right);
+    println!("{n_zeros} of 256 weights are zero; accuracy {:.1} %", 100.0 * right);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! A transformer of two layers that learns to reverse sequences, pruned to 90 %.
+//! Trains a transformer with two layers to reverse sequences, pruned to 90 % sparsity.
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
@@ -13,7 +13,7 @@ const TOKENS: usize = 8;
 const WIDTH: usize = 32;
 const HEADS: usize = 4;
 
-/// Normalises each token.
+/// Layer normalization of each token.
 struct LayerNorm {
     weight: Var,
     bias: Var,
@@ -27,12 +27,12 @@ impl LayerNorm {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        // Candle's fused operation has no gradient.
+        // Candle's fused layer normalization has no gradient.
         candle_nn::ops::layer_norm_slow(x, &self.weight, &self.bias, 1e-5)
     }
 }
 
-/// Self-attention and two linear layers, each after a normalisation and beside a shortcut.
+/// Pre-norm block: self-attention and a two-layer MLP, each with layer normalization and a residual connection.
 struct Block {
     norms: [LayerNorm; 2],
     /// Query, key and value.
@@ -60,7 +60,7 @@ impl Block {
     /// `x` is `[batch, tokens, width]`.
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let normed = self.norms[0].forward(x)?;
-        // [batch, heads, tokens, width of a head]
+        // [batch, heads, tokens, head width]
         let in_heads = |layer: &Linear| {
             let y = layer.forward(&normed, pass)?.tensor()?;
             y.reshape((y.dim(0)?, TOKENS, HEADS, WIDTH / HEADS))?.transpose(1, 2)?.contiguous()
@@ -98,7 +98,7 @@ impl Transformer {
         })
     }
 
-    /// Logits `[batch · tokens, symbols]` of symbols `[batch, tokens]`.
+    /// Maps symbols `[batch, tokens]` to logits `[batch · tokens, symbols]`.
     fn forward(&self, symbols: &Tensor, pass: &Pass) -> Result<Tensor> {
         let device = symbols.device();
         let ones = Tensor::eye(SYMBOLS, DType::F32, device)?;
@@ -110,7 +110,7 @@ impl Transformer {
     }
 }
 
-/// Random sequences `[batch, tokens]`, and their symbols in reverse as one list.
+/// Random sequences `[batch, tokens]`, and the reversed symbols `[batch · tokens]`.
 fn sequences(batch: usize, key: u64) -> Result<(Tensor, Tensor)> {
     let mut rng = Rng::for_key([key]);
     let symbols: Vec<u32> = (0..batch * TOKENS).map(|_| rng.below(SYMBOLS as u64) as u32).collect();
@@ -119,7 +119,7 @@ fn sequences(batch: usize, key: u64) -> Result<(Tensor, Tensor)> {
     Ok((symbols, Tensor::new(reversed, &Device::Cpu)?))
 }
 
-/// The share of symbols that the pruned network puts in their place, and its sparsity.
+/// The accuracy per symbol of the pruned network, and its sparsity.
 fn train(n_steps: u64) -> std::result::Result<(f64, Sparsity), Box<dyn std::error::Error>> {
     let model = Transformer::new(&Scope::new(0, &Device::Cpu))?;
     let vars = model.params.trained().map(|(entry, _)| entry.var.clone()).collect();
@@ -148,13 +148,13 @@ fn train(n_steps: u64) -> std::result::Result<(f64, Sparsity), Box<dyn std::erro
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let (right, sparsity) = train(400)?;
-    println!("{:.1} % of the symbols are right at a sparsity of {sparsity}", 100.0 * right);
+    println!("accuracy {:.1} % at a sparsity of {sparsity}", 100.0 * right);
     Ok(())
 }
 
 #[test]
-fn nine_of_ten_weights_leave_and_the_task_is_learned() {
+fn the_task_is_learned_at_90_percent_sparsity() {
     let (right, sparsity) = train(400).expect("training");
     assert!((sparsity.get() - 0.9).abs() < 1e-3, "{sparsity}");
-    assert!(right > 0.95, "{right}"); // a guess is right in one of six
+    assert!(right > 0.95, "{right}"); // a random guess reaches 1/6
 }

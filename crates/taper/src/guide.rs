@@ -1,10 +1,24 @@
-//! Guide.
+//! Guide: prune your own training loop, choose a method, add your own parts, export the network.
 //!
-//! # Feather in two lines of your own loop
+//! What you will learn:
 //!
-//! Any candle model can be pruned while it trains, whatever its layers are. One line before the forward pass puts
-//! the pruned weights into the variables, one after the backward pass takes them out and gives the dense weights
-//! their straight-through gradient:
+//! - [Prune any candle model](#prune-any-candle-model) with two lines in its training loop.
+//! - [Clip, evaluate, save and resume](#clip-evaluate-save-and-resume) in the same loop.
+//! - [Choose the parts of a method](#choose-the-parts-of-a-method): schedule, criterion, allocation, gradient and
+//!   others.
+//! - [Write your own schedule](#write-your-own-schedule).
+//! - [Export the network](#export-the-network) for other tools.
+//! - [Use the complete training loop](#use-the-complete-training-loop).
+//!
+//! # Prune any candle model
+//!
+//! Two lines in the training loop prune any candle model, whatever layers it has:
+//!
+//! 1. [`impose`](crate::prune::Pruner::impose), before the forward pass, writes the pruned weights into the variables.
+//! 2. [`lift`](crate::prune::Imposed::lift), after the backward pass, restores the dense weights and replaces their
+//!    gradients by straight-through gradients.
+//!
+//! This example trains an MLP with Feather to a sparsity of 90 %:
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -28,23 +42,31 @@
 //!     pruned.lift(&mut grads)?;
 //!     sgd.step(&grads)?;
 //! }
-//! assert_eq!(pruner.bake()?, 640 - 64); // the weights now hold their zeros
+//! assert_eq!(pruner.bake()?, 640 - 64); // the pruned weights are now 0
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`prunable_vars`](crate::prune::prunable_vars) takes the weights of linear and recurrent layers and of convolutions, a
-//! tied variable once, and logs what it leaves out. Weights may be f32, f64, bf16 or f16: they are ranked in f32, and all
-//! else is computed in their own type, so that the dense weights come back to the bit. Steps count over the whole run; one
-//! below the last is an error.
+//! After training, [`bake`](crate::prune::Pruner::bake) writes the pruned weights into the variables permanently. It
+//! returns the number of zeros.
 //!
-//! Candle multiplies by the zeros, so such a model is pruned and not faster. For speed and for export, write it over the
-//! layers of [`nn`](crate::nn): *Extending* in the book has one.
+//! - [`prunable_vars`](crate::prune::prunable_vars) selects the weights of linear layers, recurrent layers and
+//!   convolutions. It selects a tied variable once, and logs the variables that it skips. Embeddings look like linear
+//!   layers: remove them from the list first.
+//! - Weights may be f32, f64, bf16 or f16. They are ranked in f32; everything else is computed in their own type. The
+//!   dense weights come back bit-identical.
+//! - Steps count over the whole run, not per epoch. A step below the last one is an error.
+//! - Candle still multiplies by the zeros: the model becomes sparse, but not faster. For speed and for export, build
+//!   the model from the layers of [`nn`](crate::nn). *Extending* in the book shows how.
 //!
-//! The rest of a loop: clip gradients after `lift`, or before it with
-//! [`PrunedUpdate::EveryNth`](crate::prune::PrunedUpdate::EveryNth), whose multiples would starve kept weights; evaluate
-//! between [`Pruner::impose_refreshed`](crate::prune::Pruner::impose_refreshed) and the drop of what it returns, so that
-//! the measured weights are the ones that will be baked; save [`Pruner::state`](crate::prune::Pruner::state) with the
-//! variables and the optimizer to go on later:
+//! # Clip, evaluate, save and resume
+//!
+//! - **Clip** gradients after `lift`. With [`PrunedUpdate::EveryNth`](crate::prune::PrunedUpdate::EveryNth), clip
+//!   before `lift`, because `lift` multiplies the gradients of pruned weights by n. Clipping by the norm of these
+//!   multiples would shrink the updates of kept weights.
+//! - **Evaluate** between [`impose_refreshed`](crate::prune::Pruner::impose_refreshed) and the drop of the value that
+//!   it returns. The model then computes with the weights that `bake` would write.
+//! - **Save** the variables, the optimizer and [`Pruner::state`](crate::prune::Pruner::state).
+//! - **Resume** with [`Pruner::restore`](crate::prune::Pruner::restore).
 //!
 //! ```
 //! # use candle_core::{DType, Device, Tensor};
@@ -66,9 +88,9 @@
 //! #     pruned.lift(&mut grads)?;
 //! #     sgd.step(&grads)?;
 //! # }
-//! let state = pruner.state(); // plain numbers, to be stored as you store the rest
+//! let state = pruner.state(); // plain numbers; store them in any format
 //!
-//! // In another process, with the variables as they were:
+//! // In another process, after loading the variables and the optimizer:
 //! let mut pruner = build()?;
 //! pruner.restore(state)?;
 //! for step in 10..20 {
@@ -90,9 +112,28 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Choices
+//! # Choose the parts of a method
 //!
-//! [`Pruner::builder`](crate::prune::Pruner::builder) takes each part of the method by itself:
+//! A pruning method is a choice for each of these parts. [`Pruner::builder`](crate::prune::Pruner::builder) takes the
+//! schedule; methods of [`PrunerBuilder`](crate::prune::PrunerBuilder) set the other parts. The defaults are those of
+//! Feather, with exact counts.
+//!
+//! | part | decides | set by | default |
+//! | --- | --- | --- | --- |
+//! | schedule | the sparsity at each step | `builder` | required |
+//! | criterion | the score of each weight | `criterion` | magnitude |
+//! | allocation | the number of kept weights in each group of layers | `allocation` | one global group |
+//! | structure | which weights are kept or pruned together | `structure` | single weights |
+//! | mask updates | when masks change | `cadence`, `renewal` | every step |
+//! | quantile | how the threshold is computed | `quantile` | exact count |
+//! | operator | the value of a kept weight | `threshold`, `operator` | Feather's, p = 3 |
+//! | gradient scale | the factor on the gradient of pruned weights | `gradient` | 0.5 for targets above 95 %, else 1 |
+//! | gradient updates | when the gradient of pruned weights is computed | `pruned_update` | every step |
+//! | permanent pruning | which pruned weights can never return | `drop` | none |
+//! | dead filters | the gradient of filters without kept weights | `dead_filters` | as for other weights |
+//! | initial scale | a factor on the initial weights, once the first masks exist | `initial_scale` | none |
+//!
+//! [`remainder`](crate::prune::PrunerBuilder::remainder) sets the three parts for pruned weights at once.
 //!
 //! ```
 //! use candle_core::Device;
@@ -115,8 +156,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What goes beyond Feather is chosen in the same place: a clock that answers to the masks, a gradient scale that falls with
-//! the sparsity reached, pruned weights that leave for good, dead filters without a gradient.
+//! These options go beyond Feather:
+//!
+//! - an adaptive schedule, which prunes more slowly while the masks are unstable
+//!   ([`Adaptive`](crate::schedule::Adaptive));
+//! - a gradient scale that falls as the sparsity rises ([`Falling`](crate::scale::Falling));
+//! - permanent pruning: dropped weights stay 0 ([`DropPolicy`](crate::prune::DropPolicy));
+//! - no gradient for dead filters ([`DeadFilters::Silent`](crate::prune::DeadFilters::Silent)).
 //!
 //! ```
 //! use candle_core::Device;
@@ -130,15 +176,15 @@
 //!     .drop(DropPolicy::constant(DropRule::Smallest, 0.5))
 //!     .dead_filters(DeadFilters::Silent)
 //!     .build()?;
-//! pruner.begin_step(Step(70))?; // whatever the masks did
+//! pruner.begin_step(Step(70))?; // the target is reached at this step in any case
 //! assert_eq!(pruner.report().n_kept(), 476); // of 23,824
-//! assert_eq!(pruner.report().n_dropped(), 11_674); // half of the others
+//! assert_eq!(pruner.report().n_dropped(), 11_674); // half of the pruned weights
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # A schedule of your own
+//! # Write your own schedule
 //!
-//! A schedule answers one question, and a closed form needs nothing else:
+//! A schedule returns the sparsity of a step and its final sparsity. A closed form needs nothing else:
 //!
 //! ```
 //! use taper::prelude::*;
@@ -163,16 +209,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! One that listens to the masks says by [`window`](crate::schedule::SparsitySchedule::window) over how many steps, hears
-//! of each change in [`observe`](crate::schedule::SparsitySchedule::observe), and gives what it remembers in `state`, so that
-//! a resumed run goes on with it; [`Adaptive`](crate::schedule::Adaptive) is one.
+//! An adaptive schedule also implements:
 //!
-//! Gradient policies, allocations, callbacks and architectures of your own are in the book, under *Extending*.
+//! - [`window`](crate::schedule::SparsitySchedule::window): over how many steps mask changes are measured;
+//! - [`observe`](crate::schedule::SparsitySchedule::observe): receives each measured change;
+//! - [`state`](crate::schedule::SparsitySchedule::state) and [`restore`](crate::schedule::SparsitySchedule::restore):
+//!   its memory, for resumed runs.
 //!
-//! # Files for other tools
+//! [`Adaptive`](crate::schedule::Adaptive) is an example.
 //!
-//! What a model of taper's layers computes is found by tracing its forward pass, so any of them can be exported. The graph
-//! ([`graph::Graph`](crate::graph::Graph)) holds no tensors of candle.
+//! *Extending* in the book shows how to write your own criteria, gradient scales, allocations, callbacks, optimizers,
+//! losses, layers and architectures.
+//!
+//! # Export the network
+//!
+//! Taper finds the graph of a model by tracing its forward pass. So your own models can be exported too, if they
+//! compute only with Taper's layers and operations. The graph ([`graph::Graph`](crate::graph::Graph)) contains no
+//! candle tensors.
 //!
 //! ```
 //! use taper::export::{Format, Network, Options, export};
@@ -188,7 +241,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # The whole loop
+//! # Use the complete training loop
 //!
-//! [`train::train`](crate::train::train) is the loop of the command line; see the example `short` of
-//! `taper-train`.
+//! [`train::train`](crate::train::train) is the training loop of the command `taper train`. The example `short` of
+//! `taper-train` uses it.

@@ -1,4 +1,4 @@
-//! Sets of runs: where they are, and their images.
+//! Sets of reference training runs: their folders and images.
 
 use crate::check::{Check, max_difference};
 use crate::fill::flat;
@@ -9,13 +9,13 @@ use taper::data::{ImageShape, Loader, LoaderConfig, Normalisation, Split};
 
 /// A set of runs on the same images.
 pub(super) struct Set {
-    /// Which set, followed by a space; empty for that of the folder itself.
+    /// Name of the set, followed by a space; empty for the set in the folder itself.
     pub(super) place: String,
     pub(super) json: Value,
     pub(super) tensors: Tensors,
 }
 
-/// The sets there are: on the images of the folder, on drawn ones, and on those of the folder beside the repository.
+/// All sets that exist: in the folder itself, in `drawn/`, and in the folder beside the repository.
 pub(super) fn sets() -> Vec<Set> {
     let folder = Folder::of_tests();
     let (drawn, beside) = (folder.sub("drawn"), Folder::beside());

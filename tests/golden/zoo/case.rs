@@ -1,4 +1,4 @@
-//! What a network computes: logits, loss, gradients and running statistics.
+//! One golden case of a network: logits, loss, gradients and running statistics.
 
 use crate::check::{Check, cosine, l2, max_difference, relative_l2};
 use crate::fill::flat;
@@ -14,11 +14,10 @@ use taper::train::{GradNorm, cross_entropy};
 
 /// Relative L2 error of a gradient.
 const GRADIENT: f64 = 2e-4;
-/// The same where the sign of a ReLU's input depends on the order of rounding; the cosine is then above
-/// `1 - FLIPPED_COSINE`.
+/// The same where the sign of a ReLU's input depends on rounding; the cosine is then above `1 - FLIPPED_COSINE`.
 const FLIPPED: f64 = 5e-2;
 const FLIPPED_COSINE: f64 = 1e-3;
-/// Share of the whole norm below which a gradient that is zero in exact arithmetic must stay.
+/// Limit for a gradient that is zero in exact arithmetic, relative to the norm of all gradients.
 const VANISHING: f64 = 1e-6;
 
 /// A case of a network: dense, or at one sparsity.
@@ -59,13 +58,13 @@ impl Case<'_> {
 
         for (key, name) in tensors.below(&format!("{case}.after_train_step.")) {
             let got = flat(&network.params().get(name).expect("a buffer").var);
-            // That of the state after the first step of a trajectory.
+            // The same tolerance as for the state after the first step of a trajectory.
             let error = relative_l2(&got, tensors.f32(key));
             check.within("running statistics", format_args!("{place}, {name}"), error, 0.0, 5e-6);
         }
     }
 
-    /// The gates at the constant ratio of the case, compared with its threshold and counts.
+    /// The gates at the constant ratio of the case. Compares their threshold and counts.
     fn gates(&self, check: &mut Check, network: &dyn Model) -> Gates {
         let Self { place, json, .. } = self;
         let ratio = Sparsity::new(json.real("ratio")).expect("a sparsity");
@@ -76,7 +75,7 @@ impl Case<'_> {
         let mut pruner = builder.build().expect("a pruner");
         let gates = pruner.begin_step(Step(0)).expect("gates");
         check.relative(
-            "cut",
+            "threshold",
             format_args!("{place}"),
             f64::from(pruner.cut()),
             json.real("gth_f64"),
@@ -108,7 +107,7 @@ impl Case<'_> {
             self.tensors.shape(&want),
         );
         let (difference, largest) = max_difference(&flat(got), self.tensors.f32(&want));
-        // Fifty layers of drawn weights amplify rounding so much that PyTorch's own run in f32 is further off.
+        // Fifty layers of random weights amplify rounding errors: PyTorch's own f32 run exceeds the first limit.
         let of_f32 = self.json.get(format!("{key}_f32_vs_f64")).and_then(Value::as_f64);
         let limit = (3e-5 * (1.0 + largest)).max(3.0 * of_f32.unwrap_or(0.0));
         check.within(key, format_args!("{}", self.place), difference, 0.0, limit);
@@ -121,7 +120,7 @@ impl Case<'_> {
         let wanted = |name: &str| {
             norms.get(name).unwrap_or_else(|| panic!("no gradient norm of {name}")).real("f64")
         };
-        // A bias in front of a batch normalisation has no gradient but rounding.
+        // The gradient of a bias before batch norm is zero in exact arithmetic: it is rounding error only.
         let vanishes = |name: &str| wanted(name) <= 1e-10 * total;
         let golden: Vec<(&str, &[f32])> = tensors
             .below(&format!("{case}.grad_f64run."))
@@ -133,8 +132,9 @@ impl Case<'_> {
             &gradients.iter().find(|g| g.0 == name).unwrap_or_else(|| panic!("no {name}")).1
         };
 
-        // One ReLU whose input has another sign changes the gradients of the layers before it, and none after it. So
-        // the looser limit holds where the reference met such an input, or if the classifier's gradients agree.
+        // If the input of a ReLU rounds to the other sign, the gradients of the layers before it change, and those
+        // after it do not. The looser limit holds where the reference recorded such an input, or if the classifier's
+        // gradients agree.
         let is_documented = json.count("relu_sign_flips_f32_vs_f64") > 0;
         let is_off = |name: &str, got: f64| (got - wanted(name)).abs() > GRADIENT * wanted(name);
         let is_any_off = golden.iter().any(|(name, want)| relative_l2(of(name), want) > GRADIENT)
@@ -149,7 +149,7 @@ impl Case<'_> {
         let is_flipped = is_documented || (is_any_off && classifier);
         if is_any_off && is_flipped {
             eprintln!(
-                "{place}: gradients differ as after a ReLU whose input rounds to the other sign"
+                "{place}: gradients differ as if the input of a ReLU rounds to the other sign"
             );
         }
         let limit = if is_flipped { FLIPPED } else { GRADIENT };

@@ -1,4 +1,4 @@
-//! Compiled networks beside other engines, on the same ONNX files.
+//! The suite `infer`: compiled networks compared with other engines on the same ONNX files.
 
 use std::path::Path;
 
@@ -10,41 +10,41 @@ use super::suite::{Compiled, CompiledRow, INFER};
 use super::table::{Table, judge, judge_most};
 use super::{Peer, Process, REST, build};
 
-/// A turn runs a network as often as it does in so many seconds.
+/// Duration of a turn in seconds: the network runs repeatedly in it.
 const TURN: f64 = 0.1;
-/// Runs in a turn at most.
+/// Maximum number of runs in a turn.
 const MOST_RUNS: f64 = 200.0;
-/// Results may differ by so large a share of the largest.
+/// Tolerance of results, relative to the largest one.
 const TOLERANCE: f64 = 1e-5;
 
-/// How the suite is measured.
+/// Settings of the measurement.
 pub(crate) struct InferSettings<'a> {
     pub(crate) root: &'a Path,
     pub(crate) python: &'a Path,
-    /// Other than PyTorch.
+    /// The peers; never PyTorch.
     pub(crate) peers: Vec<Peer>,
-    /// Turns of each side that are timed.
+    /// Timed turns of each side.
     pub(crate) rounds: u64,
-    /// Whether layers are timed, too.
+    /// Whether to time layers, too.
     pub(crate) profile: bool,
 }
 
-/// What one side needed.
+/// Time and memory of one side.
 struct Needs {
     name: &'static str,
-    /// Of the median run.
+    /// Median time of a run.
     seconds: f64,
-    /// From the file to the first run.
+    /// Seconds from the file to the first run.
     opening: f64,
-    /// The peak of a process that opens and runs the network alone, and what of it comes after its start; not every system
-    /// says it.
+    /// Peak memory of a process that only opens and runs the network, and the part of it after loading the engine, in
+    /// bytes. `None` where the system does not report it.
     memory: Option<[f64; 2]>,
 }
 
-/// Measures the rows that are chosen. Gives a table of latency, and one of memory and compile time.
+/// Measures the chosen rows. Returns a table of latency, and one of memory and compile time.
 ///
 /// # Errors
-/// When a side cannot be started, fails, or computes something else.
+/// If a side cannot be started, fails, or computes different results.
 pub(crate) fn tables(
     settings: &InferSettings,
     suite: &Compiled,
@@ -64,7 +64,7 @@ pub(crate) fn tables(
     needs.columns.extend(sides().map(|side| format!("memory of {side}")));
     needs.columns.extend(sides().map(|side| format!("{side} compiles in, ms")));
     needs.notes.push(
-        "Memory is the peak of a process that opens and runs the network alone, and behind + what of it comes after the engine is loaded; a peer's process has Python in it."
+        "Memory: peak of a process that only opens and runs the network; after +, the part after loading the engine. The process of a peer includes Python."
             .into(),
     );
     let mut kernels = String::new();
@@ -122,19 +122,19 @@ fn both<T>(a: Option<T>, b: Option<T>) -> Option<[T; 2]> {
     Some([a?, b?])
 }
 
-/// All sides of a row; ours first.
+/// The measurements of a row; Taper is first.
 struct MeasuredCell {
     needs: Vec<Needs>,
-    /// Instruction set of our kernels.
+    /// Instruction set of Taper's kernels.
     kernels: String,
-    /// Our time by layer, if it is wanted.
+    /// Taper's time by layer, if requested.
     layers: Option<String>,
 }
 
 fn measure(settings: &InferSettings, program: &Path, row: &CompiledRow) -> Result<MeasuredCell> {
     let folder = tempfile::tempdir()?;
     let [path, images] = ["network.onnx", "images.bin"].map(|name| folder.path().join(name));
-    // A process of its own, as its memory is not that of the engine.
+    // In a separate process: its memory must not count as memory of the engine.
     let made = Process::infer(program)?.ask(&json!({
         "do": "network", "model": row.model, "sparsity": row.sparsity, "path": path, "images": images, "batch": row.batch,
     }))?;
@@ -170,13 +170,13 @@ fn measure(settings: &InferSettings, program: &Path, row: &CompiledRow) -> Resul
     let mut runs = Vec::new();
     for side in &mut sides {
         side.ask(&open)?;
-        // The second of two runs is as long as those to come.
+        // The second run takes as long as later ones.
         let took = side.numbers(&json!({ "do": "run", "times": 2 }), "seconds")?;
         let last = took.last().copied().context("no time")?;
         runs.push((TURN / last).clamp(1.0, MOST_RUNS) as u64);
     }
     let mut times = vec![Vec::new(); sides.len()];
-    // Two rounds bring caches and choices into their usual state.
+    // Two warm-up rounds, for caches and kernel choices.
     for round in 0..settings.rounds + 2 {
         for ((side, times), n) in sides.iter_mut().zip(&mut times).zip(&runs) {
             std::thread::sleep(REST);
@@ -202,11 +202,11 @@ fn memory(side: &mut Process) -> Result<Option<f64>> {
     Ok(side.ask(&json!({ "do": "memory" }))?["bytes"].as_f64())
 }
 
-/// Refuses to compare the times of networks that give different results.
+/// Fails if the results differ: times of different computations must not be compared.
 fn expect_equal(peer: &str, ours: &[f64], theirs: &[f64]) -> Result<()> {
     let largest = theirs.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
     let distance = |(ours, theirs): (&f64, &f64)| (ours - theirs).abs();
-    // One that is not a number is not below.
+    // `<=` is false for NaN.
     let is_equal = ours.len() == theirs.len()
         && ours.iter().zip(theirs).all(|pair| distance(pair) <= TOLERANCE * largest);
     ensure!(
@@ -216,7 +216,7 @@ fn expect_equal(peer: &str, ours: &[f64], theirs: &[f64]) -> Result<()> {
     Ok(())
 }
 
-/// Microseconds by layer.
+/// A line with the microseconds of each layer.
 fn layers(of: &str, found: &Value) -> String {
     let layers = found["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let parts: Vec<String> = layers
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_results_are_refused() {
+    fn different_results_are_rejected() {
         assert!(expect_equal("x", &[1.0, -2.0], &[1.00001, -2.0]).is_ok());
         for ours in [&[1.00003, -2.0][..], &[1.0], &[f64::NAN, -2.0]] {
             assert!(expect_equal("x", ours, &[1.0, -2.0]).is_err(), "{ours:?}");

@@ -1,4 +1,4 @@
-//! Pruning methods beside each other: whole training steps, each in a process of its own, in turn.
+//! The suite `methods`: compares whole training steps of pruning methods. Each runs in a separate process, in turn.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::suite::{METHODS, MethodRow, Methods};
 use super::table::{Table, judge};
 use super::{Process, REST};
 
-/// How the suite is measured.
+/// Settings of the measurement.
 pub(crate) struct MethodSettings<'a> {
     pub(crate) root: &'a Path,
     /// CPU threads of each process.
@@ -23,17 +23,17 @@ pub(crate) struct MethodSettings<'a> {
 struct Side<'a> {
     row: &'a MethodRow,
     process: Process,
-    /// One step of so many changes masks; 1 if each does, or none.
+    /// Interval of mask updates in steps; 1 if every step, or none, updates masks.
     every: f64,
     steps: Vec<f64>,
-    /// Steps that change masks, where not all do.
+    /// Seconds of steps with a mask update, if `every` is above 1.
     refreshes: Vec<f64>,
 }
 
-/// Measures the rows that are chosen, and the baseline with them.
+/// Measures the chosen rows and the baseline.
 ///
 /// # Errors
-/// When a process cannot be started or fails.
+/// If a process cannot be started or fails.
 pub(crate) fn table(
     settings: &MethodSettings,
     suite: &Methods,
@@ -54,10 +54,10 @@ pub(crate) fn table(
             }),
             "every",
         )?;
-        ensure!(every >= 1.0, "{} changes masks every {every} steps", row.method);
+        ensure!(every >= 1.0, "{} updates masks every {every} steps, below 1", row.method);
         sides.push(Side { row, process, every, steps: Vec::new(), refreshes: Vec::new() });
     }
-    // Two rounds bring caches and choices into their usual state.
+    // Two warm-up rounds, for caches and kernel choices.
     for round in 0..settings.rounds + 2 {
         for side in &mut sides {
             let mut time = |what: &str| {
@@ -67,7 +67,7 @@ pub(crate) fn table(
             let step = time("step")?;
             let refresh = (side.every > 1.0).then(|| time("refresh")).transpose()?;
             if refresh.is_some() {
-                // Weights that have just entered are 0, and cost nothing in the first step.
+                // Not timed: new weights are still 0 in the first step and cost nothing.
                 time("step")?;
             }
             if round >= 2 {
@@ -96,7 +96,7 @@ fn assemble(suite: &Methods, sides: Vec<Side>) -> Result<Table> {
     let mut measured = Vec::new();
     for side in sides {
         let Side { row, mut process, every, steps, refreshes } = side;
-        // So that no weight has just entered.
+        // One more step: after it, no new weight is still 0.
         process.ask(&json!({ "do": "step" }))?;
         let share = process.number(&json!({ "do": "multiplications" }), "share")?;
         let memory = process.ask(&json!({ "do": "memory" }))?["bytes"].clone();
@@ -124,7 +124,7 @@ fn assemble(suite: &Methods, sides: Vec<Side>) -> Result<Table> {
             verdict.word().into(),
         ]);
         table.verdicts.push(verdict);
-        // Some systems do not say.
+        // Some systems do not report it.
         if let Some(bytes) = Value::as_f64(memory) {
             table.notes.push(format!("Peak memory of {}: {}.", row.label, format::bytes(bytes)));
         }
@@ -132,7 +132,7 @@ fn assemble(suite: &Methods, sides: Vec<Side>) -> Result<Table> {
     Ok(table)
 }
 
-/// Mean seconds of a step where one of `every` changes masks.
+/// Mean seconds of a step if one of `every` steps updates masks.
 fn in_proportion(step: f64, refresh: Option<f64>, every: f64) -> f64 {
     match refresh {
         Some(refresh) => (step * (every - 1.0) + refresh) / every,
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rare_steps_count_in_their_proportion() {
+    fn steps_with_mask_updates_count_in_proportion() {
         assert_eq!(in_proportion(2.0, Some(6.0), 4.0), 3.0);
         assert_eq!(in_proportion(2.0, Some(6.0), 1.0), 6.0);
         assert_eq!(in_proportion(2.0, None, 1.0), 2.0);

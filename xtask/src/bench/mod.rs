@@ -1,8 +1,8 @@
-//! Benchmarks: speed as ratios, measured side by side.
+//! Benchmarks: speed relative to peers, measured alternately.
 //!
-//! Programs take the same requests as lines of JSON: Taper's `crates/taper/benches/session.rs` and its peer
-//! `benches/peers/step.py`, of compiled networks `crates/taper/benches/infer.rs` and `benches/peers/infer.py`. They are asked
-//! in turn, A B A B, so that whatever disturbs the machine disturbs all of them.
+//! The programs read the same requests, one line of JSON each. For training they are `crates/taper/benches/session.rs`
+//! and its peer `benches/peers/step.py`; for compiled networks, `crates/taper/benches/infer.rs` and
+//! `benches/peers/infer.py`. They run in turn, A B A B: a disturbance of the machine then affects all of them.
 
 pub(crate) mod infer;
 pub(crate) mod methods;
@@ -20,6 +20,6 @@ pub(crate) use process::{Process, build};
 pub(crate) use table::{Table, judge};
 pub(crate) use torch::{TorchVariant, torch_python};
 
-/// Between turns. OpenMP's threads spin for some milliseconds after their last work, on a core that the other side's step
-/// needs: measured, a step of ours took up to a seventh longer right behind one of PyTorch's.
+/// Pause between turns. OpenMP threads keep spinning for some milliseconds after their last work and occupy cores.
+/// Without the pause, a step of Taper right after one of PyTorch took up to a seventh longer.
 pub(crate) const REST: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! What Taper is compared with.
+//! The peers that Taper is compared with.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,16 +10,16 @@ use super::suite::{INFER, METHODS};
 /// Another tool that does the same work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Peer {
-    /// PyTorch, of training steps, evaluation and kernels.
+    /// PyTorch, for training steps, evaluation and kernels.
     Torch,
-    /// onnxruntime, of compiled networks.
+    /// onnxruntime, for compiled networks.
     Onnxruntime,
-    /// OpenVINO, of compiled networks.
+    /// OpenVINO, for compiled networks.
     Openvino,
 }
 
 impl Peer {
-    /// Its name on the command line, which is that of its Python module.
+    /// Its name on the command line and of its Python module.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Torch => "torch",
@@ -28,19 +28,19 @@ impl Peer {
         }
     }
 
-    /// Whether it does the work of a suite.
+    /// Whether it can run a suite.
     pub(crate) fn fits(self, suite: &str) -> bool {
         // Methods are compared with each other.
         suite != METHODS && (self == Self::Torch) != (suite == INFER)
     }
 
-    /// Its version; none if that Python lacks it, or what it is compared by.
+    /// Its version; `None` if this Python lacks it or a module that the comparison needs.
     pub(crate) fn version(self, python: &Path) -> Option<String> {
         let (name, with) = match self {
             Self::Torch => ("torch", "safetensors"),
             other => (other.name(), "numpy"),
         };
-        // OpenVINO would report its use over the network, in a process that it forks.
+        // Prevents OpenVINO from forking a telemetry process.
         let without = "import sys; sys.modules['openvino_telemetry'] = None";
         let code = format!("{without}; import {with}, {name}; print({name}.__version__)");
         let output = Command::new(python).args(["-c", &code]).output().ok()?;
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_suite_has_peers_of_its_own() {
+    fn each_suite_has_its_peers() {
         let of = |suite| [Peer::Torch, Peer::Onnxruntime, Peer::Openvino].map(|p| p.fits(suite));
         assert_eq!(of("step"), [true, false, false]);
         assert_eq!(of(INFER), [false, true, true]);

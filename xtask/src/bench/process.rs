@@ -1,4 +1,4 @@
-//! A program that is asked by lines of JSON.
+//! A benchmark process: receives requests as lines of JSON and writes responses.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use taper_host::{kill_group, lead_group};
 
 use super::{Peer, TorchVariant};
 
-/// One side of a comparison; ends when it is dropped.
+/// One side of a comparison. Dropping it ends the process.
 pub(crate) struct Process {
     name: &'static str,
     child: Child,
@@ -19,36 +19,36 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Builds and starts Taper's side of training.
+    /// Builds and starts Taper's program for training.
     ///
     /// # Errors
-    /// When it cannot be built or started.
+    /// If it cannot be built or started.
     pub(crate) fn taper(root: &Path) -> Result<Self> {
         Self::start("taper", Command::new(build(root, "session")?))
     }
 
-    /// Starts a variant of the peer in PyTorch.
+    /// Starts a variant of the PyTorch peer.
     ///
     /// # Errors
-    /// When Python cannot be started.
+    /// If Python cannot be started.
     pub(crate) fn torch(root: &Path, python: &Path, variant: TorchVariant) -> Result<Self> {
         let mut command = Command::new(python);
         command.arg(root.join("benches/peers/step.py"));
         Self::start(variant.side(), command)
     }
 
-    /// Starts Taper's side of compiled networks, which [`build`] has made.
+    /// Starts Taper's program for compiled networks, built by [`build`].
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub(crate) fn infer(program: &Path) -> Result<Self> {
         Self::start("taper", Command::new(program))
     }
 
-    /// Starts a peer of compiled networks.
+    /// Starts a peer for compiled networks.
     ///
     /// # Errors
-    /// When Python cannot be started.
+    /// If Python cannot be started.
     pub(crate) fn infer_peer(root: &Path, python: &Path, peer: Peer) -> Result<Self> {
         let mut command = Command::new(python);
         command.arg(root.join("benches/peers/infer.py")).arg(peer.name());
@@ -66,63 +66,68 @@ impl Process {
         Ok(Self { name, child, input, output })
     }
 
-    /// The name of the side.
+    /// The name of this side.
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request and waits for the response.
     ///
     /// # Errors
-    /// When the program has ended, or its answer is not JSON.
+    /// If the program has ended, or its response is not JSON.
     pub(crate) fn ask(&mut self, request: &Value) -> Result<Value> {
         let name = self.name;
-        let ended = || format!("{name} ended at {request}; its error output is above");
+        let ended = || format!("{name} ended at request {request}; its error output is above");
         writeln!(self.input, "{request}").with_context(ended)?;
         let mut line = String::new();
         ensure!(self.output.read_line(&mut line)? > 0, ended());
-        serde_json::from_str(&line).with_context(|| format!("{name} answered {line}"))
+        serde_json::from_str(&line)
+            .with_context(|| format!("the response of {name} is not JSON: {line}"))
     }
 
-    /// Asks for something that takes a time, and gives the seconds.
+    /// Sends a request and returns `seconds` of the response.
     ///
     /// # Errors
-    /// As [`ask`](Self::ask), or when the answer has no time.
+    /// As [`number`](Self::number).
     pub(crate) fn seconds(&mut self, request: &Value) -> Result<f64> {
         self.number(request, "seconds")
     }
 
-    /// Asks, and gives a number of the answer.
+    /// Sends a request and returns a number of the response.
     ///
     /// # Errors
-    /// As [`ask`](Self::ask), or when the answer has none of that name.
+    /// As [`ask`](Self::ask), or if the response has no number `key`.
     pub(crate) fn number(&mut self, request: &Value, key: &str) -> Result<f64> {
         let answer = self.ask(request)?;
-        answer[key].as_f64().with_context(|| format!("{} gave no {key}: {answer}", self.name))
+        answer[key]
+            .as_f64()
+            .with_context(|| format!("the response of {} has no {key}: {answer}", self.name))
     }
 
-    /// Asks, and gives a list of numbers of the answer.
+    /// Sends a request and returns a list of numbers of the response.
     ///
     /// # Errors
     /// As [`number`](Self::number).
     pub(crate) fn numbers(&mut self, request: &Value, key: &str) -> Result<Vec<f64>> {
         let answer = self.ask(request)?;
         let numbers = answer[key].as_array().map(|list| list.iter().map(Value::as_f64).collect());
-        numbers.flatten().with_context(|| format!("{} gave no {key}: {answer}", self.name))
+        numbers
+            .flatten()
+            .with_context(|| format!("the response of {} has no {key}: {answer}", self.name))
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // With what it has started itself: a module of Python may fork.
+        // Also ends its child processes: a Python module may fork.
         kill_group(&mut self.child);
     }
 }
 
-/// Builds a bench target, and gives its path as cargo reports it.
+/// Builds a bench target. Returns the path that cargo reports.
 ///
 /// # Errors
-/// When it cannot be built.
+/// If it cannot be built.
 pub(crate) fn build(root: &Path, target: &str) -> Result<PathBuf> {
     let output = taper_host::cargo()
         .current_dir(root)
@@ -139,7 +144,7 @@ pub(crate) fn build(root: &Path, target: &str) -> Result<PathBuf> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|message| message["target"]["name"] == target)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo named no executable")
+        .with_context(|| format!("cargo reported no executable for the bench {target}"))
 }
 
 #[cfg(all(test, unix))]
@@ -149,9 +154,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     #[test]
-    fn what_a_side_has_started_ends_with_it() {
+    fn child_processes_end_with_their_side() {
         let mut command = Command::new("sh");
-        // What it starts inherits its files, as a fork of Python does.
+        // The child inherits open files, like a fork of Python.
         let script = r#"sleep 600 & while read -r line; do echo "{\"pid\": $!}"; done"#;
         command.args(["-c", script]);
         let mut side = Process::start("a shell", command).expect("starts");
@@ -159,7 +164,7 @@ mod tests {
         let is_there = || {
             let said = Command::new("ps").args(["-o", "stat=", "-p", &pid]).output().expect("ps");
             let state = String::from_utf8_lossy(&said.stdout);
-            // One that has ended may wait for its parent to ask.
+            // A zombie has ended.
             !state.trim().is_empty() && !state.starts_with('Z')
         };
         assert!(is_there());

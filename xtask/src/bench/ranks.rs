@@ -1,4 +1,4 @@
-//! One run in several processes beside one process, and what more of them would come to.
+//! The suite `ranks`: compares training in several processes with one process, and computes the scaling to more ranks.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,15 +14,15 @@ use super::table::{Table, judge};
 use super::{Process, REST};
 use crate::taper;
 
-/// Steps of a timed run.
+/// Steps in an epoch of a timed run.
 const STEPS: usize = 24;
-/// Bytes in a second, of networks with 10 and 100 Gbit/s.
+/// Bandwidths in bytes per second.
 const NETWORKS: [(&str, f64); 2] = [("10 Gbit/s", 1.25e9), ("100 Gbit/s", 12.5e9)];
 
-/// Measures the rows that are chosen, and computes the rest.
+/// Measures the chosen rows, and computes the scaling to more ranks.
 ///
 /// # Errors
-/// When a program cannot be built or started, or fails.
+/// If a program cannot be built or started, or fails.
 pub(crate) fn tables(
     root: &Path,
     threads: u64,
@@ -36,7 +36,7 @@ pub(crate) fn tables(
     Ok([(RANKS, measured), ("scaling", scaled)])
 }
 
-/// One process of several threads, and as many ranks of one thread each, in turn.
+/// Compares one process of several threads with as many ranks of one thread each, in turn.
 fn beside(
     root: &Path,
     threads: u64,
@@ -46,7 +46,7 @@ fn beside(
 ) -> Result<Table> {
     let folder = tempfile::tempdir()?;
     let program = folder.path().join("taper");
-    // Others may build it without MPI meanwhile.
+    // A copy: another process may build the program without MPI meanwhile.
     std::fs::copy(taper::build_with(root, Some("mpi"))?, &program)?;
     let data = folder.path().join("noise");
     write_noise(&data, STEPS * batch, batch)?;
@@ -112,18 +112,18 @@ fn beside(
     Ok(table)
 }
 
-/// Images per second of the last epoch: the first one holds what is done once.
+/// Images per second of the last epoch. The first epoch includes work that is done only once.
 fn last_speed(times: &[EpochTime]) -> Option<f64> {
     times.last().map(|time| time.images_per_second)
 }
 
-/// What the log says that a rank has sent in a step.
+/// Bytes that a rank has sent in a step, according to the log.
 fn sent_bytes(log: &str) -> Option<f64> {
     let (_, after) = log.rsplit_once("bytes_per_step=")?;
     after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// A folder in the layout of CIFAR-100's binary version, of noise.
+/// Writes a folder in the layout of CIFAR-100's binary version, with random images.
 fn write_noise(folder: &Path, n_train: usize, n_test: usize) -> Result<()> {
     std::fs::create_dir(folder)?;
     let mut state = 1u32;
@@ -142,7 +142,7 @@ fn write_noise(folder: &Path, n_train: usize, n_test: usize) -> Result<()> {
     Ok(())
 }
 
-/// What steps of more ranks would come to, each on a machine like this one.
+/// The computed scaling to more ranks, each on a machine like this one.
 fn scaling(root: &Path, threads: u64, rounds: u64, scaling: &Scaling) -> Result<Table> {
     let columns = ["network", "batch", "ranks", "step of a rank, s", "sends, MB"];
     let columns = columns.map(String::from).into_iter();
@@ -169,22 +169,23 @@ fn scaling(root: &Path, threads: u64, rounds: u64, scaling: &Scaling) -> Result<
         }
     }
     table.notes.push(format!(
-        "Computed, not measured, from the fastest step of a rank's part of the batch ({threads} threads, this machine) and the bytes that 2 and 4 \
-         ranks send, with {} µs for each message. Nothing is sent while others compute. One machine takes as long as the parts of the fewest \
-         ranks together.",
+        "Computed, not measured, from the fastest step of a rank's part of the batch ({threads} threads, this machine), the bytes that 2 and 4 ranks \
+         send, and a latency of {} µs per message. Computing and sending do not overlap. The time of one machine is the sum over the parts of the \
+         fewest ranks.",
         scaling.latency * 1e6
     ));
     Ok(table)
 }
 
-/// What was measured of a network.
+/// The measurements of a network.
 struct Measured {
     /// Seconds of a rank's step, for each number of ranks.
     steps: Vec<f64>,
-    /// Bytes that travel in chunks, and those that every rank sends to every other.
+    /// Bytes that are summed in chunks (all-reduce).
     chunked: f64,
+    /// Bytes that every rank sends to every other rank (all-gather).
     gathered: f64,
-    /// Messages that wait for one another.
+    /// Number of times that a rank waits for messages in a step.
     n_waits: f64,
 }
 
@@ -211,14 +212,14 @@ impl Measured {
         for ranks in ranks {
             open(process, batch / ranks)?;
             let mut fastest = f64::INFINITY;
-            // Two rounds bring caches and choices into their usual state.
+            // Two warm-up rounds, for caches and kernel choices.
             for round in 0..rounds + 2 {
                 let seconds = process.seconds(&json!({ "do": "step" }))?;
                 fastest = if round >= 2 { fastest.min(seconds) } else { fastest };
             }
             steps.push(fastest);
         }
-        // A group of images for each of four ranks.
+        // A batch of 64: one group of 16 images for each of four ranks.
         open(process, 64)?;
         let mut sent =
             |ranks: u64, key: &str| process.number(&json!({ "do": "sent", "ranks": ranks }), key);
@@ -227,7 +228,7 @@ impl Measured {
         Ok(Self { steps, n_waits, ..Self::bytes(two, four) })
     }
 
-    /// Of R ranks, each sends (2 − 2/R) times what travels in chunks, and (R − 1) times what is gathered.
+    /// Each of R ranks sends (2 − 2/R) times the chunked bytes, and (R − 1) times the gathered bytes.
     fn bytes(two: f64, four: f64) -> Self {
         let gathered = (four - 1.5 * two) / 1.5;
         Self { steps: Vec::new(), n_waits: 0.0, chunked: two - gathered, gathered }
@@ -239,7 +240,8 @@ impl Measured {
         self.chunked * (2.0 - 2.0 / ranks) + self.gathered * (ranks - 1.0)
     }
 
-    /// How much of their time ranks compute what one of them would. Numbers of ranks are given with the seconds of their steps.
+    /// Parallel efficiency: the time of one machine, divided by the total time of all ranks. The first two arguments
+    /// are pairs of a number of ranks and the seconds of their step.
     fn efficiency(
         &self,
         least: (usize, f64),
@@ -258,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_of_more_ranks_follow_from_those_of_two_and_four() {
+    fn bytes_of_more_ranks_are_computed_from_two_and_four() {
         let measured = Measured { n_waits: 3.0, ..Measured::bytes(110.0, 180.0) };
         assert_eq!((measured.chunked, measured.gathered), (100.0, 10.0));
         for (ranks, sent) in [(2, 110.0), (4, 180.0), (8, 245.0)] {
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_says_what_was_sent() {
+    fn sent_bytes_are_read_from_the_log() {
         let log = " INFO sent by rank 0 epoch=0 bytes_per_step=12\n INFO sent epoch=1 bytes_per_step=345\nx";
         assert_eq!(sent_bytes(log), Some(345.0));
         assert_eq!(sent_bytes("nothing"), None);

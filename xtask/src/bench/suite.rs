@@ -1,4 +1,4 @@
-//! What is measured: `benches/suites`.
+//! The benchmark suites in `benches/suites`.
 
 use std::path::Path;
 
@@ -13,10 +13,10 @@ use taper_compose::parse;
 pub(crate) const INFER: &str = "infer";
 /// The suite of pruning methods.
 pub(crate) const METHODS: &str = "methods";
-/// The suite of one run in several processes.
+/// The suite of training in several processes.
 pub(crate) const RANKS: &str = "ranks";
 
-/// Networks at some sparsities.
+/// A suite of networks at some sparsities.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Networks {
@@ -26,34 +26,34 @@ pub(crate) struct Networks {
     pub(crate) rows: Vec<BenchRow>,
 }
 
-/// One line of a table.
+/// One row of its table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BenchRow {
     pub(crate) label: String,
-    /// If it is another than the suite's.
+    /// The model, if it is not the suite's.
     #[serde(default)]
     pub(crate) model: Option<String>,
     pub(crate) sparsity: f64,
-    /// As the session takes it.
+    /// The `update` of the request to `session.rs`.
     #[serde(default)]
     pub(crate) update: Option<Value>,
-    /// The least ratio to the peer that is accepted.
+    /// Minimum ratio to the peer.
     #[serde(default)]
     pub(crate) floor: Option<f64>,
 }
 
-/// Compiled networks.
+/// The suite of compiled networks.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Compiled {
-    /// So large a part of each floor is accepted where there is no AVX-512.
+    /// Without AVX-512, each floor is multiplied by this factor.
     pub(crate) share_without_avx512: f64,
     #[serde(rename = "row")]
     pub(crate) rows: Vec<CompiledRow>,
 }
 
-/// One line of their table.
+/// One row of its table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CompiledRow {
@@ -62,18 +62,18 @@ pub(crate) struct CompiledRow {
     pub(crate) sparsity: f64,
     pub(crate) batch: usize,
     pub(crate) threads: usize,
-    /// The least ratio of onnxruntime's time to ours that is accepted.
+    /// Minimum ratio of onnxruntime's time to Taper's.
     #[serde(default)]
     pub(crate) floor: Option<f64>,
-    /// The largest ratio of our memory to onnxruntime's that is accepted.
+    /// Maximum ratio of Taper's memory to onnxruntime's.
     #[serde(default)]
     pub(crate) memory: Option<f64>,
-    /// The most seconds of compiling that are accepted.
+    /// Maximum seconds from the file to the first run.
     #[serde(default)]
     pub(crate) compile: Option<f64>,
 }
 
-/// Pruning methods.
+/// The suite of pruning methods.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Methods {
@@ -85,42 +85,42 @@ pub(crate) struct Methods {
     pub(crate) rows: Vec<MethodRow>,
 }
 
-/// One line of their table.
+/// One row of its table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MethodRow {
-    /// As the session takes it.
+    /// The `method` of the request to `session.rs`.
     pub(crate) method: String,
     pub(crate) label: String,
     pub(crate) sparsity: f64,
-    /// The least ratio to the baseline's images per second that is accepted.
+    /// Minimum ratio to the baseline's images per second.
     #[serde(default)]
     pub(crate) floor: Option<f64>,
 }
 
 impl BenchRow {
-    /// What is measured, for people.
+    /// The name of the row in messages.
     pub(crate) fn name(&self) -> String {
         name(&self.label, self.sparsity)
     }
 }
 
 impl RanksRow {
-    /// What is measured, for people.
+    /// The name of the row in messages.
     pub(crate) fn name(&self) -> String {
         name(&self.label, self.sparsity)
     }
 }
 
 impl MethodRow {
-    /// What is measured, for people.
+    /// The name of the row in messages.
     pub(crate) fn name(&self) -> String {
         name(&self.label, self.sparsity)
     }
 }
 
 impl CompiledRow {
-    /// What is measured, for people.
+    /// The name of the row in messages.
     pub(crate) fn name(&self) -> String {
         name(&self.label, self.sparsity)
     }
@@ -130,7 +130,7 @@ fn name(label: &str, sparsity: f64) -> String {
     format!("{label} at {}", format::percent_short(sparsity))
 }
 
-/// One run in several processes.
+/// The suite of training in several processes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct InRanks {
@@ -147,39 +147,39 @@ pub(crate) struct RanksRow {
     pub(crate) label: String,
     pub(crate) model: String,
     pub(crate) sparsity: f64,
-    /// `prune.pruned_gradient` of an experiment.
+    /// Value of the configuration key `prune.pruned_gradient`.
     pub(crate) gradient: String,
-    /// The least ratio of images per second that is accepted.
+    /// Minimum ratio of images per second.
     #[serde(default)]
     pub(crate) floor: Option<f64>,
 }
 
-/// What more ranks are computed from.
+/// Settings of the computed scaling to more ranks.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scaling {
-    /// Seconds that a message takes besides its bytes.
+    /// Latency of a message in seconds.
     pub(crate) latency: f64,
     #[serde(rename = "network")]
     pub(crate) networks: Vec<ScaledNetwork>,
 }
 
-/// A network, of which the step of a rank is measured for each number of ranks.
+/// A network. For each number of ranks, the step of a rank is measured.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScaledNetwork {
     pub(crate) label: String,
     pub(crate) model: String,
     pub(crate) sparsity: f64,
-    /// As the session takes it.
+    /// The `update` of the request to `session.rs`.
     pub(crate) update: Value,
-    /// Images of a step of all ranks.
+    /// Images in a step of all ranks together.
     pub(crate) batch: usize,
     /// Numbers of ranks, ascending.
     pub(crate) ranks: Vec<usize>,
 }
 
-/// Convolutions.
+/// The suite of single convolutions.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Kernels {
@@ -188,7 +188,7 @@ pub(crate) struct Kernels {
     pub(crate) shapes: Vec<Shape>,
 }
 
-/// One of them; but for the label as the session takes it.
+/// One convolution. Except for the label, the fields are those of the request to `session.rs`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Shape {
@@ -210,7 +210,7 @@ fn one() -> usize {
 /// Reads a suite of `benches/suites`.
 ///
 /// # Errors
-/// When there is none of that name, or it is not valid.
+/// If there is no suite of that name, or it is not valid.
 pub(crate) fn load<T: serde::de::DeserializeOwned>(root: &Path, name: &str) -> Result<T> {
     let path = root.join("benches/suites").join(format!("{name}.toml"));
     parse(&path, "suite").with_context(|| format!("suite {name}"))

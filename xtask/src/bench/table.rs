@@ -1,4 +1,4 @@
-//! Tables of measurements, and what is said of their ratios.
+//! Tables of measurements, and verdicts about their ratios.
 
 use taper_suite::Verdict;
 
@@ -8,7 +8,7 @@ pub(crate) struct Table {
     pub(crate) columns: Vec<String>,
     pub(crate) rows: Vec<Vec<String>>,
     pub(crate) notes: Vec<String>,
-    /// Of the rows that are compared with a peer.
+    /// Verdicts of the rows that are compared with a peer.
     pub(crate) verdicts: Vec<Verdict>,
 }
 
@@ -25,7 +25,7 @@ impl Table {
     }
 }
 
-/// Whether a ratio is at least its floor; one that is not a number never is.
+/// Whether a ratio is at least its floor. NaN fails.
 pub(crate) fn judge(what: &str, ratio: f64, floor: Option<f64>) -> Verdict {
     match floor {
         None => Verdict::NoBand,
@@ -34,7 +34,7 @@ pub(crate) fn judge(what: &str, ratio: f64, floor: Option<f64>) -> Verdict {
     }
 }
 
-/// Whether a number is at most its limit; one that is not a number never is.
+/// Whether a number is at most its limit. NaN fails.
 pub(crate) fn judge_most(what: &str, value: f64, limit: Option<f64>) -> Verdict {
     match limit {
         None => Verdict::NoBand,

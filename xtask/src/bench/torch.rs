@@ -1,4 +1,4 @@
-//! Where PyTorch is, and how it is used.
+//! Finds PyTorch, and lists the variants of its peer.
 
 use std::path::{Path, PathBuf};
 
@@ -7,25 +7,25 @@ use taper_host::Usage;
 
 use super::Peer;
 
-/// A way to write the peer in PyTorch, as `benches/peers/step.py` says.
+/// A variant of the PyTorch peer, described in `benches/peers/step.py`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TorchVariant {
-    /// As Feather's published code: the cut by sorting.
+    /// As Feather's published code: finds the threshold by sorting.
     Published,
-    /// The cut by selection, and the fused optimizer.
+    /// Finds the threshold by selection, and uses the fused optimizer.
     Tuned,
-    /// The tuned one, compiled.
+    /// `Tuned`, with the model compiled.
     Compiled,
 }
 
 impl TorchVariant {
-    /// Those that are compared in a suite of networks: finding a cut has nothing to compile.
+    /// The variants that a suite of networks compares. The suite `cut` has no model to compile.
     pub(crate) fn of(suite: &str) -> &'static [Self] {
         let all = &[Self::Published, Self::Tuned, Self::Compiled];
         if suite == "cut" { &all[..2] } else { all }
     }
 
-    /// As the peer takes it.
+    /// Its name in requests to the peer.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Published => "published",
@@ -34,7 +34,7 @@ impl TorchVariant {
         }
     }
 
-    /// The side of a comparison.
+    /// Its name in tables.
     pub(crate) fn side(self) -> &'static str {
         match self {
             Self::Published => "torch published",
@@ -44,10 +44,10 @@ impl TorchVariant {
     }
 }
 
-/// A Python that has PyTorch: `TAPER_PYTHON`, the environment that `.ci/setup-python` makes, or `python3`.
+/// A Python with PyTorch: `TAPER_PYTHON`, the environment of `.ci/setup-python`, or `python3`.
 ///
 /// # Errors
-/// When the one of `TAPER_PYTHON` has none.
+/// If `TAPER_PYTHON` is set and its Python has no PyTorch.
 pub(crate) fn torch_python() -> Result<Option<PathBuf>> {
     let has_torch = |python: &PathBuf| Peer::Torch.version(python).is_some();
     if let Some(python) = std::env::var_os("TAPER_PYTHON").map(PathBuf::from) {
@@ -63,7 +63,7 @@ pub(crate) fn torch_python() -> Result<Option<PathBuf>> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
-    // As the systems name it.
+    // The name depends on the operating system.
     let made =
         ["bin/python", "Scripts/python.exe"].map(|python| Path::new("taper/venv").join(python));
     let made = made.iter().filter_map(|python| Some(cache.as_ref()?.join(python)));

@@ -1,4 +1,4 @@
-//! `cargo xtask bench [SUITE…]`: speed, side by side with a peer where one is asked for.
+//! `cargo xtask bench [SUITE…]`: measures speed, optionally compared with peers.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,39 +17,40 @@ use taper_record::{rows, write_file};
 use taper_report::{format, stats::median};
 use taper_suite::{Utc, Verdict, matches, place, summary};
 
-/// Suites, in their order; all but the last three compare training with a peer.
+/// All suites, in order.
 const SUITES: [&str; 8] = ["cut", "kernels", "step", "eval", "zoo", METHODS, INFER, RANKS];
-/// How many of them run where none is named.
+/// The first suites of the list run by default.
 const N_DEFAULT: usize = 5;
-/// Those of them that can be profiled.
+/// The suites that can be profiled.
 const PROFILED: [&str; 3] = ["step", "zoo", INFER];
-/// The one that compares with no peer.
+/// The suite of single convolutions. Its rows have no floors.
 const KERNELS: &str = "kernels";
 
-/// Threads of both sides, if not said otherwise.
+/// Default number of CPU threads of each side.
 pub(crate) const THREADS: u64 = 2;
-/// Timed repetitions, if not said otherwise.
+/// Default number of timed repetitions.
 pub(crate) const ROUNDS: u64 = 9;
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which of them [default: all but methods, infer and ranks]
+    /// Suites to run [default: all except methods, infer and ranks]
     #[arg(value_parser = SUITES)]
     pub(crate) suites: Vec<String>,
-    /// Measure it beside Taper, in turn: onnxruntime and openvino with infer, none with methods and ranks, torch with the others
+    /// Compare with this tool, measured in turn: onnxruntime or openvino for infer, none for methods and ranks, torch
+    /// for the other suites
     #[arg(long = "peer", value_enum, value_name = "PEER")]
     pub(crate) peers: Vec<Peer>,
-    /// The Python that has the peers; with torch also safetensors, with the others numpy
+    /// A Python with the peers, and with safetensors (for torch) or numpy (for the others)
     #[arg(long, value_name = "PATH", default_value = "python3", requires = "peers")]
     pub(crate) python: PathBuf,
-    /// Print the time of training steps by kind of work, and that of compiled networks by layer, too
+    /// Also print the time of training steps by kind of work, and of compiled networks by layer
     #[arg(long)]
     pub(crate) profile: bool,
-    /// CPU threads of both sides; rows of infer have their own
+    /// CPU threads of each side; the rows of infer set their own number
     #[arg(long, value_name = "N", default_value_t = THREADS, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub(crate) threads: u64,
-    /// Timed repetitions; the median counts
+    /// Timed repetitions; tables show the median
     #[arg(long, value_name = "N", default_value_t = ROUNDS, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) rounds: u64,
     /// Only rows with PATTERN in them, such as zoo, 'live*98' or 'step: dense'
@@ -67,7 +68,7 @@ impl Args {
         matches(pattern, &format!("{suite}: {row}"))
     }
 
-    /// Names of the chosen rows of some suites, with the least ratio that is accepted.
+    /// Names of the chosen rows of some suites, with their floors.
     fn rows(&self, root: &Path, suites: &[String]) -> Result<Vec<(String, Option<f64>)>> {
         let mut rows: Vec<(String, Option<f64>)> = Vec::new();
         for name in suites {
@@ -97,29 +98,29 @@ impl Args {
     }
 }
 
-/// Refuses a pattern that chooses nothing.
+/// Fails if the pattern matches no row.
 fn expect_rows(rows: &[(String, Option<f64>)], args: &Args) -> Result<()> {
     let pattern = args.only.as_deref().unwrap_or_default();
-    let message = || Usage::new(format!("nothing that is compared has '{pattern}' in its name"));
+    let message = || Usage::new(format!("--only '{pattern}' matches no row; pass another pattern"));
     ensure!(!rows.is_empty(), message());
     Ok(())
 }
 
-/// Measures, prints and writes; fails where a ratio is below its floor.
+/// Measures the suites, prints and writes the tables. The exit code says whether a ratio is below its floor.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let begun = Utc::now();
     let all = SUITES.map(String::from);
     let suites = if args.suites.is_empty() { &all[..N_DEFAULT] } else { &args.suites };
     ensure!(
         !args.profile || suites.iter().any(|suite| PROFILED.contains(&suite.as_str())),
-        Usage::new("--profile is for the suites step, zoo and infer; leave it out")
+        Usage::new("--profile applies only to the suites step, zoo and infer; leave it out")
     );
     if let Some(peer) = args.peers.iter().find(|peer| !suites.iter().any(|s| peer.fits(s))) {
         let (peer, suites) = (peer.name(), suites.join(", "));
-        bail!(Usage::new(format!("{peer} is no peer of {suites}; leave it out")));
+        bail!(Usage::new(format!("--peer {peer} does not apply to {suites}; leave it out")));
     }
     expect_rows(&args.rows(root, suites)?, args)?;
-    // Refused before anything is measured.
+    // Checked before anything is measured.
     folder(root, args, &begun)?;
     let (mut document, mut measured) = (String::new(), Vec::new());
     let mut verdicts: Vec<Verdict> = Vec::new();
@@ -153,7 +154,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let settings =
         [("peer", peers(args)), ("threads", args.threads.into()), ("rounds", args.rounds.into())];
     settings.into_iter().for_each(|(key, value)| manifest[key] = value);
-    // Others may have got results meanwhile.
+    // Chosen again: another process may have written results meanwhile.
     let folder = folder(root, args, &begun)?;
     write_file(&folder.join("manifest.json"), &serde_json::to_vec_pretty(&manifest)?)?;
     for (name, lines) in measured {
@@ -172,7 +173,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     Ok(exit.into())
 }
 
-/// The tables of a suite, with their titles.
+/// Measures a suite. Returns its tables with titles.
 fn tables<'a>(root: &Path, args: &Args, suite: &'a str) -> Result<Vec<(&'a str, Table)>> {
     let mut table = Table::default();
     match suite {
@@ -190,7 +191,7 @@ fn tables<'a>(root: &Path, args: &Args, suite: &'a str) -> Result<Vec<(&'a str, 
     Ok(vec![(suite, table)])
 }
 
-/// What the manifest says of the peers: their Python and versions.
+/// The peers in the manifest: their Python and versions.
 fn peers(args: &Args) -> Value {
     if args.peers.is_empty() {
         return Value::Null;
@@ -202,7 +203,7 @@ fn peers(args: &Args) -> Value {
     said
 }
 
-/// Compiled networks.
+/// The suite of compiled networks.
 fn compiled(root: &Path, args: &Args) -> Result<[(&'static str, Table); 2]> {
     let suite: Compiled = load(root, INFER)?;
     let settings = infer::InferSettings {
@@ -215,14 +216,14 @@ fn compiled(root: &Path, args: &Args) -> Result<[(&'static str, Table); 2]> {
     infer::tables(&settings, &suite, |row| args.chooses(INFER, &row.name()))
 }
 
-/// Pruning methods.
+/// The suite of pruning methods.
 fn compared(root: &Path, args: &Args) -> Result<Table> {
     let settings = methods::MethodSettings { root, threads: args.threads, rounds: args.rounds };
     let suite: Methods = load(root, METHODS)?;
     methods::table(&settings, &suite, |row| args.chooses(METHODS, &row.name()))
 }
 
-/// Makes the folder that the results go to.
+/// Creates the folder of the results.
 fn folder(root: &Path, args: &Args, begun: &Utc) -> Result<PathBuf> {
     let folder = match &args.out {
         Some(folder) => folder.clone(),
@@ -235,14 +236,14 @@ fn folder(root: &Path, args: &Args, begun: &Utc) -> Result<PathBuf> {
         }
     };
     if let Some(file) = place::in_the_way(&folder) {
-        bail!(Usage::new(format!("{} is there already; pass another --out", file.display())));
+        bail!(Usage::new(format!("{} exists already; pass another --out", file.display())));
     }
     std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot make {}", folder.display()))?;
+        .with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder)
 }
 
-/// A variant of the peer in PyTorch, if it is asked for.
+/// Starts a variant of the PyTorch peer, if PyTorch is a peer.
 fn torch(root: &Path, args: &Args, variant: TorchVariant) -> Result<Option<Process>> {
     let is_wanted = args.peers.contains(&Peer::Torch);
     is_wanted.then(|| Process::torch(root, &args.python, variant)).transpose()
@@ -251,11 +252,11 @@ fn torch(root: &Path, args: &Args, variant: TorchVariant) -> Result<Option<Proce
 /// A side of a comparison of networks.
 struct ComparedSide {
     process: Process,
-    /// None of Taper.
+    /// `None` for Taper.
     variant: Option<TorchVariant>,
-    /// Of the current row.
+    /// Seconds of the current row.
     times: Vec<f64>,
-    /// Why it cannot do the current row.
+    /// The reason if this side cannot run the current row.
     missing: Option<String>,
 }
 
@@ -277,13 +278,13 @@ impl ComparedSide {
         Ok(())
     }
 
-    /// The median of what was measured.
+    /// The median time in seconds, if something was measured.
     fn median(&self) -> Option<f64> {
         (!self.times.is_empty()).then(|| median(self.times.clone()))
     }
 }
 
-/// One of the suites of whole networks.
+/// A suite of whole networks.
 fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<()> {
     let suite: Networks = load(root, name)?;
     let what = if name == "zoo" { "step" } else { name };
@@ -301,7 +302,7 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
     table.columns.extend(sides.iter().map(|side| format!("{}, {unit}", side.process.name())));
     if has_peers {
         table.columns.extend(["ratio", "floor", "verdict"].map(String::from));
-        let fastest = "*ratio*: to the fastest of the peers.";
+        let fastest = "*ratio*: relative to the fastest peer.";
         table.notes.push(fastest.into());
     }
     let show = |seconds: f64| match name {
@@ -321,11 +322,11 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
             side.open(&open, row.update.as_ref()).with_context(|| row.name())?;
             if let Some(reason) = &side.missing {
                 let side = side.process.name();
-                table.notes.push(format!("No {side} of {}: {reason}", row.name()));
+                table.notes.push(format!("{side} cannot run {}: {reason}", row.name()));
             }
         }
         let request = json!({ "do": what });
-        // Two rounds bring caches and choices into their usual state.
+        // Two warm-up rounds, for caches and kernel choices.
         for round in 0..args.rounds + 2 {
             for side in sides.iter_mut().filter(|side| side.missing.is_none()) {
                 std::thread::sleep(REST);
@@ -354,7 +355,7 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
         }
     }
     for side in &mut sides {
-        // Some systems do not say.
+        // Some systems do not report it.
         if let Some(bytes) = side.process.ask(&json!({ "do": "memory" }))?["bytes"].as_f64() {
             let name = side.process.name();
             table.notes.push(format!("Peak memory of {name}: {}.", format::bytes(bytes)));
@@ -363,10 +364,10 @@ fn networks(root: &Path, args: &Args, name: &str, table: &mut Table) -> Result<(
     Ok(())
 }
 
-/// What would be compared, a line for each cell.
+/// The comparisons of the suite `speed`, one line for each.
 ///
 /// # Errors
-/// When a suite is not valid, or nothing is chosen.
+/// If a suite is not valid, or the pattern matches no row.
 pub(crate) fn cells(root: &Path, args: &Args) -> Result<Vec<String>> {
     let compared: Vec<String> = SUITES[..N_DEFAULT]
         .iter()
@@ -379,7 +380,7 @@ pub(crate) fn cells(root: &Path, args: &Args) -> Result<Vec<String>> {
     Ok(rows.into_iter().map(|(name, least)| format!("{name}: {}", floor(least))).collect())
 }
 
-/// Milliseconds a step by kind of work.
+/// A line with the milliseconds of a step by kind of work.
 fn profile(of: &str, found: &Value) -> Result<String> {
     let (total, works) = (found["seconds"].as_f64(), found["works"].as_object());
     let (total, works) = total.zip(works).context("no profile")?;
@@ -396,7 +397,7 @@ fn profile(of: &str, found: &Value) -> Result<String> {
     Ok(format!("Milliseconds a step, {of}: {:.1} = {}.", total * 200.0, parts.join(" + ")))
 }
 
-/// Single convolutions, dense and sparse, each checked once against the specification.
+/// The suite of single convolutions, dense and sparse. Each is compared once with the specification.
 fn kernels(root: &Path, args: &Args, table: &mut Table) -> Result<()> {
     let suite: Kernels = load(root, KERNELS)?;
     let (mut taper, mut torch) = (Process::taper(root)?, torch(root, args, TorchVariant::Tuned)?);
@@ -432,7 +433,7 @@ fn kernels(root: &Path, args: &Args, table: &mut Table) -> Result<()> {
                 numbers.with_context(|| format!("no time in {answer}"))
             };
             let (dense, flop) = time(1.0, false)?;
-            ensure!(dense > 0.0, "the clock stands still");
+            ensure!(dense > 0.0, "the measured time is 0; the clock is too coarse");
             let mut cells = vec![
                 shape.label.clone(),
                 direction.into(),
@@ -475,6 +476,6 @@ mod tests {
         for (only, n) in [("zoo", 8), ("live*98", 3), ("step: dense", 1)] {
             assert_eq!(cells(Some(only)).expect("some").len(), n, "{only}");
         }
-        assert!(cells(Some("at least")).is_err(), "floors are no names");
+        assert!(cells(Some("at least")).is_err(), "patterns do not match floors");
     }
 }

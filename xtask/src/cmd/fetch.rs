@@ -1,4 +1,4 @@
-//! `cargo xtask fetch DATASET...`: builds `taper` and has it fetch data sets.
+//! `cargo xtask fetch DATASET...`: builds `taper` and fetches data sets with it.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -27,7 +27,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
             .with_context(|| format!("cannot run {}", taper.display()))?;
         if !status.success() {
             eprintln!("error: `taper fetch {name}` failed ({status})");
-            // Its codes are ours.
+            // xtask returns the exit code of taper.
             let code = status.code().and_then(|code| u8::try_from(code).ok());
             return Ok(code.map_or(Exit::Failed.into(), ExitCode::from));
         }

@@ -1,4 +1,4 @@
-//! The commands, one a file. Each returns its exit code.
+//! The commands of xtask, one file each. Each returns its exit code.
 
 pub(crate) mod bench;
 pub(crate) mod fetch;

@@ -1,4 +1,4 @@
-//! `cargo xtask report [DIR]`: hands a results folder to `taper suite report`, or writes the tables of documents.
+//! `cargo xtask report [DIR]`: runs `taper suite report`, or writes the tables in documents.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,17 @@ use crate::taper;
 /// Arguments of `report`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A results folder [default: the newest below results/]
+    /// A results folder [default: the newest in results/]
     dir: Option<OsString>,
-    /// Write the tables of README.md and of the book as results/ has them, instead
+    /// Instead of a report, write the tables in README.md and the book from results/
     #[arg(long, conflicts_with = "dir")]
     tables: bool,
-    /// Only say whether those tables are as results/ has them
+    /// Only check whether those tables agree with results/
     #[arg(long, conflicts_with_all = ["dir", "tables"])]
     check: bool,
 }
 
-/// Rebuilds the two documents; the exit code is that of the verdict, as after `reproduce`.
+/// Rebuilds summary.md and report.html. The exit code is that of the verdict, as after `reproduce`.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     if args.tables || args.check {
         return tables(root, args.check);
@@ -34,7 +34,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     taper::hand_over(&taper::build(root, None)?, words)
 }
 
-/// The tables of documents.
+/// Writes or checks the tables in documents.
 fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
     let mut are_right = true;
     for path in documents(root)? {
@@ -47,7 +47,7 @@ fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
         match only_check {
             true => {
                 println!(
-                    "{place} is not as results/ has it; `cargo xtask report --tables` writes it"
+                    "the tables in {place} differ from results/; run `cargo xtask report --tables`"
                 );
                 are_right = false;
             }
@@ -57,11 +57,11 @@ fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
     if !are_right {
         return Ok(Exit::Failed.into());
     }
-    println!("the tables are as results/ has them");
+    println!("all tables agree with results/");
     Ok(Exit::Done.into())
 }
 
-/// The documents that may hold tables: README.md and the pages of the book.
+/// The documents that may contain tables: README.md and the pages of the book.
 ///
 /// # Errors
 /// If the pages cannot be listed.

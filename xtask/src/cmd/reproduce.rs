@@ -1,4 +1,4 @@
-//! `cargo xtask reproduce`: builds `taper` and hands a suite to `taper suite run`; the suite of speed is our own.
+//! `cargo xtask reproduce`: builds `taper` and runs `taper suite run`, or runs the suite `speed`.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,29 +12,29 @@ use crate::bench::{Peer, torch_python};
 use crate::cmd::bench;
 use crate::taper;
 
-/// The suite that is no folder: the ratios of `cargo xtask bench`.
+/// The suite without a folder: it compares speed by `cargo xtask bench`.
 const SPEED: &str = "speed";
 
-/// Stands below the list of arguments.
+/// Printed after the list of arguments.
 pub(crate) const HELP: &str = "\
 Examples:
   cargo xtask reproduce
   cargo xtask reproduce cifar100-short --only 's0.95*seed0' --jobs 2
   cargo xtask reproduce speed
 
-`cargo xtask reproduce SUITE` is `taper suite run SUITE --folder REPOSITORY`, with a taper that is built for the device. The suite \
-`speed` measures how many times as fast as PyTorch training is, and takes --only, --threads, --out and --dry-run.";
+`cargo xtask reproduce SUITE` builds taper for the device and runs `taper suite run SUITE --folder REPOSITORY`. The suite \
+`speed` measures the speed of training relative to PyTorch; its options are --only, --threads, --out and --dry-run.";
 
 /// Arguments of `reproduce`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A suite (`taper suite list`) or `speed`, and arguments of `taper suite run`, which --help behind a suite lists [default:
-    /// quick]
+    /// A suite (see `taper suite list`) or `speed`, then options of `taper suite run` (listed by SUITE --help)
+    /// [default: quick]
     #[arg(value_name = "SUITE|ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<OsString>,
 }
 
-/// Makes the runs that are not finished, then writes results and report, and judges.
+/// Runs a suite by `taper suite run`, or the suite `speed`.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     if args.args.first().is_some_and(|suite| suite == SPEED) {
         return speed(root, &args.args[1..]);
@@ -57,7 +57,7 @@ fn device(args: &[OsString]) -> Option<String> {
     None
 }
 
-/// Arguments of the suite of speed.
+/// Arguments of the suite `speed`.
 #[derive(Parser)]
 #[command(name = "cargo xtask reproduce speed", bin_name = "cargo xtask reproduce speed")]
 struct Speed {
@@ -70,19 +70,19 @@ struct Speed {
     /// Where to write [default: results/DATE-HOST-bench]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// List what is compared, and do nothing
+    /// Only list the comparisons
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Measures how many times as fast as PyTorch we are, and compares with the least that is accepted.
+/// Measures the speed relative to PyTorch, and compares it with the floors.
 fn speed(root: &Path, args: &[OsString]) -> Result<ExitCode> {
     let words = std::iter::once(OsString::new()).chain(args.iter().cloned());
     let args = match Speed::try_parse_from(words) {
         Ok(args) => args,
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => bail!(Usage::new(format!(
-            "the suite '{SPEED}' trains nothing, and takes --only, --threads, --out and --dry-run alone: {}",
+            "the suite '{SPEED}' has only the options --only, --threads, --out and --dry-run: {}",
             error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ")
         ))),
     };
@@ -103,11 +103,11 @@ fn speed(root: &Path, args: &[OsString]) -> Result<ExitCode> {
     }
     match torch_python()? {
         Some(python) => {
-            eprintln!("PyTorch is that of {}", python.display());
+            eprintln!("using PyTorch of {}", python.display());
             (bench.peers, bench.python) = (vec![Peer::Torch], python);
         }
         None => eprintln!(
-            "there is no Python with torch and safetensors, so there are no ratios; TAPER_PYTHON names one"
+            "no ratios: no Python with torch and safetensors was found; set TAPER_PYTHON to one"
         ),
     }
     bench::run(root, &bench)

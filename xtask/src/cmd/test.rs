@@ -12,12 +12,12 @@ use taper_report::format;
 /// Arguments of `test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only formatting, lints and unit tests: no documentation, no integration tests, no doctests
+    /// Only formatting, lints and unit tests: no documentation, integration tests or doc-tests
     #[arg(long)]
     fast: bool,
 }
 
-/// One step: a cargo command line and what is set in its environment.
+/// One step: a cargo command with an optional environment variable.
 struct Step {
     name: &'static str,
     args: &'static [&'static str],
@@ -25,7 +25,7 @@ struct Step {
 }
 
 impl Step {
-    /// The step as one would type it.
+    /// The step as a command line for a shell.
     fn command_line(&self) -> String {
         let env = self.env.map(|(name, value)| format!("{name}=\"{value}\" ")).unwrap_or_default();
         format!("{env}cargo {}", self.args.join(" "))
@@ -52,8 +52,8 @@ const TESTS: Step = Step {
     env: None,
 };
 
-/// The same on a machine without vector instructions. The zoo puts layers together and has no arithmetic of its own; without
-/// vectors, its networks for images of 224 pixels take minutes.
+/// The unit tests with the portable kernels. Without taper-zoo: it only composes layers, and without SIMD its networks
+/// for images of 224×224 take minutes.
 const PORTABLE: Step = Step {
     name: "portable kernels",
     args: &[
@@ -74,14 +74,14 @@ const UNIT_TESTS: Step = Step {
     env: None,
 };
 
-/// Compiled inference, which other crates of the workspace give features that it does without.
+/// Builds compiled inference separately: in a workspace build, other crates enable features that it must not need.
 const INFERENCE: Step = Step {
     name: "inference alone",
     args: &["build", "--release", "-p", "taper-infer", "--examples"],
     env: None,
 };
 
-/// What inference computes with, without what training and files need.
+/// Checks the inference crates without default features: without the code for training and for reading files.
 const LEAN: Step = Step {
     name: "inference lean",
     args: &[
@@ -106,7 +106,7 @@ fn steps(fast: bool) -> Vec<Step> {
     }
 }
 
-/// Runs the steps with their output as it comes, and stops at the first that fails.
+/// Runs the steps, prints their output, and stops at the first failure.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let mut done: Vec<(&str, Duration)> = Vec::new();
     let mut failed = None;
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_are_printed_as_one_would_type_them() {
+    fn steps_are_printed_as_shell_commands() {
         let lines: Vec<String> = steps(false).iter().map(Step::command_line).collect();
         assert_eq!(
             lines,

@@ -1,4 +1,4 @@
-//! `taper bench`.
+//! The command `taper bench`: latency, throughput and memory of a compiled network.
 
 use crate::{args::Bench, error::printable, machine, network, term};
 use serde_json::{Value, json};
@@ -11,11 +11,11 @@ use taper::{
 use taper_host::peak_memory;
 use taper_report::{format, stats::quantile};
 
-/// Runs that bring caches and clocks into their usual state.
+/// Number of warm-up runs.
 const WARM_UP: usize = 3;
-/// How long runs are timed, unless their number is given.
+/// Duration of the timed runs, unless their number is given.
 const TIMED: Duration = Duration::from_secs(2);
-/// Runs that are timed at least, so that the 95th percentile is not the slowest.
+/// Minimum number of timed runs: with fewer, the 95th percentile would be the slowest run.
 const LEAST_ROUNDS: usize = 21;
 
 /// Compiles a network and measures it on random images.
@@ -51,7 +51,7 @@ pub fn run(args: &Bench) -> anyhow::Result<()> {
     }
 }
 
-/// Seconds of each run.
+/// Times runs. Returns the seconds of each.
 fn time(engine: &Engine, images: &[f32], rounds: Option<usize>) -> anyhow::Result<Vec<f64>> {
     let mut workspace = engine.workspace()?;
     let n_results = engine.batch() * engine.output_dims().iter().product::<usize>();
@@ -73,10 +73,10 @@ fn time(engine: &Engine, images: &[f32], rounds: Option<usize>) -> anyhow::Resul
     Ok(times)
 }
 
-/// What was measured.
+/// The measurements.
 struct Timed<'a> {
     args: &'a Bench,
-    /// Of a run.
+    /// Threads that a run uses.
     threads: usize,
     kernels: Variant,
     compiling: Duration,
@@ -85,7 +85,7 @@ struct Timed<'a> {
 }
 
 impl Timed<'_> {
-    /// Milliseconds of a run that the share `q` of all runs does not exceed.
+    /// The quantile `q` of the time of a run, in milliseconds.
     fn millis(&self, q: f64) -> f64 {
         1e3 * quantile(self.times.clone(), q)
     }
@@ -165,7 +165,7 @@ fn total_micros(layers: &[LayerPlan]) -> f64 {
     layers.iter().filter_map(|layer| layer.micros).sum()
 }
 
-/// A table with a row for each layer.
+/// A table with one row for each layer.
 fn layers(layers: &[LayerPlan]) -> String {
     let shown = |layer: &LayerPlan| LayerPlan { name: printable(&layer.name), ..layer.clone() };
     let layers: Vec<LayerPlan> = layers.iter().map(shown).collect();

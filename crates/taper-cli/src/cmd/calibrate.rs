@@ -1,4 +1,4 @@
-//! `taper calibrate`.
+//! The command `taper calibrate`: estimates batch-norm statistics again.
 
 use super::{Pruned, refuse_existing};
 use crate::{args::Calibrate, machine, term};
@@ -7,7 +7,7 @@ use taper::{
     train::{calibrate, checkpoint::PrunedCheckpoint},
 };
 
-/// Estimates the statistics of a pruned checkpoint's normalisations again.
+/// Estimates the batch-norm statistics of a pruned checkpoint again, from training images.
 pub fn run(args: &Calibrate) -> anyhow::Result<()> {
     refuse_existing("--out", &args.out, args.force)?;
     let compute = machine::prepare(&args.compute)?;
@@ -24,7 +24,7 @@ pub fn run(args: &Calibrate) -> anyhow::Result<()> {
     out.save(&args.out)?;
     let n = images.batches_per_epoch().min(args.batches as usize);
     term::print(format_args!(
-        "{}: statistics of {n} batches of {} training images of {}",
+        "{}: batch-norm statistics from {n} batches of {} training images of {}",
         args.out.display(),
         args.batch_size,
         data.name

@@ -1,4 +1,4 @@
-//! `taper eval`.
+//! The command `taper eval`: accuracy and loss on the test images.
 
 use super::{Pruned, images::Trained};
 use crate::{
@@ -23,7 +23,7 @@ use taper_experiment::Compute;
 pub fn run(args: &Eval) -> anyhow::Result<()> {
     let engine = engine(args)?;
     let compute = machine::prepare(&args.compute)?;
-    // What cannot be read is no checkpoint either, and the message says what one is.
+    // A file that cannot be read is treated as a checkpoint: its error names the expected format.
     let is_onnx = is_onnx(&args.checkpoint).unwrap_or(false);
     let measured =
         if is_onnx { of_onnx(args, engine) } else { of_checkpoint(args, engine, &compute) }?;
@@ -48,7 +48,7 @@ pub fn run(args: &Eval) -> anyhow::Result<()> {
     ))
 }
 
-/// What was measured, and of what.
+/// The result, with names of the model and the data set.
 struct Measured {
     model: String,
     data: String,
@@ -83,7 +83,7 @@ fn of_onnx(args: &Eval, engine: EvalEngine) -> anyhow::Result<Measured> {
     let file = &args.checkpoint;
     if engine == EvalEngine::Candle {
         return Err(usage(format!(
-            "candle runs pruned checkpoints, and {} is an ONNX file; leave out --engine, --kernels and --device",
+            "{} is an ONNX file, but the engine candle runs only pruned checkpoints; leave out --engine, --kernels and --device",
             file.display()
         )));
     }
@@ -106,12 +106,12 @@ fn test_images(
     Ok(Loader::new(data.test, config)?)
 }
 
-/// What runs the network.
+/// The engine that runs the network.
 fn engine(args: &Eval) -> anyhow::Result<EvalEngine> {
     let needs_candle = match (&args.compute.device[..], args.compute.kernels) {
         ("cpu", None) => None,
-        ("cpu", Some(_)) => Some("--kernels chooses among the kernels of training"),
-        _ => Some("compiled networks run on the CPU"),
+        ("cpu", Some(_)) => Some("--kernels applies only to the engine candle"),
+        _ => Some("--device applies only to the engine candle; compiled networks run on the CPU"),
     };
     match (args.engine, needs_candle) {
         (Some(EvalEngine::Compiled), Some(reason)) => {
@@ -123,7 +123,7 @@ fn engine(args: &Eval) -> anyhow::Result<EvalEngine> {
     }
 }
 
-/// Loss and accuracy of the compiled network, whose bits do not depend on the kernels that are chosen.
+/// Loss and accuracy of the compiled network. The choice of kernels changes no bit.
 fn compiled(
     graph: &Graph,
     n_classes: usize,

@@ -1,8 +1,8 @@
-//! What is there already stays, unless asked otherwise.
+//! Existing files are not overwritten without `--force`.
 
 use std::path::Path;
 
-/// Refuses to write over what is there, unless that was asked for; `flag` names the file.
+/// Fails if `out` exists and `force` is false. `flag` is the option with the path of the file.
 pub(super) fn refuse_existing(flag: &str, out: &Path, force: bool) -> anyhow::Result<()> {
     if force || out.symlink_metadata().is_err() {
         return Ok(());
@@ -10,7 +10,7 @@ pub(super) fn refuse_existing(flag: &str, out: &Path, force: bool) -> anyhow::Re
     Err(exists(flag, out))
 }
 
-/// The error of a file that is there, and which `flag` names.
+/// The error for an existing file. `flag` is the option with its path.
 pub(super) fn exists(flag: &str, out: &Path) -> anyhow::Error {
     let out = out.display();
     crate::error::usage(format!("{out} exists already; pass another {flag}, or --force"))

@@ -1,4 +1,4 @@
-//! `taper export`.
+//! The command `taper export`: writes a network in the format of another tool.
 
 use super::existing::exists;
 use crate::{args::Export, error::usage, network, term};
@@ -9,10 +9,10 @@ use taper::export::{ExportError, Format, Network, Options, Written};
 /// Writes a network for other tools.
 pub fn run(args: &Export) -> anyhow::Result<()> {
     if args.compact && args.format != Format::Bitmask {
-        return Err(usage("--compact is for --format bitmask alone; leave it out"));
+        return Err(usage("--compact applies only to --format bitmask; leave it out"));
     }
     if args.sparse_initializer && args.format != Format::Onnx {
-        return Err(usage("--sparse-initializer is for --format onnx alone; leave it out"));
+        return Err(usage("--sparse-initializer applies only to --format onnx; leave it out"));
     }
     let network = network::load(&args.checkpoint, &args.left_open)?;
     let exported = if args.fold_bn { network.folded()? } else { network.clone() };
@@ -37,17 +37,17 @@ pub fn run(args: &Export) -> anyhow::Result<()> {
         return term::print(seen);
     }
     term::print(format_args!(
-        "{}: {} of {} bytes, {share:.3} of the {dense} that all weights take in f32",
+        "{}: {}, {} bytes, {share:.3} times the {dense} bytes of all tensors in f32",
         out.display(),
         args.format,
         written.bytes
     ))
 }
 
-/// Writes a network that comes from the file `from` to another one.
+/// Writes a network, read from the file `from`, to `out`.
 ///
 /// # Errors
-/// If `out` is that file, or is there and may not be replaced.
+/// If `out` is the file `from`, or exists and may not be replaced.
 pub(super) fn write(
     network: &Network,
     format: Format,
@@ -57,7 +57,7 @@ pub(super) fn write(
 ) -> anyhow::Result<Written> {
     if out.canonicalize().is_ok_and(|out| from.canonicalize().is_ok_and(|from| from == out)) {
         let out = out.display();
-        return Err(usage(format!("{out} is the file that is read; pass another --out")));
+        return Err(usage(format!("{out} is the input file; pass another --out")));
     }
     taper::export::export(network, format, out, options).map_err(|error| match error {
         ExportError::Exists(path) => exists("--out", &path),
@@ -66,7 +66,7 @@ pub(super) fn write(
     })
 }
 
-/// `runs/x/pruned.onnx` of `runs/x/pruned.safetensors`, for the suffix `.onnx`.
+/// The path of `file` with another suffix: `runs/x/pruned.onnx` for `runs/x/pruned.safetensors` and the suffix `.onnx`.
 pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     file.with_file_name(format!("{stem}{suffix}"))

@@ -1,10 +1,10 @@
-//! `taper fetch`.
+//! The command `taper fetch`: downloads a data set.
 
 use crate::{args::Fetch, error::usage, term};
 use serde_json::json;
 use taper::data::{DataError, Dataset, OpenOptions};
 
-/// Makes sure that a data set is on this machine.
+/// Downloads a data set into the cache, unless it is there.
 pub fn run(args: &Fetch) -> anyhow::Result<()> {
     let progress = term::FetchBar::default();
     let options = OpenOptions { progress: Some(&progress), ..OpenOptions::default() };
@@ -24,7 +24,7 @@ pub fn run(args: &Fetch) -> anyhow::Result<()> {
         ))?;
     } else if files.is_empty() {
         term::print(format_args!(
-            "{} is part of this program; there is nothing to fetch",
+            "{} is included in this program; there is nothing to fetch",
             args.dataset
         ))?;
     } else {

@@ -1,4 +1,4 @@
-//! The images that a network was trained on.
+//! Finds the data set of a network.
 
 use crate::{error::usage, network, term};
 use anyhow::Context;
@@ -7,22 +7,22 @@ use std::path::Path;
 use taper::data::{Dataset, Normalisation};
 use taper_experiment::{open_data, source};
 
-/// What a file says of its network, and so of images for it.
+/// The metadata of a network's file that determine its images.
 pub(super) struct Trained<'a> {
-    /// The file, in messages.
+    /// The file, for messages.
     pub(super) path: &'a Path,
-    /// What messages call the network.
+    /// Name of the network in messages.
     pub(super) model: &'a str,
-    /// Shape of an image.
+    /// Shape of an image: channels, rows, columns.
     pub(super) image: [usize; 3],
-    /// Classes that it tells apart.
+    /// Number of classes.
     pub(super) classes: usize,
-    /// The experiment that trained it, as far as it is known.
+    /// The recipe of its training; empty if not known.
     pub(super) recipe: &'a Value,
 }
 
 impl Trained<'_> {
-    /// The data set that it was trained on, or another with as many classes; and its normalisation.
+    /// Opens the data set `name`, or else the recorded one, and its normalization. The number of classes must match.
     pub(super) fn data(&self, name: Option<&str>) -> anyhow::Result<(Dataset, Normalisation)> {
         let Self { path, model, image, recipe, .. } = *self;
         let progress = term::FetchBar::default();
@@ -32,7 +32,7 @@ impl Trained<'_> {
             None => {
                 let source = source::of_checkpoint(recipe, path)?.with_context(|| {
                     format!(
-                        "checkpoint {}: it does not say its data set; pass it with --data",
+                        "checkpoint {} does not record its data set; pass it with --data",
                         path.display()
                     )
                 })?;
@@ -48,14 +48,14 @@ impl Trained<'_> {
         };
         if data.classes.len() != self.classes {
             return Err(usage(format!(
-                "checkpoint {} has {} classes, and {} has {}; pass the data set it was trained on with --data",
+                "checkpoint {} has {} classes, but {} has {}; pass the data set it was trained on with --data",
                 path.display(),
                 self.classes,
                 data.name,
                 data.classes.len()
             )));
         }
-        // What was imported may not say it; then it is the data set's own.
+        // Imported files may not record a normalization; the default is that of the data set.
         let said = network::normalisation(recipe)?;
         let normalisation = said.unwrap_or_else(|| data.normalisation.clone());
         let scale = data.normalisation.scale();

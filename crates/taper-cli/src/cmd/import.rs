@@ -1,4 +1,4 @@
-//! `taper import`.
+//! The command `taper import`: converts a file to a pruned checkpoint.
 
 use super::refuse_existing;
 use crate::{
@@ -22,7 +22,7 @@ use taper::{
     zoo::Architecture,
 };
 
-/// Makes a pruned checkpoint of a file.
+/// Converts a file to a pruned checkpoint.
 pub fn run(args: &Import) -> anyhow::Result<()> {
     refuse_existing("--out", &args.out, args.force)?;
     let opened = open(&args.file)?;
@@ -30,18 +30,18 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
     let file = args.file.display();
     if opened.metadata("kind").is_some_and(TrainingCheckpoint::is_kind) {
         return Err(usage(format!(
-            "{file} is a training checkpoint; write its network with `taper export`, and import that file"
+            "{file} is a training checkpoint; export its network with `taper export`, and import the exported file"
         )));
     }
     let named = args.model.as_deref().or_else(|| opened.metadata("architecture"));
     let Some(name) = named else {
-        return Err(usage(format!("{file} does not say its architecture; pass --model")));
+        return Err(usage(format!("{file} does not record its architecture; pass --model")));
     };
     let architecture = Architecture::find(name).map_err(|error| match args.model {
         Some(_) => usage(error),
         None => anyhow::Error::new(error).context(format!("{file}")),
     })?;
-    // Before anything is built of the size that the file claims.
+    // The names are checked first, on a network with one class: the file may claim any number of classes.
     let probe = architecture.build(1, 0, &Device::Cpu)?;
     opened.check_names(probe.params().entries().iter().map(|entry| entry.name.as_str()))?;
     let classes = classes(&opened, &args.file, &*probe)?;
@@ -51,7 +51,10 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
     let tensors = opened.tensors(&shapes)?;
     model.params().load(|name| tensors.get(name).cloned())?;
     if let Some(entry) = model.params().first_not_finite()? {
-        bail!("{file} cannot be imported: tensor {} holds a value that is not finite", entry.name);
+        bail!(
+            "{file} cannot be imported: tensor {} contains a value that is not finite",
+            entry.name
+        );
     }
     let (n_kept, n) = n_kept(model.params())?;
     let sparsity = Sparsity::of(n_kept, n).get();
@@ -77,14 +80,14 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
     ))
 }
 
-/// Outputs of the network in a file: as many as its last layer has biases.
+/// Number of classes of the network in a file: the length of the last layer's bias.
 fn classes(opened: &Opened, file: &Path, probe: &dyn Model) -> anyhow::Result<usize> {
     let file = file.display();
     match opened.len_of(&network::last_bias(probe)?)? {
         n if n > MOST_CLASSES => {
-            bail!("{file} would have {n} classes, and more than {MOST_CLASSES} are not supported")
+            bail!("{file} has {n} classes; at most {MOST_CLASSES} are supported")
         }
-        0 => bail!("{file} would have no classes"),
+        0 => bail!("{file} has no classes: the bias of its last layer is empty"),
         n => Ok(n),
     }
 }

@@ -1,4 +1,4 @@
-//! `taper inspect`.
+//! The command `taper inspect`: counts of weights and MACs by layer.
 
 use super::Pruned;
 use crate::{args::Inspect, error::printable, network, term};
@@ -12,9 +12,9 @@ use taper::{
 use taper_experiment::{layers, totals};
 use taper_report::format;
 
-/// Lists what is kept in each layer, and what that is worth.
+/// Lists kept weights, sparsity and multiply-accumulates (MACs) of each layer.
 pub fn run(args: &Inspect) -> anyhow::Result<()> {
-    // What cannot be read is no checkpoint either, and the message says what one is.
+    // A file that cannot be read is treated as a checkpoint: its error names the expected format.
     match is_onnx(&args.checkpoint).unwrap_or(false) {
         true => of_onnx(args),
         false => of_checkpoint(args),
@@ -34,12 +34,12 @@ fn of_checkpoint(args: &Inspect) -> anyhow::Result<()> {
     }
     term::print(table(layers))?;
     term::print(format_args!(
-        "\n{} with {} classes: {n_params} parameters in all. Effective sparsity counts weights cut off from input or output as zero.",
+        "\n{} with {} classes: {n_params} parameters. Effective sparsity also counts weights without a path to the input or output.",
         pruned.architecture.name, pruned.checkpoint.classes
     ))
 }
 
-/// Lists the layers of an ONNX file. Paths are those of architectures, so no effective sparsity is known.
+/// Lists the layers of an ONNX file. Effective sparsity is computed for architectures of the zoo only.
 fn of_onnx(args: &Inspect) -> anyhow::Result<()> {
     let network = Network::from(network::graph(&args.checkpoint, &args.left_open)?);
     let graph = network.graph();
@@ -47,7 +47,7 @@ fn of_onnx(args: &Inspect) -> anyhow::Result<()> {
     let layers = graph.layers()?;
     let layers = layers.iter().map(|l| {
         let shape = l.weight.dims().to_vec();
-        // A weight of four dimensions is that of a convolution.
+        // The weight of a convolution has four dimensions.
         let kind = if shape.len() > 2 { LayerKind::Conv } else { LayerKind::Linear };
         LayerResult {
             name: l.name.into(),
@@ -75,10 +75,10 @@ fn of_onnx(args: &Inspect) -> anyhow::Result<()> {
         return Report { model: &title, classes: None, n_params, totals, layers }.print();
     }
     term::print(table(layers))?;
-    term::print(format_args!("\n{title}: {n_params} parameters in all."))
+    term::print(format_args!("\n{title}: {n_params} parameters."))
 }
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
 struct Report<'a> {
     model: &'a str,
@@ -96,7 +96,7 @@ impl Report<'_> {
     }
 }
 
-/// The sum of all layers, as one.
+/// The sum of all layers, as one row.
 fn total(layers: &[LayerResult]) -> LayerResult {
     let sum = |of: fn(&LayerResult) -> u64| layers.iter().map(of).sum();
     let (n_kept, n_weights) = (sum(|layer| layer.n_kept), sum(|layer| layer.n_weights));
@@ -113,7 +113,7 @@ fn total(layers: &[LayerResult]) -> LayerResult {
     }
 }
 
-/// A table with a line for each layer and one for all of them.
+/// A table with a line for each layer and a line with the total.
 fn table(mut layers: Vec<LayerResult>) -> String {
     layers.push(total(&layers));
     let width =

@@ -1,10 +1,10 @@
-//! `taper methods`.
+//! The command `taper methods`: lists the pruning methods.
 
 use crate::{args::Methods, term};
 use serde_json::{Map, Value, json};
 use taper_experiment::{Method, methods};
 
-/// Lists the methods, or prints what one of them consists of.
+/// Lists the methods, or prints the configuration of one.
 pub fn run(args: &Methods) -> anyhow::Result<()> {
     if let Some(name) = &args.name {
         return one(name, &Method::find(name)?, args.json);
@@ -21,10 +21,10 @@ pub fn run(args: &Methods) -> anyhow::Result<()> {
     for (name, method) in methods {
         term::print(format_args!("{name:<width$} {}", method.summary))?;
     }
-    term::print(format_args!("\ntaper methods NAME prints the parts of one."))
+    term::print(format_args!("\n`taper methods NAME` prints the configuration of a method."))
 }
 
-/// A method without the keys that it says nothing of.
+/// A method as JSON, without the keys that it does not set.
 fn said(method: &Method) -> anyhow::Result<Value> {
     let mut prune = serde_json::to_value(&method.prune)?;
     if let Some(keys) = prune.as_object_mut() {
@@ -50,6 +50,6 @@ fn one(name: &str, method: &Method, is_json: bool) -> anyhow::Result<()> {
         term::print(format_args!("{key} = {value}"))?;
     }
     term::print(format_args!(
-        "\nOther keys have their defaults; `taper train --dry-run` prints all of an experiment."
+        "\nOther keys have their defaults; `taper train --dry-run` prints all keys of an experiment."
     ))
 }

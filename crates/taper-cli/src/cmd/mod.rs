@@ -1,4 +1,4 @@
-//! One file for each command, and what they share.
+//! The commands of `taper`, one file each.
 
 mod bench;
 mod calibrate;

@@ -1,4 +1,4 @@
-//! `taper models`.
+//! The command `taper models`: lists the architectures.
 
 use crate::{args::Json, term};
 use serde_json::json;
@@ -39,5 +39,7 @@ pub fn run(args: &Json) -> anyhow::Result<()> {
             text("summary")
         ))?;
     }
-    term::print("\nNAME@WIDTH is a network of WIDTH times as many channels, such as resnet20@0.5.")
+    term::print(
+        "\nNAME@WIDTH multiplies the number of channels by WIDTH, for example resnet20@0.5.",
+    )
 }

@@ -1,4 +1,4 @@
-//! `taper predict`.
+//! The command `taper predict`: the most probable classes of images.
 
 use crate::{args::Predict, error::usage, machine, network, scores, term};
 use anyhow::{Context, bail};
@@ -11,7 +11,7 @@ use taper::{
 use taper_experiment::source;
 use taper_report::format;
 
-/// Names the most probable classes of pictures.
+/// Prints the most probable classes of images.
 pub fn run(args: &Predict) -> anyhow::Result<()> {
     let variant = Some(machine::variant()?);
     let graph = network::graph(&args.file, &args.left_open)?;
@@ -21,7 +21,7 @@ pub fn run(args: &Predict) -> anyhow::Result<()> {
     let recipe = network::recipe(graph.metadata.get("recipe").map(String::as_str), &args.file)?;
     let names = names(args, &recipe, n_classes)?;
     let normalisation = normalisation(args, &recipe, shape)?;
-    // All of them before the first result: one that cannot be read leaves nothing half-done.
+    // Reads all images before the first result: an unreadable image then causes no partial output.
     let images = args.images.iter().map(|path| image(path, shape, &normalisation));
     let images = images.collect::<anyhow::Result<Vec<_>>>()?;
     let options = Options { batch: 1, threads: 1, deterministic: true, variant };
@@ -36,7 +36,7 @@ pub fn run(args: &Predict) -> anyhow::Result<()> {
         };
         if probabilities.iter().any(|p| p.is_nan()) {
             let (file, picture) = (args.file.display(), path.display());
-            bail!("{file} gives NaN for {picture}; its weights, --mean or --std are out of range");
+            bail!("{file} gives NaN for {picture}; check its weights, --mean and --std");
         }
         let best = scores::top(&probabilities, args.top as usize);
         let class = |&class: &usize| {
@@ -65,7 +65,7 @@ pub fn run(args: &Predict) -> anyhow::Result<()> {
     }
 }
 
-/// Names of the classes: those of the given file, or of the data set that the network was trained on; `None` if neither is
+/// Names of the classes: from the file in `--classes`, or else from the data set of the training; `None` if neither is
 /// known.
 fn names(args: &Predict, recipe: &Value, n: usize) -> anyhow::Result<Option<Vec<String>>> {
     let Some(path) = &args.classes else {
@@ -78,7 +78,7 @@ fn names(args: &Predict, recipe: &Value, n: usize) -> anyhow::Result<Option<Vec<
     match names.len() == n {
         true => Ok(Some(names)),
         false => Err(usage(format!(
-            "{} has {} lines, and {} has {n} classes; a line is the name of a class",
+            "{} has {} lines, but {} has {n} classes; the file needs one class name per line",
             path.display(),
             names.len(),
             args.file.display()
@@ -86,7 +86,7 @@ fn names(args: &Predict, recipe: &Value, n: usize) -> anyhow::Result<Option<Vec<
     }
 }
 
-/// From pixels to what the network takes: as given, or as in its training.
+/// The normalization of pixels: from `--mean` and `--std`, or else that of the training.
 fn normalisation(
     args: &Predict,
     recipe: &Value,
@@ -97,7 +97,7 @@ fn normalisation(
         let said = network::normalisation(recipe).with_context(|| file.to_string())?;
         let Some(normalisation) = said else {
             return Err(usage(format!(
-                "{file} does not say how images are normalised; pass --mean and --std, such as --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 for networks trained on ImageNet"
+                "{file} does not record the normalization of its images; pass --mean and --std, for example --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 for networks trained on ImageNet"
             )));
         };
         normalisation.with_scale(255.0)
@@ -107,14 +107,14 @@ fn normalisation(
     match found.channels() == shape.channels {
         true => Ok(found),
         false => Err(usage(format!(
-            "the normalisation is for {} channels, and {file} takes images of {}; pass a mean and a deviation for each with --mean and --std",
+            "the normalization has {} channels, but images of {file} have {}; pass --mean and --std with one value for each channel",
             found.channels(),
             shape.channels
         ))),
     }
 }
 
-/// A picture as the network takes it, `[channels, height, width]`.
+/// Reads an image file, fits it to the network's input size and normalizes it: `[channels, height, width]`.
 fn image(
     path: &Path,
     shape: ImageShape,

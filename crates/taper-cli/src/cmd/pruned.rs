@@ -1,4 +1,4 @@
-//! A pruned checkpoint, its network and its data.
+//! A pruned checkpoint with its network and data set.
 
 use super::Trained;
 use anyhow::Context;
@@ -27,7 +27,7 @@ impl Pruned {
         Ok(Self { checkpoint, architecture, model })
     }
 
-    /// The data set that it was trained on, or another with as many classes; and its normalisation.
+    /// Opens the data set `name`, or else the recorded one, and its normalization. The number of classes must match.
     pub(super) fn data(
         &self,
         name: Option<&str>,

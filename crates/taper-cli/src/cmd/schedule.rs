@@ -1,4 +1,4 @@
-//! `taper schedule`.
+//! The command `taper schedule plot`: plots the sparsity and the gradient scale of an experiment.
 
 use super::refuse_existing;
 use crate::{args::Plot, error::usage, term};
@@ -13,15 +13,15 @@ use taper::{
 use taper_experiment::{Experiment, Resolved};
 use taper_report::chart::{self, Area, Axis, Style, axes, dashes, legend, line};
 
-/// Steps of a run whose length nobody gives.
+/// Default number of steps.
 const STEPS: u64 = 1000;
-/// The longest run that is drawn, as of `--steps`.
+/// Maximum number of steps, the same as for `--steps`.
 const MAX_STEPS: u64 = 10_000_000;
-/// Weights of the network that is made up for given feedback.
+/// Number of weights of the simulated network for `--entered`.
 const N_WEIGHTS: u64 = 1_000_000;
 const PANEL_HEIGHT: i32 = 260;
 
-/// Draws a schedule.
+/// Plots a schedule.
 pub fn plot(args: &Plot) -> anyhow::Result<()> {
     if let Some(svg) = &args.svg {
         refuse_existing("--svg", svg, args.force)?;
@@ -50,12 +50,12 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
     let window = resolved.schedule(total)?.window();
     if let Some((path, trace)) = args.trace.as_deref().zip(trace.as_ref())
         && let Some(apart) = trace.apart
-        // A refresh that is due later makes a window longer.
+        // A window ends at a mask update, so it can be longer than the configured one.
         && !(window..window + resolved.refresh_every()).contains(&apart)
     {
         return Err(usage(format!(
-            "{} has the changes of masks {apart} steps apart, and this schedule compares masks {window} steps apart; \
-             give --entered, or the trace of a run with that prune.adapt_window",
+            "{} records mask changes over {apart} steps, but this schedule compares masks {window} steps apart; \
+             pass --entered, or the trace of a run with the same prune.adapt_window",
             path.display()
         )));
     }
@@ -67,7 +67,7 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
     let drawing = Drawing::of(&resolved, total, &told)?;
     let is_adaptive = drawing.plain.is_some();
     if !is_adaptive && !matches!(told, Told::Nothing) {
-        term::line("this schedule does not answer to masks; what it is told changes nothing");
+        term::line("this schedule is not adaptive; --trace and --entered have no effect");
     }
     match args.json {
         true => term::print(drawing.json())?,
@@ -83,17 +83,17 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an adaptive schedule is told of the masks.
+/// The mask feedback for an adaptive schedule.
 enum Told {
     Nothing,
-    /// Shares of the kept weights that have entered over each window.
+    /// Simulated mask churn: the fraction of kept weights that are new, per window.
     Entered(Vec<f64>),
-    /// By step.
+    /// Recorded feedback by step.
     Recorded(BTreeMap<u64, MaskFeedback>),
 }
 
 impl Told {
-    /// What is to be told at a step, with the sparsities at this step and a window before it.
+    /// The feedback at a step, given the sparsities one window earlier and now.
     fn at(
         &self,
         step: u64,
@@ -117,25 +117,25 @@ impl Told {
     }
 }
 
-/// What a run has recorded of its masks.
+/// The mask changes that a run has recorded.
 struct Trace {
-    /// By step.
+    /// Feedback by step.
     changes: BTreeMap<u64, MaskFeedback>,
-    /// Least number of steps between two of them, if there are two: over so many the schedule was told, or where it was told
-    /// nothing, masks were held.
+    /// Minimum number of steps between two changes: the window of an adaptive schedule, or else the interval of mask
+    /// updates. `None` if an adaptive run recorded fewer than two changes.
     apart: Option<u64>,
-    /// Steps up to the last refresh.
+    /// Number of steps up to the last mask update.
     length: u64,
 }
 
-/// Reads what a schedule was told in a run; where it was a closed form, what each refresh changed.
+/// Reads a mask trace: the feedback that an adaptive schedule received, or else the change at each mask update.
 fn read_trace(path: &Path) -> anyhow::Result<Trace> {
     let lines: Vec<MaskChange> = rows::read(path).with_context(|| {
-        format!("{} is no {} of a run with --mask-trace", path.display(), NAMES.masks)
+        format!("{} is not the {} of a run with --mask-trace", path.display(), NAMES.masks)
     })?;
     let length = lines.iter().map(|line| line.step.saturating_add(1)).max().unwrap_or(0);
     if !(1..=MAX_STEPS).contains(&length) {
-        anyhow::bail!("{} is of {length} steps, outside 1 to {MAX_STEPS}", path.display());
+        anyhow::bail!("{} has {length} steps, outside 1 to {MAX_STEPS}", path.display());
     }
     let told = |line: &MaskChange| {
         Some(MaskFeedback {
@@ -161,24 +161,24 @@ fn read_trace(path: &Path) -> anyhow::Result<Trace> {
         n_entered: line.n_entered,
         n_left: line.n_left,
     };
-    // What pruning begins with is no change.
+    // The first masks are not a change.
     let later = lines.iter().filter(|line| line.n_before < line.n_weights);
     let changes = later.map(|line| (line.step, changed(line))).collect();
     let apart = lines.windows(2).map(|pair| pair[1].step.saturating_sub(pair[0].step)).min();
     Ok(Trace { changes, apart: apart.or(Some(1)), length })
 }
 
-/// All that is drawn, by step.
+/// The data of the plot, by step.
 struct Drawing {
     title: String,
     target: Sparsity,
-    /// In percent.
+    /// Sparsity in percent.
     sparsity: Vec<(f64, f64)>,
-    /// What the schedule answered, in `[0, 1]`.
+    /// Sparsity in `[0, 1]`.
     asked: Vec<Sparsity>,
-    /// The same on a clock that never answers, if the schedule's may.
+    /// Sparsity in percent without adaptation, if the schedule is adaptive.
     plain: Option<Vec<(f64, f64)>>,
-    /// θ at the cut and at zero.
+    /// θ at the threshold and at zero.
     scale: [Vec<(f64, f64)>; 2],
 }
 
@@ -217,14 +217,14 @@ impl Drawing {
         Ok(Self { title, target, sparsity, asked, plain, scale })
     }
 
-    /// When the target is reached, in words.
+    /// A phrase that says when the target is reached.
     fn reached(&self) -> String {
-        // A schedule of phases is there before, too.
+        // The last step below the target counts: a schedule of phases also reaches the target before.
         match self.asked.iter().rposition(|&sparsity| sparsity < self.target) {
             Some(last) if last + 1 == self.asked.len() => {
-                "short of the target at the end".to_owned()
+                "the target is not reached at the end".to_owned()
             }
-            last => format!("the target from step {} on", last.map_or(0, |last| last + 1)),
+            last => format!("at the target from step {} on", last.map_or(0, |last| last + 1)),
         }
     }
 
@@ -242,13 +242,13 @@ impl Drawing {
         let columns = term::columns();
         let reached = self.reached();
         let bend = match &self.plain {
-            Some(plain) if *plain != self.sparsity => ", and on a clock that never answers",
+            Some(plain) if *plain != self.sparsity => ", and without adaptation",
             _ => "",
         };
         let (cut, zero) = (&self.scale[0], &self.scale[1]);
         format!(
-            "{}\n\nSparsity (%) by step{bend}; {reached}\n{}\n\nθ by step: share of the gradient for \
-             pruned weights, at the cut{}\n{}",
+            "{}\n\nSparsity (%) by step{bend}; {reached}\n{}\n\nθ by step: fraction of the gradient for \
+             pruned weights, at the threshold{}\n{}",
             self.title,
             chart::text(&[&self.sparsity, plain], columns),
             if cut == zero { "" } else { " and at zero" },
@@ -258,7 +258,7 @@ impl Drawing {
 
     fn alt(&self) -> String {
         format!(
-            "Charts of sparsity and gradient scale by training step: {}. Sparsity rises to {:.4} %, {}; the scale goes \
+            "Charts of sparsity and gradient scale by training step: {}. Sparsity rises to {:.4} %, {}; the scale changes \
              from {} to {}.",
             self.title,
             self.sparsity.last().map_or(0.0, |point| point.1),
@@ -291,7 +291,7 @@ impl Drawing {
         let mut entries = vec![("sparsity", Style::series(2))];
         if let Some(plain) = &self.plain {
             dashes(&mut chart, plain, Style::BASELINE.line(1.5))?;
-            entries.push(("on a clock that never answers", Style::BASELINE));
+            entries.push(("without adaptation", Style::BASELINE));
         }
         line(&mut chart, &self.sparsity, Style::series(2).line(2.0))?;
         legend(area, (90, 9), &entries)
@@ -307,14 +307,14 @@ impl Drawing {
             return legend(
                 area,
                 (90, 9),
-                &[("share of the gradient for pruned weights", Style::series(0))],
+                &[("fraction of the gradient for pruned weights", Style::series(0))],
             );
         }
         line(&mut chart, zero, Style::series(1).line(2.0))?;
         legend(
             area,
             (90, 9),
-            &[("θ at the cut", Style::series(0)), ("θ at zero", Style::series(1))],
+            &[("θ at the threshold", Style::series(0)), ("θ at zero", Style::series(1))],
         )
     }
 }

@@ -1,4 +1,4 @@
-//! `taper shrink`.
+//! The command `taper shrink`: removes dead channels.
 
 use super::export::{beside, write};
 use crate::{args::Shrink, error::printable, network, term};
@@ -35,38 +35,39 @@ pub fn run(args: &Shrink) -> anyhow::Result<()> {
     }
 }
 
-/// Whether the output is the same for each image.
+/// Whether the output is the same for all images.
 fn is_constant(graph: &Graph) -> bool {
     matches!(graph.nodes[graph.output].op, Op::Constant(_))
 }
 
-/// What was removed; pairs are before and after.
+/// Sizes before and after; in pairs, the first is before.
 struct Shrunk {
     file: String,
     layers: Vec<SizeRow>,
     params: [u64; 2],
     macs: [u64; 2],
-    /// Of all tensors as f32, and of the file.
+    /// Bytes of all tensors as f32, and of the written file.
     bytes: [u64; 2],
     is_constant: bool,
 }
 
-/// A layer, by the name of its weight, where there is one.
+/// Sizes of a layer. `name` is the name of its weight; `None` if the layer does not exist.
 struct SizeRow {
     name: String,
     before: Option<Size>,
     after: Option<Size>,
 }
 
-/// How large a layer is.
+/// The size of a layer.
 #[derive(Clone, PartialEq)]
 struct Size {
-    /// That of its weight.
+    /// Shape of the weight.
     shape: Vec<usize>,
     macs: u64,
 }
 
-/// The layers of both networks: in order, and behind them those that share a weight no longer.
+/// One row for each layer of `before`, in order, then the layers that only `after` has: layers that shared a weight may
+/// have separate weights after shrinking.
 fn rows(before: &Graph, after: &Graph) -> Result<Vec<SizeRow>, GraphError> {
     let mut left: BTreeMap<String, Size> = sizes(after)?.into_iter().collect();
     let pair = |(name, size)| SizeRow { after: left.remove(&name), before: Some(size), name };
@@ -76,7 +77,7 @@ fn rows(before: &Graph, after: &Graph) -> Result<Vec<SizeRow>, GraphError> {
     Ok(rows)
 }
 
-/// The layers of a network; those that share a weight are one.
+/// The layers of a network. Layers that share a weight count as one.
 fn sizes(graph: &Graph) -> Result<Vec<(String, Size)>, GraphError> {
     let mut sizes: Vec<(String, Size)> = Vec::new();
     for layer in graph.layers()? {
@@ -144,10 +145,10 @@ impl Shrunk {
         lines.push(total("bytes", self.bytes, [" as f32", &file]));
         if self.is_constant {
             let message =
-                "The output is the same for each image: no channel is left on the way to it.";
+                "The output is the same for each image: no channel connects the input with it.";
             lines.push(message.into());
         } else if self.layers.iter().all(|row| row.before == row.after) {
-            lines.push(format!("No channel is dead: {} holds the network as it was.", self.file));
+            lines.push(format!("No channel is dead: {} holds the same network.", self.file));
         }
         lines.join("\n")
     }

@@ -1,4 +1,4 @@
-//! `taper study`.
+//! The command `taper study significance`: do pruned weights matter?
 
 use super::train;
 use crate::{
@@ -33,10 +33,10 @@ use taper_report::{
 };
 use taper_suite::Utc;
 
-/// Rule of the runs that drop nothing.
+/// Rule name of the runs without drops.
 const NONE: &str = "none";
 
-/// One training of the study.
+/// One training run of the study.
 struct Job {
     rule: String,
     share: f64,
@@ -44,10 +44,10 @@ struct Job {
     train: Train,
 }
 
-/// Do pruned weights matter?
+/// Runs or resumes the study.
 pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
     if args.train.dry_run {
-        return Err(usage("--dry-run is for `taper train`, not for a study; leave it out"));
+        return Err(usage("--dry-run applies only to `taper train`, not to a study; leave it out"));
     }
     let out = args.train.out.clone().unwrap_or_else(|| PathBuf::from("runs/significance"));
     let compute = machine::prepare(&args.train.compute)?;
@@ -85,7 +85,7 @@ pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
         let Some(seconds) = time_in_turn(&jobs, &timed, &compute, args.timed_steps)? else {
             return Ok(interrupted());
         };
-        // Time does not depend on the seed, so those of the first are measured.
+        // Times do not depend on the seed: only the first seed is measured.
         for (&i, &seconds) in timed.iter().zip(&seconds) {
             study.runs[i].step_seconds = Some(seconds);
         }
@@ -101,11 +101,11 @@ pub fn significance(args: &Significance) -> anyhow::Result<ExitCode> {
 }
 
 fn interrupted() -> ExitCode {
-    term::line("stopped; the same command goes on from here");
+    term::line("stopped; run the same command to resume");
     Exit::Interrupted.into()
 }
 
-/// Every share with every seed: those that drop nothing once, whatever the rules.
+/// The runs of the study: each fraction with each rule and seed. Fraction 0 is the same for all rules and runs once.
 fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
     for &share in &args.shares {
         if !(0.0..=1.0).contains(&share) {
@@ -115,10 +115,10 @@ fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
     for rule in &args.rules {
         if !DropRule::NAMES.contains(&rule.as_str()) {
             let legal = DropRule::NAMES.join(", ");
-            return Err(usage(format!("--rules has `{rule}`; it can be {legal}")));
+            return Err(usage(format!("--rules has `{rule}`; legal rules are {legal}")));
         }
     }
-    // One share drops nothing, and what is said of drops is for the others.
+    // Settings of drops have no effect in runs without drops. As shared settings they are allowed there.
     let mut common = args.train.clone();
     common.set_shared.append(&mut common.set);
     let mut dropless = common.clone();
@@ -156,7 +156,7 @@ fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
             });
             train.seed = Some(seed);
             train.out = Some(out.join("runs").join(format!("{rule}-{share}-seed{seed}")));
-            // With `--force` as well: a run is gone on with if its recipe is the same, and replaced otherwise.
+            // `resume` together with `--force`: a run with the same recipe is resumed, another one is replaced.
             (train.resume, train.quiet, train.json) = (true, true, false);
             jobs.push(Job { rule: rule.clone(), share, seed, train });
         }
@@ -180,8 +180,8 @@ impl Job {
     }
 }
 
-/// Median seconds of a step of each of these runs as it is at its end; `None` if interrupted. Steps of all take turns, so
-/// that what disturbs one disturbs the others as well.
+/// Median seconds of a step at the end of each of these runs; `None` if interrupted. The runs take turns: a disturbance
+/// of the machine then affects all of them.
 fn time_in_turn(
     jobs: &[Job],
     timed: &[usize],
@@ -200,7 +200,7 @@ fn time_in_turn(
         runs.push(run);
     }
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); runs.len()];
-    // The first round brings everything into the caches.
+    // The first round is a warm-up.
     let interrupt = train::when_asked_to_stop()?;
     for round in 0..=n_steps {
         if interrupt.is_raised() {
@@ -210,7 +210,7 @@ fn time_in_turn(
             let batch = setup.train.epoch(0).next().context("the training set is empty")?;
             let last = Step(run.recipe.total_steps(&setup.train)).previous();
             let begun = Instant::now();
-            // A learning rate of 0 leaves the run where it is.
+            // A learning rate of 0 leaves the weights unchanged.
             run.step(last, batch, 0.0)?;
             if round > 0 {
                 times.push(begun.elapsed().as_secs_f64());
@@ -220,12 +220,12 @@ fn time_in_turn(
     Ok(Some(times.into_iter().map(median).collect()))
 }
 
-/// Files of a study beside its runs. The first says of which study they are.
+/// Files of a study, in addition to its runs. The first describes the study.
 const FILES: [&str; 5] =
     ["manifest.json", "fates.csv", "shares.csv", "significance.svg", "summary.md"];
 
-/// Refuses a folder with files that this study would write over: those of another study need `--force`, and what is no
-/// study's is never replaced.
+/// Fails if the folder has files that this study would overwrite. Files of another study require `--force`; other files
+/// are never replaced.
 fn refuse_others(
     args: &Significance,
     jobs: &[Job],
@@ -240,25 +240,25 @@ fn refuse_others(
     let manifest = manifest.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     let Some(manifest) = manifest.filter(|manifest| manifest["study"].is_object()) else {
         return Err(usage(format!(
-            "{} is there, and no manifest.json that says of which study; move it away, or pass another --out",
+            "{} exists, but no manifest.json of a study; move it away, or pass another --out",
             found.display()
         )));
     };
     let first = jobs.first().context("the study has no runs")?;
     let [old, new] = [&manifest["study"], &settings(args)].map(|study| json!({ "study": study }));
-    // Studies of before had the record of the run at the top.
+    // Older manifests have the recipe at the top level.
     let recipe = manifest.pointer("/run/recipe").unwrap_or(&manifest["recipe"]);
     let of_recipes = difference(recipe, &first.setup(compute)?.record);
     match of_recipes.or_else(|| difference(&old, &new)) {
         Some(difference) if !args.train.force => Err(usage(format!(
-            "{} holds another study: {difference}; pass --force to replace its results, or another --out",
+            "{} contains another study: {difference}; pass --force to replace its results, or another --out",
             out.display()
         ))),
         _ => Ok(()),
     }
 }
 
-/// What makes a study, but for the recipe of its runs.
+/// The settings of a study, except the recipe of its runs.
 fn settings(args: &Significance) -> Value {
     let mut shares: Vec<f64> = Vec::new();
     args.shares.iter().for_each(|share| {
@@ -275,12 +275,12 @@ fn settings(args: &Significance) -> Value {
     })
 }
 
-/// How the study came about, the record of its first run, with which the others share their recipe but for what is dropped, and
-/// its own settings.
+/// The manifest: provenance, settings, and the record of the first run. Recipes of other runs differ only in seed and
+/// drops.
 fn manifest(args: &Significance, jobs: &[Job]) -> anyhow::Result<Value> {
     let files = RunFiles::new(&jobs.first().context("the study has no runs")?.folder());
     let run = files.run()?;
-    let run = run.with_context(|| format!("{} is not there", files.path(NAMES.run).display()))?;
+    let run = run.with_context(|| format!("{} does not exist", files.path(NAMES.run).display()))?;
     let last = run.segments.last();
     let words = std::env::args_os().skip(1);
     let command: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();

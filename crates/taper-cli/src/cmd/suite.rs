@@ -1,4 +1,4 @@
-//! `taper suite`.
+//! The command `taper suite`.
 
 mod list;
 mod order;
@@ -12,7 +12,7 @@ use crate::args::SuiteCommand;
 use std::process::ExitCode;
 use taper_host::Exit;
 
-/// Runs a command.
+/// Runs a subcommand.
 pub fn run(command: &SuiteCommand) -> anyhow::Result<ExitCode> {
     match command {
         SuiteCommand::List(args) => list::run(args)?,

@@ -1,4 +1,4 @@
-//! `taper train`.
+//! The command `taper train`.
 
 mod resume;
 mod watch;
@@ -16,7 +16,7 @@ use taper::{
 use taper_experiment::{Compute, Ended, Experiment, Setup, Training};
 use taper_host::{Exit, on_stop};
 
-/// Trains, from the experiment to the pruned checkpoint.
+/// Trains a network as an experiment describes.
 pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
     let compute = machine::prepare(&args.compute)?;
     if args.dry_run {
@@ -32,13 +32,13 @@ pub fn run(args: &Train) -> anyhow::Result<ExitCode> {
         Ended::Interrupted { folder, step } => {
             let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
             let resume = resume::command(&words.collect::<Vec<_>>(), args, &folder);
-            term::line(&format!("stopped after step {step}; to go on:\n  {resume}"));
+            term::line(&format!("stopped after step {step}; to resume:\n  {resume}"));
             Exit::Interrupted.into()
         }
     })
 }
 
-/// Trains from where the run is to its end.
+/// Starts or resumes a run, and trains it to its end.
 pub(super) fn train_to_end(
     args: &Train,
     compute: &Compute,
@@ -59,7 +59,7 @@ pub(super) fn train_to_end(
     Ok(ended)
 }
 
-/// The run of a command line.
+/// The training of a command line.
 fn training(args: &Train, compute: &Compute) -> anyhow::Result<Training> {
     Ok(Training {
         compute: compute.clone(),
@@ -107,7 +107,7 @@ pub(super) fn experiment(args: &Train) -> anyhow::Result<Experiment> {
     Ok(experiment)
 }
 
-/// What Ctrl-C and SIGTERM raise; one for all runs of this process.
+/// The interrupt that Ctrl-C and SIGTERM raise. All runs of this process share it.
 pub(super) fn when_asked_to_stop() -> anyhow::Result<Interrupt> {
     static INTERRUPT: OnceLock<Interrupt> = OnceLock::new();
     if let Some(interrupt) = INTERRUPT.get() {
@@ -117,12 +117,12 @@ pub(super) fn when_asked_to_stop() -> anyhow::Result<Interrupt> {
     let interrupt = handler.clone();
     on_stop(move || {
         if handler.is_raised() {
-            // Asked twice: the last checkpoint stands.
+            // The second signal ends the program at once; the last checkpoint stays valid.
             std::process::exit(Exit::Interrupted.code().into());
         }
         handler.raise();
         if !ranks::is_another() {
-            term::line("ending after this step; once more ends at once");
+            term::line("stopping after this step; a second signal stops at once");
         }
     })?;
     Ok(interrupt)
@@ -149,7 +149,7 @@ fn report(args: &Train, files: &RunFiles, result: &RunResult) -> anyhow::Result<
         ))?;
         if let Some(best) = &result.best {
             term::print(format_args!(
-                "wrote {}, the network of epoch {}, which has the best {} accuracy at that sparsity; test accuracy {:.2} %",
+                "wrote {}, the network of epoch {} with the best {} accuracy at that sparsity; test accuracy {:.2} %",
                 files.path(&best.file).display(),
                 best.epoch + 1,
                 result.chosen_on.as_deref().unwrap_or("test"),
@@ -159,7 +159,7 @@ fn report(args: &Train, files: &RunFiles, result: &RunResult) -> anyhow::Result<
     }
     if totals.effective_sparsity == Some(1.0) {
         tracing::warn!(
-            "no path of non-zero weights leads from the input to the output, so the network computes a constant; train longer or lower the sparsity"
+            "no path of non-zero weights connects input and output: the network computes a constant; train longer or lower the sparsity"
         );
     }
     Ok(())

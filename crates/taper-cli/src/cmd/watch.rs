@@ -1,4 +1,4 @@
-//! `taper watch`.
+//! The command `taper watch`: shows the progress of runs.
 
 mod tail;
 
@@ -16,13 +16,13 @@ use taper::record::{
 };
 use taper_report::{chart, format};
 
-/// Steps over which the loss is averaged.
+/// Number of steps over which the loss is averaged.
 const SMOOTHED: usize = 50;
 
-/// A run at work that has done no step for so long may hang.
+/// After this time without a step, an active run may hang.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Says how far runs are, until none is at work.
+/// Shows the progress of runs until none is active.
 pub fn run(args: &Watch) -> anyhow::Result<()> {
     let mut before = String::new();
     let mut runs = Vec::new();
@@ -32,13 +32,13 @@ pub fn run(args: &Watch) -> anyhow::Result<()> {
             [run] if run.folder == args.folder => run.page(),
             runs => table(runs),
         };
-        // On a terminal the page is drawn anew; elsewhere only what has changed is said.
+        // A terminal is cleared and redrawn; elsewhere, the text is printed only if it has changed.
         if std::io::stdout().is_terminal() && !args.once {
             term::print(format_args!("\x1b[H\x1b[2J{text}"))?;
         } else if text != before {
             term::print(&text)?;
         }
-        // Between two runs of a suite all that have begun are finished, and the suite has its lock.
+        // Between two runs of a suite no run is active, but the suite holds its lock.
         let is_suite_at_work = Lock::is_held(&args.folder.join("lock")) == Some(true);
         let is_over = !is_suite_at_work && runs.iter().all(|run| run.state != State::AtWork);
         if args.once || is_over {
@@ -49,36 +49,37 @@ pub fn run(args: &Watch) -> anyhow::Result<()> {
     }
 }
 
-/// What becomes of a run.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     AtWork,
     Finished,
-    /// No process works on it.
+    /// Not finished, and no process works on it.
     Stopped,
 }
 
-/// What the records of a run say.
+/// The progress of a run, from its records.
 struct Seen {
     folder: PathBuf,
     state: State,
-    /// Time since the last step, if that is long.
+    /// Time since the last step, if longer than [`LONG`].
     idle: Option<Duration>,
-    /// How far the steps have been read.
+    /// Position up to which the steps have been read.
     steps: Tail,
-    /// Epochs of the whole run; the last may be a part of one.
+    /// Epochs of the whole run; the last one may be partial.
     epochs: f64,
     epochs_done: usize,
-    /// Mean seconds of an epoch, once one is over.
+    /// Mean seconds of an epoch, once one is finished.
     seconds: Option<f64>,
-    /// The last accuracy, and of which images.
+    /// The last accuracy, with `test` or `validation`.
     accuracy: Option<(&'static str, f64)>,
+    /// Loss by step.
     loss: Vec<(f64, f64)>,
-    /// In percent.
+    /// Sparsity in percent by step.
     sparsity: Vec<(f64, f64)>,
 }
 
-/// The run in a folder, or those in its folders, by name; what was seen of them before is not read again.
+/// The run in a folder, or the runs in its subfolders, sorted by path. Runs in `before` read only what is new.
 fn found(folder: &Path, before: Vec<Seen>) -> anyhow::Result<Vec<Seen>> {
     let mut before: BTreeMap<PathBuf, Seen> =
         before.into_iter().map(|seen| (seen.folder.clone(), seen)).collect();
@@ -95,7 +96,7 @@ fn found(folder: &Path, before: Vec<Seen>) -> anyhow::Result<Vec<Seen>> {
     runs.sort_by(|a, b| a.folder.cmp(&b.folder));
     if runs.is_empty() {
         return Err(usage(format!(
-            "{} holds no run; name the output folder of `taper train`, or one with such folders",
+            "{} contains no run; pass the output folder of `taper train`, or a folder with such folders",
             folder.display()
         )));
     }
@@ -103,7 +104,7 @@ fn found(folder: &Path, before: Vec<Seen>) -> anyhow::Result<Vec<Seen>> {
 }
 
 impl Seen {
-    /// Reads the records; `None` where there is no run.
+    /// Reads the records; `None` if there is no run.
     fn of(folder: &Path) -> Option<Self> {
         let mut seen = Self {
             folder: folder.into(),
@@ -120,10 +121,10 @@ impl Seen {
         seen.look().map(|()| seen)
     }
 
-    /// Reads what has changed; `None` where there is no run any more.
+    /// Reads what has changed; `None` if the run no longer exists.
     fn look(&mut self) -> Option<()> {
         let folder = self.folder.clone();
-        // Asked first, in this order: what a run writes before it ends is then read below.
+        // Lock, then result, then records: the records below are complete if the run has ended before this point.
         let files = RunFiles::new(&folder);
         let is_at_work = Lock::is_held(&files.path(NAMES.lock));
         let is_finished = files.has_result();
@@ -133,7 +134,7 @@ impl Seen {
         let run = files.run().ok()??;
         let steps = files.path(NAMES.steps);
         self.read_steps(&steps);
-        // A file that is just being made is read the next time.
+        // An incomplete file is read the next time.
         let epochs = files.epochs().unwrap_or_default();
         let timing = files.timing().unwrap_or_default();
         self.epochs = run.epochs();
@@ -151,14 +152,14 @@ impl Seen {
             (true, _) => State::Finished,
             (false, Some(true)) => State::AtWork,
             (false, Some(false)) => State::Stopped,
-            // Where the file system has no locks, progress is what tells.
+            // The file system has no locks: the state depends on progress.
             (false, None) if self.idle.is_some() => State::Stopped,
             (false, None) => State::AtWork,
         };
         Some(())
     }
 
-    /// Reads the steps since the last look; lines that are not whole yet are left out.
+    /// Reads the new steps; incomplete lines are left for the next time.
     fn read_steps(&mut self, path: &Path) {
         let Some(news) = self.steps.read(path) else { return };
         if news.is_anew {
@@ -174,19 +175,19 @@ impl Seen {
     }
 
     fn name(&self) -> String {
-        // `.` has a name, too.
+        // Canonical, because `.` has no file name.
         let folder = self.folder.canonicalize().unwrap_or_else(|_| self.folder.clone());
         folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Mean of the last losses.
+    /// Mean of the last [`SMOOTHED`] losses.
     fn last_loss(&self) -> Option<f64> {
         let last = &self.loss[self.loss.len().saturating_sub(SMOOTHED)..];
         (!last.is_empty())
             .then(|| last.iter().map(|(_, loss)| loss).sum::<f64>() / last.len() as f64)
     }
 
-    /// Where it stands, in a line.
+    /// The progress in one line.
     fn line(&self) -> String {
         let steps = self.loss.last().map_or(0.0, |(step, _)| step + 1.0);
         let mut line = format!(
@@ -208,7 +209,7 @@ impl Seen {
         match (self.state, self.seconds) {
             (State::Finished, _) => line.push_str(", finished"),
             (State::Stopped, _) => {
-                line.push_str(", stopped: no process works on it; --resume goes on")
+                line.push_str(", stopped: no process works on it; --resume continues it")
             }
             (State::AtWork, Some(seconds)) => {
                 let left = (self.epochs - self.epochs_done as f64).max(0.0) * seconds;
@@ -222,7 +223,7 @@ impl Seen {
         line
     }
 
-    /// The line with charts.
+    /// The progress line, with charts of loss and sparsity.
     fn page(&self) -> String {
         let mut page = format!("{}: {}", self.name(), self.line());
         for (title, points) in [("Loss", &self.loss), ("Sparsity, %", &self.sparsity)] {
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_look_adds_what_is_new() {
+    fn a_second_read_adds_only_new_steps() {
         let folder = tempfile::tempdir().unwrap();
         let write =
             |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();

@@ -1,4 +1,4 @@
-//! Requests to a hub: redirects up to a number, time-outs, and a token that stays with its host.
+//! Requests to the hub, with a limit on redirects, and time-outs. The token is only sent to the host of the hub.
 
 use super::HubOptions;
 use super::failure::{CHECK_NETWORK, Failure, not_an_address};
@@ -6,26 +6,26 @@ use std::time::Duration;
 use ureq::http::{HeaderMap, Response, Uri};
 use ureq::{Agent, Body};
 
-/// Redirects followed for one file.
+/// Maximum number of redirects for one file.
 const MAX_REDIRECTS: usize = 10;
 
-/// What the hub says a file is.
+/// The metadata of a file that the hub announces.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Promise {
-    /// The commit that the file was found in.
+    /// The commit of the file.
     pub(super) commit: String,
-    /// Name of the content; for large files its SHA-256.
+    /// The `ETag`; for large files the SHA-256 of the content.
     pub(super) etag: String,
-    /// In bytes.
+    /// Size in bytes.
     pub(super) size: u64,
 }
 
-/// The bytes of a file from some byte on.
+/// The transfer of a file from some byte on.
 pub(super) struct Transfer {
     pub(super) body: Body,
-    /// The first byte; 0 if the server sends the whole file, whatever was asked for.
+    /// The first byte. It is 0 if the server sends the whole file, even if a range was requested.
     pub(super) start: u64,
-    /// Size of the whole file, if the server says it.
+    /// Size of the whole file, if the server states it.
     pub(super) total: Option<u64>,
 }
 
@@ -36,7 +36,8 @@ pub(super) struct Client<'a> {
     transfers: Patient,
 }
 
-/// Follows nothing, takes every status for an answer, and waits so long for a connection and for each next byte.
+/// An HTTP agent with a time-out for connecting and for each next byte. It follows no redirects, and returns every
+/// status as a response.
 struct Patient {
     agent: Agent,
     patience: Duration,
@@ -53,9 +54,10 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Asks what the file at `url` is.
+    /// Requests the metadata of the file at `url`.
     pub(super) fn ask(&self, url: &str) -> Result<Promise, Failure> {
-        // A redirect to where the bytes are has what the hub knows; a redirect to another address of the hub need not.
+        // The redirect to the storage of the file has the metadata. A redirect to another address of the hub may not
+        // have it.
         let (mut commit, mut linked) = (None, None);
         let answer = self.follow(&self.questions, url, "bytes=0-0", |headers| {
             commit = commit.take().or_else(|| text(headers, "x-repo-commit"));
@@ -68,22 +70,23 @@ impl<'a> Client<'a> {
         let commit = commit.ok_or_else(|| not_a_hub("x-repo-commit"))?;
         let size = number(headers, "x-linked-size")
             .or_else(|| content_range(headers)?.1)
-            // A server that knows no ranges answers with the whole file.
+            // A server without support for ranges sends the whole file.
             .or_else(|| number(headers, "content-length").filter(|_| answer.status() == 200))
             .ok_or_else(|| not_a_hub("content-range"))?;
         let etag = etag.trim_start_matches("W/").trim_matches('"').to_owned();
         for (what, text) in [("ETag", &etag), ("commit", &commit)] {
-            // Both become names of files in the cache.
+            // Both become file names in the cache.
             let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
             if text.is_empty() || text.len() > 128 || !text.bytes().all(plain) {
-                let cause = format!("the hub answered with a strange {what}: {text:?}");
+                let cause = format!("the hub returned an invalid {what}: {text:?}");
                 return Err(Failure::give_up(cause, CHECK_NETWORK));
             }
         }
         Ok(Promise { commit, etag, size })
     }
 
-    /// Asks for the bytes of the file at `url` from `start` on, or for all if there are none from there on.
+    /// Requests the file at `url` from byte `start` on. If the server has no bytes from there on, requests the whole
+    /// file.
     pub(super) fn transfer(&self, url: &str, start: u64) -> Result<Transfer, Failure> {
         let answer = self.follow(&self.transfers, url, &format!("bytes={start}-"), |_| false)?;
         if answer.status() == 416 && start > 0 {
@@ -97,7 +100,8 @@ impl<'a> Client<'a> {
         Ok(Transfer { body: answer.into_body(), start, total })
     }
 
-    /// Sends a request and follows redirects until `is_enough` says so of an answer's headers; it sees each answer.
+    /// Sends a request and follows redirects, until `is_enough` returns true for the headers of a response. It is
+    /// called for each response.
     fn follow(
         &self,
         via: &Patient,
@@ -114,7 +118,7 @@ impl<'a> Client<'a> {
             }
             let location = text(headers, "location").ok_or_else(|| not_a_hub("location"))?;
             at = resolve(&at, &location).ok_or_else(|| {
-                let cause = format!("the hub redirects to a strange place: {location:?}");
+                let cause = format!("the hub redirects to an invalid address: {location:?}");
                 Failure::give_up(cause, CHECK_NETWORK)
             })?;
         }
@@ -146,7 +150,7 @@ impl Patient {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            // Ranges and sizes are of the file, not of something packed.
+            // Without compression, ranges and sizes are those of the file.
             .accept_encoding("identity")
             .user_agent(concat!("taper/", env!("CARGO_PKG_VERSION")))
             .timeout_resolve(Some(patience))
@@ -158,7 +162,7 @@ impl Patient {
 }
 
 fn not_a_hub(missing: &str) -> Failure {
-    let cause = format!("the answer is not that of a hub: it has no valid {missing}");
+    let cause = format!("the response is not from a hub: it has no valid header `{missing}`");
     Failure::give_up(cause, CHECK_NETWORK)
 }
 
@@ -170,17 +174,18 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     text(headers, name)?.parse().ok()
 }
 
-/// First byte and size of the whole of `bytes FIRST-LAST/SIZE`.
+/// The first byte and the total size from `bytes FIRST-LAST/SIZE`.
 fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
     let range = text(headers, "content-range")?;
     let (range, total) = range.strip_prefix("bytes ")?.split_once('/')?;
     Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()))
 }
 
-/// Where a redirect from `at` leads to.
+/// The target of a redirect from `at`.
 fn resolve(at: &Uri, location: &str) -> Option<Uri> {
     let (scheme, authority) = (at.scheme_str()?, at.authority()?);
-    // A query may hold an address of its own, as that of a page for logging in does.
+    // A query may contain another address, for example on a login page. So `://` alone does not make a location
+    // absolute.
     let is_scheme =
         |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
     let target = if location.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme)) {
@@ -198,7 +203,7 @@ fn resolve(at: &Uri, location: &str) -> Option<Uri> {
     target.parse().ok().filter(|uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")))
 }
 
-/// Whether `to` is the hub itself: the same host and port, or its encrypted self.
+/// Whether the token may be sent to `to`: the host and port of the hub, or the same host over HTTPS instead of HTTP.
 fn may_have_token(home: &Uri, to: &Uri) -> bool {
     let port = |uri: &Uri| {
         uri.port_u16().or_else(|| Some(if uri.scheme_str()? == "https" { 443 } else { 80 }))
@@ -210,7 +215,7 @@ fn may_have_token(home: &Uri, to: &Uri) -> bool {
     home.host().is_some() && host(home) == host(to) && (same_port || encrypted)
 }
 
-/// A token goes into a header, and has been copied from somewhere.
+/// Checks that the token is valid in a header. A copied token often has a stray character.
 fn check_token(token: &str) -> Result<(), Failure> {
     let Some((place, stray)) = token.chars().enumerate().find(|(_, c)| !c.is_ascii_graphic())
     else {
@@ -237,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn redirects_lead_to_absolute_and_relative_places() {
+    fn redirects_may_be_absolute_or_relative() {
         let at = uri("http://hub:8080/a/b/c?d=e");
         for (location, wanted) in [
             ("https://other/x?y", Some("https://other/x?y")),
@@ -258,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_stays_with_its_host() {
+    fn the_token_is_only_sent_to_its_host() {
         for (home, to, wanted) in [
             ("https://hub", "https://hub/x", true),
             ("https://hub", "https://HUB:443/x", true),
@@ -276,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stray_character_in_a_token_is_named_and_the_token_is_not() {
+    fn an_error_names_a_stray_character_of_the_token_but_not_the_token() {
         assert_eq!(check_token("hf_Abc-123"), Ok(()));
         for (token, words) in [
             ("hf_ab\ncd", "a line break as character 6"),
@@ -291,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_read() {
+    fn content_ranges_are_parsed() {
         let range = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("content-range", value.parse().unwrap());

@@ -1,4 +1,4 @@
-//! What the environment says about the hub, read as the hub's own client reads it.
+//! The environment variables for the hub, with the same meaning as in the client of Hugging Face.
 
 use super::{ENDPOINT, HubOptions};
 use crate::{DataError, Result};
@@ -7,24 +7,24 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 impl HubOptions {
-    /// What the environment says:
+    /// Options from the environment variables:
     ///
-    /// | variable | meaning | otherwise |
+    /// | variable | meaning | default |
     /// | --- | --- | --- |
     /// | `HF_ENDPOINT` | address of the hub | `https://huggingface.co` |
     /// | `HF_HUB_CACHE` | the cache folder | `HUGGINGFACE_HUB_CACHE`, else `$HF_HOME/hub` |
     /// | `HF_HOME` | folder of cache and token | `$XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface` |
     /// | `HF_TOKEN` | access token | `HUGGING_FACE_HUB_TOKEN`, else the file `$HF_TOKEN_PATH`, else `$HF_HOME/token` |
-    /// | `HF_HUB_OFFLINE` | `1`, `true`, `yes` or `on`: no request at all | requests where a file is not cached |
+    /// | `HF_HUB_OFFLINE` | `1`, `true`, `yes` or `on` forbids requests | requests for files that are not cached |
     /// | `HF_HUB_ETAG_TIMEOUT` | [`Self::etag_timeout`] in whole seconds | 10 |
     /// | `HF_HUB_DOWNLOAD_TIMEOUT` | [`Self::download_timeout`] in whole seconds | 10 |
     ///
-    /// In folders and files, `~` at the start is the home folder, and `$NAME` and `${NAME}` are variables; unknown ones
-    /// stay as they are. Empty variables count as not set.
+    /// In paths, `~` at the start is the home folder, and `$NAME` and `${NAME}` are replaced by variables; unknown
+    /// variables are not replaced. Empty variables count as not set.
     ///
     /// # Errors
-    /// [`DataError::Invalid`] if there is neither `HF_HOME` nor `HF_HUB_CACHE` nor a home folder, or if a variable is
-    /// not what it has to be.
+    /// [`DataError::Invalid`] if there is neither `HF_HOME` nor `HF_HUB_CACHE` nor a home folder, or if the value of a
+    /// variable is invalid.
     pub fn from_env() -> Result<Self> {
         let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
         Environment { lookup: |name: &str| std::env::var_os(name), home }.options()
@@ -60,7 +60,7 @@ impl<F: Fn(&str) -> Option<OsString>> Environment<F> {
             (Some(token), _) | (None, Some(token)) => Some(token),
             (None, None) => {
                 let file = self.path("HF_TOKEN_PATH")?.or_else(|| Some(home?.join("token")));
-                // No such file: no token.
+                // Without the file, there is no token.
                 let text = file.and_then(|file| std::fs::read_to_string(file).ok());
                 text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
             }
@@ -80,11 +80,13 @@ impl<F: Fn(&str) -> Option<OsString>> Environment<F> {
         })
     }
 
-    /// A variable without the space around it.
+    /// The value of a variable, without surrounding white space.
     fn text(&self, name: &str) -> Result<Option<String>> {
         let Some(value) = (self.lookup)(name) else { return Ok(None) };
         let value = value.into_string().map_err(|value| {
-            DataError::Invalid(format!("{name} is {value:?}, which is not UTF-8; set it anew"))
+            DataError::Invalid(format!(
+                "{name} is {value:?}, which is not UTF-8; set a UTF-8 value"
+            ))
         })?;
         Ok(Some(value.trim().to_owned()).filter(|value| !value.is_empty()))
     }
@@ -99,7 +101,7 @@ impl<F: Fn(&str) -> Option<OsString>> Environment<F> {
         }
     }
 
-    /// A path, with home folder and variables put in.
+    /// A path from a variable, with the home folder and other variables replaced.
     fn path(&self, name: &str) -> Result<Option<PathBuf>> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         let Some(rest) = text.strip_prefix('~') else {
@@ -112,7 +114,7 @@ impl<F: Fn(&str) -> Option<OsString>> Environment<F> {
                 Ok(Some(if rest.is_empty() { home.clone() } else { home.join(rest) }))
             }
             _ => Err(DataError::Invalid(format!(
-                "{name} is `{text}`, and only the `~` of a user with a home folder, followed by a slash, is known; write the whole path"
+                "{name} is `{text}`, but `~` must stand alone or before a slash, and needs a home folder; write the full path"
             ))),
         }
     }
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_is_honoured() {
+    fn options_come_from_the_environment() {
         let o = options(&[], Some("/nowhere/me")).unwrap();
         assert_eq!((o.endpoint.as_str(), o.token, o.offline), (ENDPOINT, None, false));
         assert_eq!(o.cache_dir, PathBuf::from("/nowhere/me/.cache/huggingface/hub"));
@@ -194,7 +196,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn paths_are_expanded_as_the_hubs_own_client_does() {
+    fn paths_are_expanded_as_in_the_client_of_hugging_face() {
         let at = |path: &str| PathBuf::from(path);
         assert_eq!(cache(&[("XDG_CACHE_HOME", "/x")]), at("/x/huggingface/hub"));
         assert_eq!(cache(&[("XDG_CACHE_HOME", "~/x")]), at("/home/me/x/huggingface/hub"));
@@ -210,14 +212,14 @@ mod tests {
         assert_eq!(cache(&[("HUGGINGFACE_HUB_CACHE", "/old"), ("HF_HUB_CACHE", "/c")]), at("/c"));
         let message = options(&[("HF_HOME", "~bob/hf")], Some("/home/me")).unwrap_err().to_string();
         assert!(
-            message.contains("HF_HOME is `~bob/hf`") && message.contains("whole path"),
+            message.contains("HF_HOME is `~bob/hf`") && message.contains("full path"),
             "{message}"
         );
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_variable_that_is_not_text_is_named_rather_than_left_out() {
+    fn a_variable_that_is_not_utf8_is_an_error() {
         use std::os::unix::ffi::OsStringExt;
         let lookup = |name: &str| (name == "HF_HOME").then(|| OsString::from_vec(vec![b'/', 0xff]));
         let message = Environment { lookup, home: None }.options().unwrap_err().to_string();

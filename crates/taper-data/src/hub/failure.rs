@@ -1,27 +1,27 @@
-//! Why an attempt failed, and whether another may succeed.
+//! Failures of an attempt to fetch a file, and whether a retry can help.
 
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 use ureq::http::{HeaderMap, StatusCode};
 
-/// A hub that asks to wait longer than this is taken at its word and left alone.
+/// The longest requested wait. If the hub requests a longer one, fetching fails immediately.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-pub(super) const CHECK_NETWORK: &str = "check the network and HF_ENDPOINT and try again (what has arrived is kept), \
+pub(super) const CHECK_NETWORK: &str = "check the network and HF_ENDPOINT and try again (received bytes are kept), \
      or download the files by hand and give their folder";
 
 pub(super) const CHECK_CACHE: &str =
-    "check that the cache folder (HF_HOME) can be written and has room";
+    "check that the cache folder (HF_HOME) is writable and has free space";
 
-/// An attempt that failed.
+/// A failed attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// It may pass by itself, after the pause that the hub asks for, if it asks for one.
+    /// A retry may help, after the pause that the hub requests, if any.
     Again { cause: String, wait: Option<Duration> },
-    /// What arrived is not what was promised; it is gone again.
+    /// The received file differs from the announced one. It has been deleted.
     Corrupt(String),
-    /// It does not pass by itself.
+    /// A retry cannot help.
     Final { cause: String, remedy: String },
 }
 
@@ -34,26 +34,26 @@ impl Failure {
         Self::Final { cause: cause.into(), remedy: remedy.into() }
     }
 
-    /// The hub answered that something is wrong; `revision` is what it was asked for.
+    /// The failure for a status code of the hub. `revision` is the requested revision.
     pub(super) fn of_status(status: StatusCode, headers: &HeaderMap, revision: &str) -> Self {
         match status.as_u16() {
             429 => {
-                let cause = "the hub answered 429 (too many requests)".to_owned();
+                let cause = "the hub returned status 429 (too many requests)".to_owned();
                 match retry_after(headers) {
                     Some(wait) if wait > LONGEST_WAIT => Self::give_up(
-                        format!("{cause} and asks to wait {} s", wait.as_secs()),
+                        format!("{cause} and requests to wait {} s", wait.as_secs()),
                         "try again after that time; with a token in HF_TOKEN the hub allows more requests",
                     ),
                     wait => Self::Again { cause, wait },
                 }
             }
             code @ (401 | 403) => Self::give_up(
-                format!("the hub answered {code} (not allowed)"),
+                format!("the hub returned status {code} (not allowed)"),
                 "check the token in HF_TOKEN or in the token file of HF_HOME",
             ),
-            code @ (408 | 416 | 500..) => Self::again(format!("the hub answered {code}")),
+            code @ (408 | 416 | 500..) => Self::again(format!("the hub returned status {code}")),
             code => Self::give_up(
-                format!("the hub answered {code}"),
+                format!("the hub returned status {code}"),
                 format!(
                     "check the revision `{revision}` and HF_ENDPOINT, or download the files by hand and give their folder"
                 ),
@@ -61,26 +61,26 @@ impl Failure {
         }
     }
 
-    /// There was no answer to a request.
+    /// The failure for a request without a response.
     pub(super) fn of_request(error: ureq::Error, patience: Duration) -> Self {
         match error {
             ureq::Error::Timeout(_) => Self::again(waited(patience)),
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => not_an_address(error),
-            _ => Self::again(format!("no answer from the hub: {error}")),
+            _ => Self::again(format!("no response from the hub: {error}")),
         }
     }
 
-    /// An answer broke off.
+    /// The failure for an interrupted response.
     pub(super) fn of_body(error: Error, patience: Duration) -> Self {
         match ureq::Error::from(error) {
             ureq::Error::Timeout(_) => Self::again(waited(patience)),
-            error => Self::again(format!("the connection broke off: {error}")),
+            error => Self::again(format!("the connection was interrupted: {error}")),
         }
     }
 
-    /// Something in the cache folder cannot be read or written.
+    /// The failure for a file in the cache folder that cannot be read or written.
     pub(super) fn of_file(error: Error, path: &Path) -> Self {
-        let cause = format!("{} cannot be written: {error}", path.display());
+        let cause = format!("cannot access {}: {error}", path.display());
         match error.kind() {
             ErrorKind::Interrupted => Self::again(cause),
             _ => Self::give_up(cause, CHECK_CACHE),
@@ -89,11 +89,11 @@ impl Failure {
 }
 
 pub(super) fn not_an_address(error: impl std::fmt::Display) -> Failure {
-    Failure::give_up(format!("this is not an address: {error}"), "check HF_ENDPOINT")
+    Failure::give_up(format!("the address is invalid: {error}"), "check HF_ENDPOINT")
 }
 
 fn waited(patience: Duration) -> String {
-    format!("the hub was silent for {patience:?}")
+    format!("the hub sent no data for {patience:?}")
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

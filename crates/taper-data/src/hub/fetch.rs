@@ -1,4 +1,4 @@
-//! Fetching one file: cached, or transferred with retries, then verified.
+//! Fetching one file: from the cache, or by a transfer with retries. The file is verified.
 
 use super::client::{Client, Promise};
 use super::failure::{CHECK_CACHE, CHECK_NETWORK, Failure};
@@ -11,33 +11,35 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
-/// The longest pause that doubling arrives at.
+/// The longest pause between two retries.
 const LONGEST_BACKOFF: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// A file of the hub that is in the cache and has been verified.
+/// A verified file of the hub, in the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
     /// Its name in the repository.
     pub filename: String,
-    /// Where it is.
+    /// Its path in the cache.
     pub path: PathBuf,
-    /// The commit that it was found in.
+    /// Its commit.
     pub commit: String,
     /// SHA-256 of its content, in hexadecimal digits.
     pub sha256: String,
 }
 
-/// Finds `filename` of the data set repository `repo` (`owner/name`, or `owner/name@revision` with a branch, a tag or a
-/// commit) in the cache, or fetches it if it is not there. A cached file causes no request.
+/// Returns `filename` of the data set repository `repo` from the cache, or downloads it. `repo` is `owner/name` or
+/// `owner/name@revision`; a revision is a branch, a tag or a commit. A cached file causes no request.
 ///
-/// A transfer that breaks off is resumed; an overloaded hub (429, 5xx), a cut connection, a hub that is silent for
-/// longer than the time-outs and one that redirects more than ten times are tried again after a pause. What arrives with
-/// another size or SHA-256 than promised is fetched once more. A cached file that is damaged stays until another takes
-/// its place.
+/// - An interrupted transfer is resumed.
+/// - After a pause, the request is retried if the hub is overloaded (429, 5xx), sends no data within the time-outs, or
+///   redirects more than ten times, or if the connection is interrupted.
+/// - A file with an unexpected size or SHA-256 is downloaded once more.
+/// - A damaged file in the cache remains until a new file replaces it.
 ///
 /// # Errors
-/// [`DataError::Fetch`], naming address, cause and remedy, once retrying has not helped or cannot help.
-/// [`DataError::Io`] if the cache cannot be read. [`DataError::Invalid`] if a name could leave the cache.
+/// - [`DataError::Fetch`] with address, cause and remedy, if retries have not helped or cannot help.
+/// - [`DataError::Io`] if the cache cannot be read.
+/// - [`DataError::Invalid`] if a name is invalid: it could refer to a path outside the cache.
 pub fn fetch_file(
     repo: &str,
     filename: &str,
@@ -70,7 +72,7 @@ impl<'a> Fetch<'a> {
         for (what, name) in [("repository", repo), ("revision", revision), ("file", filename)] {
             check_name(what, name)?;
         }
-        // Links are relative, and lead from one absolute path to another.
+        // Absolute, because relative links are computed from two absolute paths.
         let dir = std::path::absolute(&options.cache_dir)
             .map_err(|e| DataError::io(&options.cache_dir, e))?;
         let repo = Repo::with_revision(repo.to_owned(), RepoType::Dataset, revision.to_owned());
@@ -112,12 +114,12 @@ impl<'a> Fetch<'a> {
             ));
         }
         if let Some(how) = damage {
-            self.say(&format!("the cached file is corrupt ({how}); it is fetched anew"));
+            self.say(&format!("the cached file is corrupt ({how}); fetching it again"));
         }
         self.fetch()
     }
 
-    /// Tries until there is a file, or no hope.
+    /// Repeats attempts until one succeeds, or a retry cannot help.
     fn fetch(&self) -> Result<Fetched> {
         let (mut n_failed, mut was_corrupt) = (0, false);
         loop {
@@ -126,13 +128,13 @@ impl<'a> Fetch<'a> {
                 Err(Failure::Final { cause, remedy }) => return Err(self.error(cause, &remedy)),
                 Err(Failure::Corrupt(how)) if was_corrupt => {
                     return Err(self.error(
-                        format!("the file is corrupt, twice in a row: {how}"),
+                        format!("the file was corrupt twice: {how}"),
                         "try again later or from another HF_ENDPOINT",
                     ));
                 }
                 Err(Failure::Corrupt(how)) => {
                     was_corrupt = true;
-                    self.say(&format!("what arrived is corrupt ({how}); it is fetched anew"));
+                    self.say(&format!("the received file is corrupt ({how}); fetching it again"));
                 }
                 Err(Failure::Again { cause, .. }) if n_failed >= self.options.retries => {
                     return Err(self
@@ -144,7 +146,7 @@ impl<'a> Fetch<'a> {
                         .backoff
                         .saturating_mul(1 << n_failed.min(16))
                         .min(LONGEST_BACKOFF);
-                    let (wait, why) = wait.map_or((backoff, ""), |w| (w, ", as the hub asks"));
+                    let (wait, why) = wait.map_or((backoff, ""), |w| (w, ", as the hub requests"));
                     n_failed += 1;
                     self.say(&format!("{cause}; trying again in {wait:?}{why}"));
                     std::thread::sleep(wait);
@@ -153,12 +155,12 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// One transfer, into the cache.
+    /// One attempt to transfer the file into the cache.
     fn attempt(&self) -> Result<Fetched, Failure> {
         let promise = self.client.ask(&self.url)?;
         if is_commit(self.revision) && promise.commit != self.revision {
             return Err(Failure::give_up(
-                format!("the hub answered with commit {}", promise.commit),
+                format!("the hub returned commit {}", promise.commit),
                 CHECK_NETWORK,
             ));
         }
@@ -167,7 +169,7 @@ impl<'a> Fetch<'a> {
         let promised = entry.promised(&promise.etag);
         let blob = self.cached.blob_path(&promise.etag);
         let _lock = self.lock(&blob)?;
-        // Another commit, or another process, may have brought the same content.
+        // The blob may exist already: from another commit with the same content, or from another process.
         let sha256 = match &promised {
             Some(promised) if blob.exists() && self.hash(&blob)? == *promised => promised.clone(),
             _ => self.transfer(&promise, &blob, promised.as_deref())?,
@@ -181,7 +183,7 @@ impl<'a> Fetch<'a> {
         Ok(self.fetched(path, promise.commit, sha256))
     }
 
-    /// Brings the content to `blob` and returns its SHA-256.
+    /// Transfers the content to `blob` and returns its SHA-256.
     fn transfer(
         &self,
         promise: &Promise,
@@ -190,7 +192,7 @@ impl<'a> Fetch<'a> {
     ) -> Result<String, Failure> {
         let part = blob.with_extension("part");
         let on_part = |e| Failure::of_file(e, &part);
-        // A part that is as long as the file, or longer, is of no use: nothing can be added to it.
+        // A partial file that is at least as long as the whole file cannot be resumed.
         let held = std::fs::metadata(&part).map_or(0, |meta| meta.len());
         let transfer =
             self.client.transfer(&self.url, if held < promise.size { held } else { 0 })?;
@@ -198,19 +200,19 @@ impl<'a> Fetch<'a> {
             Err(e) if e.kind() != ErrorKind::NotFound => on_part(e),
             _ => Failure::Corrupt(how),
         };
-        let size = |n: u64| format!("it has {n} bytes, but {} were promised", promise.size);
+        let size = |n: u64| format!("it has {n} bytes, but should have {}", promise.size);
         if let Some(total) = transfer.total.filter(|&total| total != promise.size) {
             return Err(corrupt(size(total)));
         }
         if transfer.start > held {
-            return Err(Failure::again("the hub sent other bytes than were asked for"));
+            return Err(Failure::again("the hub sent bytes outside the requested range"));
         }
         let mut file = OpenOptions::new().create(true).append(true).open(&part).map_err(on_part)?;
         let mut found = transfer.start;
         file.set_len(found).map_err(on_part)?;
         self.progress.start(self.filename, promise.size);
         self.progress.advance(found);
-        // One byte more than promised is enough to know.
+        // One byte more than announced is enough to detect a file that is too long.
         let mut body =
             transfer.body.into_reader().take(promise.size.saturating_sub(found).saturating_add(1));
         let mut buffer = vec![0; 1 << 16];
@@ -226,7 +228,7 @@ impl<'a> Fetch<'a> {
         }
         self.progress.finish();
         if found < promise.size {
-            return Err(Failure::again(format!("the connection broke off: {}", size(found))));
+            return Err(Failure::again(format!("the connection was interrupted: {}", size(found))));
         }
         if found > promise.size {
             return Err(corrupt(size(found)));
@@ -264,7 +266,7 @@ impl<'a> Fetch<'a> {
         sha256(file).map_err(|e| Failure::give_up(e.to_string(), CHECK_CACHE))
     }
 
-    /// Keeps other processes from writing the same blob, as `hf-hub` does.
+    /// Locks the blob against other processes, as `hf-hub` does.
     fn lock(&self, blob: &Path) -> Result<File, Failure> {
         let path = blob.with_extension("lock");
         let on_lock = |e| Failure::of_file(e, &path);
@@ -278,7 +280,7 @@ impl<'a> Fetch<'a> {
                 self.say("another process is fetching it; waiting");
                 file.lock().map_err(on_lock)?;
             }
-            // A file system without locks does without.
+            // On a file system without locks, no lock is taken.
             Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(e)) => return Err(on_lock(e)),
         }
@@ -298,7 +300,7 @@ fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Names become parts of paths and addresses.
+/// Checks a name that becomes part of paths and addresses.
 fn check_name(what: &str, name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+".contains(c);
     let parts = Path::new(name).components();
@@ -309,7 +311,7 @@ fn check_name(what: &str, name: &str) -> Result<()> {
         return Ok(());
     }
     Err(DataError::Invalid(format!(
-        "`{name}` is no name of a {what} on the hub; it has letters, digits and -_.+/ and no `..`"
+        "`{name}` is not a valid {what} name on the hub; use letters, digits and -_.+/ without `..`"
     )))
 }
 
@@ -318,7 +320,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_cannot_leave_the_cache() {
+    fn names_cannot_refer_to_paths_outside_the_cache() {
         for name in ["main", "v1.0", "refs/pr/3", "a/b-c_d.parquet"] {
             assert!(check_name("file", name).is_ok(), "{name}");
         }
@@ -326,6 +328,6 @@ mod tests {
             assert!(check_name("file", name).is_err(), "{name}");
         }
         let message = check_name("revision", "../x").unwrap_err().to_string();
-        assert!(message.contains("`../x` is no name of a revision"), "{message}");
+        assert!(message.contains("`../x` is not a valid revision"), "{message}");
     }
 }

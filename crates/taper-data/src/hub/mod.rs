@@ -1,10 +1,10 @@
-//! Files from a hub, in the cache that every program of the hub shares.
+//! Files from the Hugging Face hub, in the cache that all hub programs share.
 //!
-//! `hf-hub` 0.5 knows addresses and the layout of the cache: a blob named after the `ETag` (for large files the SHA-256
-//! of the content), linked into `snapshots/COMMIT/`, and `refs/BRANCH`, which holds a commit. Its own transfers have no
-//! time-outs, follow relative redirects without end and absolute ones not at all, check neither size nor digest, wait
-//! for nothing and need symbolic links. So requests (`client`), retries (`fetch`), checks (`verify`) and links
-//! (`place`) are here.
+//! The crate `hf-hub` 0.5 provides addresses and the layout of the cache: a blob named after its `ETag` (for large
+//! files the SHA-256 of the content), a link to it in `snapshots/COMMIT/`, and `refs/BRANCH` with a commit. Its
+//! transfers are not used: they have no time-outs, follow relative redirects without a limit but no absolute ones,
+//! check neither size nor digest, ignore `Retry-After`, and need symbolic links. So this module has its own requests
+//! (`client`), retries (`fetch`), checks (`verify`) and links (`place`).
 
 mod client;
 mod env;
@@ -19,36 +19,36 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The branch that is meant where no revision is named.
+/// The default revision.
 pub(crate) const MAIN: &str = "main";
 
-/// The hub used where `HF_ENDPOINT` is not set.
+/// The default of `HF_ENDPOINT`.
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// Where to fetch from and to.
+/// The hub, its cache, and the options of requests.
 #[derive(Clone)]
 pub struct HubOptions {
     /// Address of the hub, without a slash at the end.
     pub endpoint: String,
-    /// The cache folder, which holds a folder for each repository.
+    /// The cache folder. It contains a folder for each repository.
     pub cache_dir: PathBuf,
-    /// Access token, if there is one. Public data sets need none. It is sent to the endpoint's own host alone.
+    /// Optional access token. Public data sets do not need one. It is only sent to the host of the endpoint.
     pub token: Option<String>,
-    /// Never make a request; only what is cached can be used.
+    /// Whether requests are forbidden. Then, only cached files can be used.
     pub offline: bool,
-    /// How many failed attempts are followed by another one.
+    /// Maximum number of retries after failed attempts.
     pub retries: u32,
-    /// The pause before the first retry, unless the hub asks for another; it doubles from one retry to the next.
+    /// The pause before the first retry, unless the hub requests another. It doubles with each retry.
     pub backoff: Duration,
-    /// The longest wait for a connection, and for each next byte, when asking what a file is; above 0.
+    /// Time-out for connecting and for each next byte, in requests for the metadata of a file; above 0.
     pub etag_timeout: Duration,
-    /// The longest wait for a connection, and for each next byte, when transferring a file; above 0.
+    /// Time-out for connecting and for each next byte, in transfers of a file; above 0.
     pub download_timeout: Duration,
 }
 
 impl HubOptions {
-    /// A hub and a cache folder, without a token; five retries, the first after half a second; time-outs of ten seconds,
-    /// as the hub's own client has.
+    /// Options for a hub and a cache folder: no token, five retries, the first after 0.5 s, and time-outs of 10 s, as
+    /// in the client of Hugging Face.
     pub fn new(endpoint: impl Into<String>, cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             endpoint: endpoint.into(),
@@ -64,7 +64,7 @@ impl HubOptions {
 }
 
 impl fmt::Debug for HubOptions {
-    /// Leaves out the token.
+    /// Does not print the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HubOptions")
             .field("endpoint", &self.endpoint)
@@ -79,7 +79,7 @@ impl fmt::Debug for HubOptions {
     }
 }
 
-/// Splits `name@revision`; without a revision, `None`.
+/// Splits `name@revision`. The second value is `None` without a revision.
 pub(crate) fn split_revision(name: &str) -> (&str, Option<&str>) {
     name.split_once('@').map_or((name, None), |(name, revision)| (name, Some(revision)))
 }

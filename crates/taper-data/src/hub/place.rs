@@ -1,9 +1,9 @@
-//! Giving a blob of the cache its name: by a link, or by a copy where the file system has no links.
+//! Links from a file name in the cache to its blob. A file system without links gets a copy.
 
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Component, Path, PathBuf};
 
-/// Makes `pointer` lead to `blob`, whatever was there before. Both are absolute and in one cache folder.
+/// Creates or replaces the link `pointer` to `blob`. Both paths are absolute, and in the same cache folder.
 pub(super) fn place(blob: &Path, pointer: &Path) -> Result<()> {
     place_by(blob, pointer, link)
 }
@@ -21,7 +21,7 @@ fn place_by(blob: &Path, pointer: &Path, link: impl Fn(&Path, &Path) -> Result<(
     std::fs::rename(&temporary, pointer)
 }
 
-/// The way from the folder `dir` to `target`, so that the cache folder can be moved.
+/// The relative path from the folder `dir` to `target`. Relative links remain valid if the cache folder is moved.
 fn relative(target: &Path, dir: &Path) -> PathBuf {
     let common = target.components().zip(dir.components()).take_while(|(a, b)| a == b).count();
     let up = dir.components().skip(common).map(|_| Component::ParentDir);
@@ -57,7 +57,7 @@ mod tests {
         place_by(&blob, &pointer, none).unwrap();
         assert!(std::fs::symlink_metadata(&pointer).unwrap().is_file());
         assert_eq!(std::fs::read(&pointer).unwrap(), b"content");
-        // What was there before is replaced, and nothing else stays.
+        // An existing copy is replaced, and no other file remains.
         std::fs::write(&blob, "other").unwrap();
         place_by(&blob, &pointer, none).unwrap();
         assert_eq!(std::fs::read(&pointer).unwrap(), b"other");
@@ -66,7 +66,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_survives_a_move_of_the_cache() {
+    fn a_link_remains_valid_if_the_cache_is_moved() {
         let root = tempfile::tempdir().unwrap();
         let cache = root.path().join("one");
         let (blob, pointer) = (cache.join("blobs/b"), cache.join("snapshots/c/d/f"));

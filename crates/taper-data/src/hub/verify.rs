@@ -1,8 +1,9 @@
-//! Whether a cached file is what the hub promised.
+//! Verification of cached files.
 //!
-//! A blob of a large file is named after its SHA-256, so the promise is kept beside the content. Any other file is held
-//! to the SHA-256 that it had when it was first seen. Hashing takes a moment, so a record of digest, size and time of
-//! change of each verified file stays in the repository's cache folder; a file that was changed since is hashed again.
+//! The blob of a large file is named after its SHA-256, and is compared with it. Any other file is compared with the
+//! SHA-256 that it had after its download. Hashing takes some time. Therefore the cache folder of the repository has a
+//! record for each verified file, with its digest, size and modification time. Only a file that changed since is hashed
+//! again.
 
 use crate::{DataError, FetchProgress, Result};
 use sha2::{Digest, Sha256};
@@ -11,19 +12,19 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-/// Folder of the records, in the cache folder of a repository.
+/// Folder of the records, within the cache folder of a repository.
 const RECORDS: &str = ".taper-verified";
 
-/// What became of a check.
+/// The result of a check.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// As promised; the SHA-256.
+    /// The file has the expected digest, this SHA-256.
     Good(String),
-    /// The digest differs; the text says how.
+    /// The digest differs; the text describes the difference.
     Corrupt(String),
 }
 
-/// A file of a snapshot: its name in the cache, and where its record is.
+/// A file of a snapshot, with its path in the cache and the path of its record.
 pub(super) struct Entry {
     filename: String,
     pointer: PathBuf,
@@ -37,7 +38,7 @@ impl Entry {
         Self { filename: filename.to_owned(), pointer: pointer.to_owned(), record }
     }
 
-    /// Checks the file against the digest in its blob's name, or else against its record.
+    /// Compares the file with the digest in the name of its blob, or else with its record.
     pub(super) fn verify(&self, progress: &dyn FetchProgress) -> Result<Verdict> {
         let blob =
             std::fs::canonicalize(&self.pointer).map_err(|e| DataError::io(&self.pointer, e))?;
@@ -62,19 +63,18 @@ impl Entry {
         }
     }
 
-    /// The SHA-256 that the file must have, if its `ETag` is one or it has been here before.
+    /// The SHA-256 that the file must have, if its `ETag` is a SHA-256, or the file has a record.
     pub(super) fn promised(&self, etag: &str) -> Option<String> {
         let is_sha256 = etag.len() == 64 && etag.bytes().all(|b| b.is_ascii_hexdigit());
         if is_sha256 { Some(etag.to_owned()) } else { Some(self.recorded()?.0) }
     }
 
-    /// Records that the file has this digest. Without a record (a cache that cannot be written, say) the next start
-    /// hashes again; nothing is lost.
+    /// Records the digest of the file. If the record cannot be written, the next start hashes the file again.
     pub(super) fn remember(&self, digest: &str) {
         let write = || -> Option<()> {
             let state = state_of(&self.pointer).ok()?;
             std::fs::create_dir_all(self.record.parent()?).ok()?;
-            // Two processes may do this at once; each writes a file of its own.
+            // Two processes may do this at the same time; each writes its own temporary file.
             let temporary = self.record.with_extension(std::process::id().to_string());
             std::fs::write(&temporary, format!("{digest} {state}\n")).ok()?;
             std::fs::rename(temporary, &self.record).ok()
@@ -90,7 +90,7 @@ impl Entry {
 }
 
 pub(super) fn mismatch(found: &str, promised: &str) -> String {
-    format!("its SHA-256 is {found}, but {promised} was promised")
+    format!("its SHA-256 is {found}, but should be {promised}")
 }
 
 fn state_of(path: &Path) -> Result<String> {
@@ -125,8 +125,8 @@ mod tests {
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn a_file_that_is_not_named_by_its_digest_is_held_to_what_it_was() {
-        // As on a file system without links: the file itself is in the snapshot.
+    fn a_file_without_a_digest_in_its_name_is_compared_with_its_record() {
+        // On a file system without links, the file itself is in the snapshot.
         let repo = tempfile::tempdir().unwrap();
         let pointer = repo.path().join("snapshots/c/f");
         std::fs::create_dir_all(pointer.parent().unwrap()).unwrap();
@@ -140,7 +140,7 @@ mod tests {
         assert!(how.contains(ABC), "{how}");
         std::fs::write(&pointer, "abc").unwrap();
         assert_eq!(entry.verify(&Silent).unwrap(), Verdict::Good(ABC.into()));
-        // The record of another commit says nothing of this one.
+        // The record of another commit is not used.
         assert_eq!(Entry::new(&pointer, repo.path(), "d", "f").promised("etag"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! CIFAR from parquet files with the columns of the hub: `img` (a struct whose `bytes` is a PNG) and `label`, or
+//! CIFAR from parquet files with the columns of the hub: `img` (a struct with a PNG in `bytes`) and `label`, or
 //! `fine_label` and `coarse_label`.
 
 mod pages;
@@ -16,19 +16,20 @@ use rayon::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// Records asked for at a time, so that buffers grow with what is there and not with what is promised.
+/// Records that are read at a time. Buffers grow with the records that exist, not with the number that the file claims.
 const BATCH: usize = 1024;
 
-/// So many images, 192 MiB of pixels, are taken from a file however small it is: a dictionary stores equal images
-/// once. CIFAR has 60,000.
+/// This number of images (192 MiB of pixels) is accepted from a file of any size, because a dictionary stores equal
+/// images only once. CIFAR has 60,000 images.
 const ALWAYS_TAKEN: u64 = 1 << 16;
 
-/// Reads one parquet file: which of the CIFAR data sets it belongs to, its images in row order, their labels and, for
-/// CIFAR-100, their coarse labels. PNGs are decoded on all cores.
+/// Reads one parquet file. Returns its data set (CIFAR-10 or CIFAR-100), and its images in row order, with their labels
+/// and, for CIFAR-100, their coarse labels. PNGs are decoded on all cores.
 ///
 /// # Errors
-/// [`DataError::Io`], [`DataError::File`] (not parquet, cut short, corrupt, or without the columns) and
-/// [`DataError::Row`] (a missing value, an image that is not RGB of 32 by 32, a label out of range).
+/// - [`DataError::Io`] if the file cannot be read.
+/// - [`DataError::File`] if it is not parquet, truncated, corrupt, or without the columns.
+/// - [`DataError::Row`] for a missing value, an image that is not RGB of 32 × 32 pixels, or a label out of range.
 pub fn read_parquet(path: &Path) -> Result<(Cifar, Split)> {
     read_rows(path, usize::MAX)
 }
@@ -36,7 +37,7 @@ pub fn read_parquet(path: &Path) -> Result<(Cifar, Split)> {
 /// As [`read_parquet`], but at most `limit` rows.
 pub(crate) fn read_rows(path: &Path, limit: usize) -> Result<(Cifar, Split)> {
     let bytes = Bytes::from(std::fs::read(path).map_err(|e| DataError::io(path, e))?);
-    // The parquet crate may panic on corrupt input; to the user that is one more way of being corrupt.
+    // The parquet crate may panic on corrupt input. A panic is reported as a corrupt file.
     let read = catch_unwind(AssertUnwindSafe(|| read(&bytes, limit))).unwrap_or_else(|_| {
         Err(Trouble::File("the file is corrupt and cannot be read; download it again".into()))
     });
@@ -63,7 +64,7 @@ impl From<parquet::errors::ParquetError> for Trouble {
 type Parts = (Cifar, Vec<u8>, Vec<u32>, Option<Vec<u32>>);
 
 fn read(bytes: &Bytes, limit: usize) -> Result<Parts, Trouble> {
-    // Of the three formats named LZ4, the one that this leaves out has no bound on what a page decompresses to.
+    // There are three formats named LZ4. This excludes the one that does not limit the decompressed size of a page.
     let properties = ReaderProperties::builder().set_backward_compatible_lz4(false).build();
     let options = ReadOptionsBuilder::new().with_reader_properties(properties).build();
     let reader = SerializedFileReader::new_with_options(bytes.clone(), options)?;
@@ -71,14 +72,16 @@ fn read(bytes: &Bytes, limit: usize) -> Result<Parts, Trouble> {
     let schema = meta.file_metadata().schema_descr();
     let Some(image) = column(schema, "img.bytes") else {
         return Err(Trouble::File(
-            "there is no column `img.bytes`; only CIFAR's hub layout is read".into(),
+            "there is no column `img.bytes`; only the CIFAR files of the hub can be read".into(),
         ));
     };
     let (cifar, label) = match (column(schema, "fine_label"), column(schema, "label")) {
         (Some(fine), _) => (Cifar::Hundred, fine),
         (None, Some(label)) => (Cifar::Ten, label),
         (None, None) => {
-            return Err(Trouble::File("there is neither a column `fine_label` nor `label`".into()));
+            return Err(Trouble::File(
+                "there is neither a column `fine_label` nor `label`; only the CIFAR files of the hub can be read".into(),
+            ));
         }
     };
     let above = if cifar == Cifar::Hundred { column(schema, "coarse_label") } else { None };
@@ -88,11 +91,11 @@ fn read(bytes: &Bytes, limit: usize) -> Result<Parts, Trouble> {
         .iter()
         .map(|g| u64::try_from(g.num_rows()).unwrap_or(u64::MAX / 2))
         .fold(0, u64::saturating_add);
-    // One that is stored takes 32 bytes at the least.
+    // A stored image has at least 32 bytes.
     let most = (bytes.len() as u64 / 32).max(ALWAYS_TAKEN);
     if claimed > most {
         return Err(Trouble::File(format!(
-            "{claimed} images are claimed by {} bytes, of which no more than {most} are read; download it again, or split it",
+            "the file claims {claimed} images in {} bytes, but at most {most} are read; download it again, or split it",
             bytes.len()
         )));
     }
@@ -130,7 +133,7 @@ fn decode(pngs: &[ByteArray], first: usize, images: &mut Vec<u8>) -> Result<(), 
     let len = ImageShape::CIFAR.len();
     let start = images.len();
     images.resize(start + pngs.len() * len, 0);
-    // Of several bad images the first is reported, whichever thread finds it.
+    // Of several invalid images, the first is reported, independent of the threads.
     let worst = images[start..]
         .par_chunks_exact_mut(len)
         .zip(pngs)
@@ -144,7 +147,7 @@ fn decode(pngs: &[ByteArray], first: usize, images: &mut Vec<u8>) -> Result<(), 
     worst.map_or(Ok(()), |(row, problem)| Err(Trouble::Row(row, problem)))
 }
 
-/// One row group, of which `n` rows are wanted; `first` is its first row's number in the file.
+/// One row group. `n` of its rows are read; `first` is the number of its first row in the file.
 struct Group<'a> {
     bytes: &'a Bytes,
     reader: &'a dyn RowGroupReader,
@@ -157,7 +160,7 @@ impl Group<'_> {
         let meta = self.reader.metadata();
         if meta.column(index).column_descr().max_rep_level() > 0 {
             return Err(Trouble::File(format!(
-                "column `{}` is a list; expected one value a row",
+                "column `{}` is a list, but must have one value per row",
                 self.name(index)
             )));
         }
@@ -187,7 +190,7 @@ impl Group<'_> {
             }
             _ => {
                 return Err(Trouble::File(format!(
-                    "column `{}` does not hold whole numbers",
+                    "column `{}` does not contain whole numbers",
                     self.name(index)
                 )));
             }
@@ -195,8 +198,8 @@ impl Group<'_> {
         Ok(values)
     }
 
-    /// Hands `take` the number of a row in the file, and the values from there on, batch by batch: what the pages
-    /// decompress to is not all in memory at once.
+    /// Calls `take` for each batch, with the number of its first row in the file and its values. The decompressed pages
+    /// are not all in memory at the same time.
     fn byte_arrays(
         &self,
         index: usize,
@@ -204,7 +207,9 @@ impl Group<'_> {
     ) -> Result<(), Trouble> {
         match self.open(index)? {
             ColumnReader::ByteArrayColumnReader(reader) => self.batches(index, reader, take),
-            _ => Err(Trouble::File(format!("column `{}` does not hold bytes", self.name(index)))),
+            _ => {
+                Err(Trouble::File(format!("column `{}` does not contain bytes", self.name(index))))
+            }
         }
     }
 

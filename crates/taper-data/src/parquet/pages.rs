@@ -1,9 +1,9 @@
 //! Checks the pages of a column chunk before the parquet crate acts on them.
 //!
-//! A page header states how large the page is once decompressed and how many values it holds, and the decoder
-//! allocates accordingly. This walk bounds these claims, so that a small file cannot ask for gigabytes. Most codecs then
-//! write into a buffer of the claimed size; those of gzip and Brotli write all that there is, so it is counted here
-//! first. Headers are structs in Thrift's compact protocol.
+//! A page header states the decompressed size of the page and its number of values. The decoder allocates memory for
+//! these numbers. This check limits them, so a small file cannot allocate gigabytes. Most codecs then write into a
+//! buffer of the stated size. The codecs of gzip and Brotli write everything, so their output is counted here first.
+//! Headers are structs in Thrift's compact protocol.
 
 use brotli_decompressor::Decompressor;
 use flate2::read::MultiGzDecoder;
@@ -11,19 +11,19 @@ use parquet::basic::Compression;
 use parquet::file::metadata::ColumnChunkMetaData;
 use std::io::Read;
 
-/// A page of this size once decompressed is always allowed; writers aim at 1 MiB.
+/// Pages of up to this decompressed size are always accepted. Writers aim at 1 MiB.
 const SMALL_PAGE: i64 = 64 << 20;
 
-/// A column chunk may take this much for each of its rows, beside [`SMALL_PAGE`]; an image has 3 KiB.
+/// The accepted decompressed size of a column chunk per row, in addition to [`SMALL_PAGE`]. An image has 3 KiB.
 const BYTES_PER_ROW: i64 = 16 << 10;
 
-/// What is allowed in any case for a byte of the file: snappy's densest element makes 64 bytes of 3.
+/// The accepted decompressed size per byte of the file. The densest element of snappy expands 3 bytes to 64.
 const RATIO: i64 = 32;
 
-/// Structs nested deeper than this do not occur.
+/// Maximum nesting depth of structs. Valid headers are less deep.
 const MAX_DEPTH: u32 = 8;
 
-/// The fields of interest. `-1` = absent.
+/// The relevant fields of a page header. `-1` means absent.
 #[derive(Debug)]
 struct Header {
     kind: i64,
@@ -31,25 +31,25 @@ struct Header {
     compressed: i64,
     n_values: i64,
     encoding: i64,
-    /// Bytes of levels before the values, which version 2 of data pages does not compress.
+    /// Bytes of levels before the values. Version 2 of data pages does not compress them.
     levels: i64,
-    /// 0 where version 2 of a data page says that its values are not compressed.
+    /// 0 if a data page of version 2 states that its values are not compressed.
     is_compressed: i64,
 }
 
-/// Checks every page of `column` in `file`, which must hold `n_rows` values in all.
+/// Checks every page of `column` in `file`. The pages must have `n_rows` values in total.
 pub(super) fn check(
     file: &[u8],
     column: &ColumnChunkMetaData,
     n_rows: usize,
 ) -> Result<(), String> {
-    // The crate's own range of a column panics on negative numbers; these are looked at first, here and for its sake.
+    // The parquet crate panics on negative offsets and sizes of a column, so they are checked here first.
     let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
     let mut rest = usize::try_from(start)
         .ok()
         .zip(usize::try_from(column.compressed_size()).ok())
         .and_then(|(start, len)| file.get(start..start.checked_add(len)?))
-        .ok_or("a column lies outside the file; it is cut short or corrupt")?;
+        .ok_or("a column is outside the file; the file is truncated or corrupt")?;
     let compression = column.compression();
     let mut budget = i64::try_from(n_rows)
         .unwrap_or(i64::MAX)
@@ -61,7 +61,7 @@ pub(super) fn check(
         let header = Header::read(&mut rest).ok_or("a page header is corrupt")?;
         let size = usize::try_from(header.compressed).ok().filter(|&size| size <= rest.len());
         let size =
-            size.ok_or("a page is longer than its column; the file is cut short or corrupt")?;
+            size.ok_or("a page is longer than its column; the file is truncated or corrupt")?;
         let (body, after) = rest.split_at(size);
         rest = after;
         n = n.checked_add(header.check(compression)?).ok_or("a page header is corrupt")?;
@@ -81,13 +81,14 @@ pub(super) fn check(
 }
 
 impl Header {
-    /// The number of rows the page holds (0 for a dictionary), if its claims are plausible.
+    /// The number of rows in the page (0 for a dictionary), if the header is plausible.
     fn check(&self, compression: Compression) -> Result<i64, String> {
         let most = match compression {
             Compression::UNCOMPRESSED => self.compressed,
             Compression::LZO => {
                 return Err(
-                    "pages are compressed with LZO, which is not read; rewrite it with zstd".into(),
+                    "pages are compressed with LZO, which is not supported; rewrite the file with zstd"
+                        .into(),
                 );
             }
             _ => self.compressed.saturating_mul(RATIO).max(SMALL_PAGE),
@@ -99,7 +100,7 @@ impl Header {
             ));
         }
         match self.kind {
-            // Index pages are skipped by the reader.
+            // The reader skips index pages.
             1 => Ok(0),
             // A dictionary: each value takes at least 4 bytes (a length, or a number).
             2 if self.n_values < 0 || self.n_values > self.uncompressed / 4 => {
@@ -111,14 +112,14 @@ impl Header {
                 0 | 2 | 8 if self.n_values >= 0 => Ok(self.n_values),
                 0 | 2 | 8 => Err("a page header is corrupt".into()),
                 e => Err(format!(
-                    "values have encoding {e}; only plain and dictionary are read, rewrite the file"
+                    "values have encoding {e}; only plain and dictionary are supported, rewrite the file"
                 )),
             },
             other => Err(format!("a page has unknown type {other}; the file is corrupt")),
         }
     }
 
-    /// Checks that a page whose codec has no bound of its own decompresses to the size it claims.
+    /// Checks the decompressed size of a page, if its codec does not limit the size.
     fn check_body(&self, compression: Compression, body: &[u8]) -> Result<(), String> {
         let parts = usize::try_from(self.levels)
             .ok()
@@ -135,7 +136,7 @@ impl Header {
         match std::io::copy(&mut decoder.take(size.saturating_add(1)), &mut std::io::sink()) {
             Ok(n) if n == size => Ok(()),
             Ok(n) if n > size => {
-                Err(format!("a page claims {size} bytes and holds more; the file is corrupt"))
+                Err(format!("a page claims {size} bytes but has more; the file is corrupt"))
             }
             _ => Err("a page cannot be decompressed; the file is corrupt".into()),
         }
@@ -166,7 +167,7 @@ impl Header {
     }
 }
 
-/// Reads a struct and reports `(field id of the struct, field id, value)` for each integer and truth value in it.
+/// Reads a struct, and calls `report(field id of the struct, field id, value)` for each integer and Boolean in it.
 fn read_struct(
     bytes: &mut &[u8],
     parent: i64,
@@ -184,10 +185,10 @@ fn read_struct(
             delta => id.checked_add(delta.into())?,
         };
         match head & 15 {
-            // A truth value is all in its head.
+            // The value of a Boolean is in its type.
             kind @ (1 | 2) => report(parent, id, i64::from(kind == 1)),
             4..=6 => report(parent, id, integer(bytes)?),
-            // Only the structs right below the header matter; deeper ones get an id that nothing matches.
+            // Only structs directly below the header are relevant; deeper ones get an id that never matches.
             12 if depth < MAX_DEPTH => {
                 read_struct(bytes, if depth == 0 { id } else { -1 }, depth + 1, report)?
             }
@@ -251,7 +252,7 @@ fn integer(bytes: &mut &[u8]) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// Type 0, 100 bytes from `compressed`, then a data page header with 5 values, plain, levels RLE.
+    /// A page header: type 0, 100 bytes from `compressed`, 5 values, plain, RLE levels.
     fn page(compressed: u8) -> Vec<u8> {
         vec![
             0x15,
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_understood() {
+    fn headers_are_parsed() {
         let bytes = page(50);
         let mut rest = &bytes[..];
         let header = Header::read(&mut rest).unwrap();
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_and_the_flag_of_version_two_are_understood() {
+    fn levels_and_the_flag_of_version_two_are_parsed() {
         // Type 3, 100 bytes from 50; 5 values, no nulls, 5 rows, plain, 2 and 1 bytes of levels, not compressed.
         let head = [0x15, 6, 0x15, 200, 1, 0x15, 100];
         let bytes = |flag| {
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn implausible_claims_are_refused() {
+    fn implausible_headers_are_errors() {
         let header = |kind, uncompressed, n_values, encoding| {
             let (levels, is_compressed) = (0, 1);
             Header {
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_gzip_holds_what_it_claims_and_no_more() {
+    fn a_gzip_page_must_have_the_stated_size() {
         use std::io::Write;
         let gzip = |n: usize| {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
@@ -352,7 +353,7 @@ mod tests {
         let gz = Compression::GZIP(Default::default());
         assert_eq!(page(1002, 2, 1).check_body(gz, &body), Ok(()));
         let more = page(1001, 2, 1).check_body(gz, &body).unwrap_err();
-        assert!(more.contains("claims 999 bytes and holds more"), "{more}");
+        assert!(more.contains("claims 999 bytes but has more"), "{more}");
         assert!(page(1003, 2, 1).check_body(gz, &body).unwrap_err().contains("decompressed"));
         assert!(page(1002, 3, 1).check_body(gz, &body).unwrap_err().contains("decompressed"));
         assert!(page(1002, 5000, 1).check_body(gz, &body).is_err());
@@ -360,12 +361,12 @@ mod tests {
         assert_eq!(page(7, 2, 0).check_body(gz, &body), Ok(()));
         let brotli = Compression::BROTLI(Default::default());
         assert!(page(1002, 2, 1).check_body(brotli, &body).is_err());
-        // These write into a buffer of the claimed size.
+        // Snappy writes into a buffer of the stated size, so it needs no check.
         assert_eq!(page(7, 2, 1).check_body(Compression::SNAPPY, &body), Ok(()));
     }
 
     #[test]
-    fn nesting_without_end_is_refused() {
+    fn too_deep_nesting_is_an_error() {
         assert!(Header::read(&mut &[0x1c; 10_000][..]).is_none());
         assert!(Header::read(&mut &[0x19; 10_000][..]).is_none());
         assert!(Header::read(&mut &[0x19, 0xf9, 0xff, 0xff, 0xff, 0xff, 0x7f][..]).is_none());

@@ -1,8 +1,8 @@
-//! A hub on loopback that misbehaves to order.
+//! A local test hub with configurable faults.
 //!
-//! As the real one does for large files, it answers `/datasets/REPO/resolve/REVISION/FILE` with a redirect that carries
-//! commit, digest and size, and serves the bytes elsewhere, in ranges. There are two commits, `main` and `dev`; the files
-//! of `dev` are given as `dev:FILE`.
+//! As the real hub for large files, it responds to `/datasets/REPO/resolve/REVISION/FILE` with a redirect that has
+//! commit, digest and size in its headers. It serves the content at another path, in ranges. There are two commits,
+//! `main` and `dev`; the files of `dev` are given as `dev:FILE`.
 
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
@@ -15,20 +15,20 @@ pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// The commit of the branch `dev`.
 pub(crate) const DEV: &str = "fedcba9876543210fedcba9876543210fedcba98";
 
-/// One misdeed. Each is done once, in the order given, to the first request that it fits.
+/// A fault. Each fault happens once, in the given order, in the first request that it fits.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Fault {
-    /// Any request is answered with this status (and header lines).
+    /// Any request returns this status (and header lines).
     Status(u16, &'static str),
-    /// A transfer ends after so many bytes, though more were announced.
+    /// A transfer ends after this many bytes, although more were announced.
     BreakAfter(usize),
-    /// A transfer has its last byte changed.
+    /// The last byte of a transfer is wrong.
     Corrupt,
-    /// The announced size is off by this much.
+    /// The announced size is wrong by this number.
     SizeOff(i64),
-    /// A transfer is sent whole, whatever range was asked for.
+    /// A transfer sends the whole file, for any requested range.
     IgnoreRange,
-    /// A transfer from a later byte on is answered as if there were no such bytes.
+    /// A transfer from a later byte on fails with status 416, as if the file were shorter.
     NoSuchBytes,
     /// The announced digest is replaced by this text.
     ETag(&'static str),
@@ -36,13 +36,13 @@ pub(crate) enum Fault {
     Commit(&'static str),
     /// The announced digest is marked as weak.
     WeakETag,
-    /// The file comes without a redirect, as small ones do, with this digest; and without ranges, if so.
+    /// The file is sent without a redirect, as for small files, with this digest; with or without ranges.
     Direct { etag: &'static str, ranges: bool },
-    /// Any request is sent to the same path of another address; of this one, if empty.
+    /// Any request is redirected to the same path of another address; if empty, of the same address.
     Moved(String),
-    /// Any request gets no answer, and the connection stays open.
+    /// Any request gets no response, and the connection stays open.
     Hang,
-    /// A transfer sends so many bytes and then no more, and the connection stays open.
+    /// A transfer stops after this many bytes, and the connection stays open.
     Stall(usize),
 }
 
@@ -77,19 +77,19 @@ impl Hub {
         // The thread lives as long as the test program.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // A client that hangs up is none of the server's business.
+                // Errors of a client that disconnects are ignored.
                 let _ = answer(stream, &shared, &home);
             }
         });
         Self { endpoint, state }
     }
 
-    /// What was asked for since the last call: path, range, and authorization where there was one.
+    /// The requests since the last call: path, range, and authorization if present.
     pub(crate) fn take_log(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().log)
     }
 
-    /// How many of the one-time faults have not happened.
+    /// The number of one-time faults that have not happened yet.
     pub(crate) fn faults_left(&self) -> usize {
         self.state.lock().unwrap().faults.len()
     }
@@ -130,7 +130,7 @@ fn answer(stream: TcpStream, state: &Mutex<State>, home: &str) -> std::io::Resul
             authorization = format!(" {a}");
         }
     }
-    // A question about size asks for one byte; a transfer asks for all from some byte on.
+    // A metadata request has a range of one byte; a transfer has a range without an end.
     let transfer = range.is_none_or(|(_, end)| end.is_none());
 
     let mut state = state.lock().unwrap();

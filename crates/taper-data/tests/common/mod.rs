@@ -1,4 +1,4 @@
-//! Test files: PNGs and parquet files in the hub's layout, made on the spot.
+//! Generated test files: PNGs, and parquet files with the columns of the hub.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod hub;
@@ -10,7 +10,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use std::sync::Arc;
 
-/// A row: the PNG (or nothing), the label, and the coarse label where the file has such a column.
+/// A row: the PNG, the label, and the coarse label. Each may be missing.
 #[derive(Clone)]
 pub(crate) struct Row {
     pub(crate) png: Option<Vec<u8>>,
@@ -18,12 +18,12 @@ pub(crate) struct Row {
     pub(crate) coarse: Option<i64>,
 }
 
-/// Pixels of image `i`, `[32, 32, 3]`: different for each `i`, channel and place.
+/// Pixels of image `i`, `[32, 32, 3]`: they depend on `i`, channel and position.
 pub(crate) fn pixels(i: usize) -> Vec<u8> {
     (0..3072).map(|p| (i * 31 + p * 7 + p * p / 97) as u8).collect()
 }
 
-/// The same in planes, `[3, 32, 32]`.
+/// The same pixels as planes, `[3, 32, 32]`.
 pub(crate) fn planes(i: usize) -> Vec<u8> {
     let interleaved = pixels(i);
     (0..3)
@@ -76,7 +76,7 @@ pub(crate) fn write(schema: &str, groups: &[&[Row]], hundred: bool, snappy: bool
     write_with(schema, groups, hundred, properties)
 }
 
-/// A CIFAR-10 file of one row group, written as `properties` say.
+/// A CIFAR-10 file with one row group, written with these properties.
 pub(crate) fn cifar10_file(rows: &[Row], properties: WriterProperties) -> Vec<u8> {
     let schema = "message schema { optional group img { optional binary bytes; optional binary path (UTF8); } \
                   optional int64 label; }";

@@ -1,20 +1,20 @@
-//! Keys that are said and that nothing reads.
+//! Rejects keys that are set, but have no effect.
 
 use super::{Resolved, Said};
 use crate::error::usage;
 use serde_json::Value;
 
-/// Keys that a choice has readers for.
+/// Keys that have an effect in some runs only.
 struct Rule {
-    /// Their names; a `*` at the end stands for any end.
+    /// Their names; a `*` at the end matches any ending.
     keys: &'static [&'static str],
-    /// Whether a run reads them.
+    /// Whether a run uses them.
     is_read: fn(&Resolved) -> bool,
-    /// The runs that do.
+    /// The runs that use them, for messages.
     readers: &'static str,
-    /// The keys that decide it, the first one in messages.
+    /// The keys that decide this; messages name the first.
     by: &'static [&'static str],
-    /// What to set for them to be read.
+    /// How to make the keys effective.
     remedy: &'static str,
 }
 
@@ -23,7 +23,7 @@ const RULES: [Rule; 18] = [
         keys: &["prune.*"],
         is_read: |r| !r.is_dense(),
         readers: "methods that prune",
-        // `dense-small` is as small as a network of that sparsity.
+        // `dense-small` has the size of a network with this sparsity.
         by: &["prune.method", "prune.sparsity"],
         remedy: "choose another method",
     },
@@ -42,21 +42,21 @@ const RULES: [Rule; 18] = [
             "prune.adapt*",
         ],
         is_read: |r| !r.finds_own(),
-        readers: "masks of a given sparsity",
+        readers: "methods with a given sparsity",
         by: &["prune.threshold"],
         remedy: "choose a threshold that is not learned",
     },
     Rule {
         keys: &["prune.sparsity"],
         is_read: |r| r.method() != "dense-small" || !r.has_own_width(),
-        readers: "networks whose width it decides",
+        readers: "models without a given width",
         by: &["model"],
         remedy: "name the model without its width",
     },
     Rule {
         keys: &["train.keep_best", "train.early_stop"],
         is_read: |r| !r.finds_own(),
-        readers: "epochs of one sparsity, which it compares",
+        readers: "methods with a given sparsity",
         by: &["prune.threshold", "prune.method"],
         remedy: "choose a threshold that is not learned",
     },
@@ -70,36 +70,36 @@ const RULES: [Rule; 18] = [
     Rule {
         keys: &["prune.drop_*"],
         is_read: |r| text(&r.prune().drop) != "none",
-        readers: "weights that leave for good",
+        readers: "permanent pruning",
         by: &["prune.drop"],
         remedy: "set prune.drop",
     },
     Rule {
         keys: &["prune.schedule", "prune.begin"],
         is_read: |r| !has_points(r),
-        readers: "schedules along a curve",
+        readers: "schedules with a curve",
         by: &["prune.points"],
         remedy: "leave prune.points out",
     },
     Rule {
-        // Where no deadline is said, it is there.
+        // It is also the deadline, if no other is set.
         keys: &["prune.end"],
         is_read: |r| !has_points(r) || is_adaptive(r),
-        readers: "schedules along a curve",
+        readers: "schedules with a curve",
         by: &["prune.points"],
         remedy: "leave prune.points out",
     },
     Rule {
         keys: &["prune.end"],
         is_read: |r| text(&r.prune().schedule) != "one-shot" || is_adaptive(r),
-        readers: "schedules that rise",
+        readers: "gradual schedules",
         by: &["prune.schedule"],
         remedy: "choose another curve",
     },
     Rule {
         keys: &["prune.adapt*"],
         is_read: |r| text(&r.prune().schedule) != "one-shot" || has_points(r),
-        readers: "schedules that rise",
+        readers: "gradual schedules",
         by: &["prune.schedule"],
         remedy: "choose another curve",
     },
@@ -109,9 +109,9 @@ const RULES: [Rule; 18] = [
             let is_curve = !["one-shot", "phases"].contains(&text(&r.prune().schedule));
             !is_curve || has_points(r) || r.prune().end > r.prune().begin
         },
-        readers: "schedules that rise",
+        readers: "gradual schedules",
         by: &["prune.end", "prune.begin"],
-        remedy: "let it be after prune.begin",
+        remedy: "set prune.end after prune.begin",
     },
     Rule {
         keys: &["prune.initial"],
@@ -121,14 +121,14 @@ const RULES: [Rule; 18] = [
         },
         readers: "ramps",
         by: &["prune.schedule", "prune.points"],
-        remedy: "choose a curve that rises, without prune.points",
+        remedy: "choose a gradual curve, without prune.points",
     },
     Rule {
         keys: &["prune.refresh_every"],
         is_read: |r| text(&r.prune().renewal) != "hold",
-        readers: "masks that change now and then",
+        readers: "masks that change during training",
         by: &["prune.renewal"],
-        remedy: "choose another renewal",
+        remedy: "choose another prune.renewal",
     },
     Rule {
         keys: &["prune.pruned_gradient"],
@@ -136,13 +136,13 @@ const RULES: [Rule; 18] = [
             let remainder = text(&r.prune().remainder);
             text(&r.prune().gradient).parse() != Ok(0.0) || remainder.contains(':')
         },
-        readers: "pruned weights that learn",
+        readers: "pruned weights that receive a gradient",
         by: &["prune.gradient"],
-        remedy: "set a gradient above 0",
+        remedy: "set prune.gradient above 0",
     },
     Rule {
         keys: &["train.momentum", "train.dampening", "train.nesterov"],
-        // What is learned beside the weights moves with momentum, whatever moves these.
+        // Learned thresholds use momentum, whatever the optimizer of the weights.
         is_read: |r| text(&r.train().optimizer) == "sgd" || r.finds_own(),
         readers: "sgd",
         by: &["train.optimizer"],
@@ -158,14 +158,14 @@ const RULES: [Rule; 18] = [
     Rule {
         keys: &["train.ham_*"],
         is_read: |r| r.train().ham == Some(true),
-        readers: "hyperbolic steps",
+        readers: "the hyperbolic steps of HAM",
         by: &["train.ham"],
         remedy: "set train.ham to true",
     },
     Rule {
         keys: &["train.milestones"],
         is_read: |r| text(&r.train().schedule).starts_with("step:"),
-        readers: "steps of the learning rate",
+        readers: "step schedules of the learning rate",
         by: &["train.schedule"],
         remedy: "set train.schedule to step:FACTOR",
     },
@@ -183,7 +183,7 @@ fn has_points(resolved: &Resolved) -> bool {
     resolved.prune().points.as_ref().is_some_and(|points| !points.is_empty())
 }
 
-/// Whether the gradient of pruned weights falls from the initial sparsity on.
+/// Whether the gradient of pruned weights decreases from the initial sparsity on.
 fn falls(resolved: &Resolved) -> bool {
     let gradient = text(&resolved.prune().gradient);
     ["linear:", "power:", "cosine:", "exponential:", "sigmoid:"]
@@ -202,9 +202,9 @@ impl Rule {
 }
 
 impl Resolved {
-    /// Refuses keys that are said and that nothing reads.
+    /// Rejects keys that are set, but have no effect.
     ///
-    /// A key of the file is left alone where a flag chooses what does not read it: `taper train my.toml --method dense`.
+    /// A flag may make a key of the file ineffective: `taper train my.toml --method dense`.
     pub(super) fn check_idle(&self) -> anyhow::Result<()> {
         let Said { in_file, by_flags } = &self.spec.said;
         let values = serde_json::to_value(&self.spec)?;
@@ -227,7 +227,7 @@ impl Resolved {
                     other => other.to_string(),
                 };
                 return Err(usage(format!(
-                    "{key} is for {readers}, and {} is {chosen}; leave it out, or {remedy}",
+                    "{key} applies only to {readers}, but {} is {chosen}; leave it out, or {remedy}",
                     by[0]
                 )));
             }
@@ -236,7 +236,7 @@ impl Resolved {
     }
 }
 
-/// What says that something is not there is true of every run.
+/// Whether a value means "none" or "off", which is valid for every run.
 fn says_none(value: &Value) -> bool {
     match value {
         Value::String(text) => text == "none",
@@ -266,56 +266,74 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_nothing_reads_are_refused_with_what_decides_it() {
+    fn keys_without_effect_are_rejected_with_the_key_that_decides_it() {
         for (sets, wanted) in [
             (
                 &["prune.method=dense", "prune.end=0.25"][..],
-                "prune.end is for methods that prune, and prune.method is dense; leave it out, or choose another method",
+                "prune.end applies only to methods that prune, but prune.method is dense; leave it out, or choose another method",
             ),
-            (&["prune.method=dense-small", "prune.dead_filters=silent"], "prune.dead_filters is"),
+            (
+                &["prune.method=dense-small", "prune.dead_filters=silent"],
+                "prune.dead_filters applies only to",
+            ),
             (
                 &["prune.method=dense-small", "prune.sparsity=0.5", "model=\"digits-cnn@0.5\""],
-                "prune.sparsity is for networks whose width it decides, and model is digits-cnn@0.5",
+                "prune.sparsity applies only to models without a given width, but model is digits-cnn@0.5",
             ),
             (
                 &["prune.drop_begin=0.5"],
-                "prune.drop_begin is for weights that leave for good, and prune.drop is none; leave it out, or set prune.drop",
+                "prune.drop_begin applies only to permanent pruning, but prune.drop is none; leave it out, or set prune.drop",
             ),
             (&["prune.drop_schedule=slow"], "prune.drop_schedule"),
             (&["prune.adapt_window=10"], "prune.adapt is none; leave it out, or set prune.adapt"),
-            (&["prune.points=[[0.1, 0.9]]", "prune.begin=0.05"], "and prune.points is [[0.1,0.9]]"),
-            (&["prune.points=[[0.1, 0.9]]", "prune.end=0.7"], "prune.end is for schedules along"),
+            (&["prune.points=[[0.1, 0.9]]", "prune.begin=0.05"], "but prune.points is [[0.1,0.9]]"),
+            (
+                &["prune.points=[[0.1, 0.9]]", "prune.end=0.7"],
+                "prune.end applies only to schedules with",
+            ),
             (&["prune.points=[[0.1, 0.9]]", "prune.initial=0.7"], "without prune.points"),
-            (&["prune.method=ac-dc", "prune.initial=0.5"], "and prune.schedule is phases"),
-            (&["prune.method=snip", "prune.end=0.5"], "and prune.schedule is one-shot"),
+            (&["prune.method=ac-dc", "prune.initial=0.5"], "but prune.schedule is phases"),
+            (&["prune.method=snip", "prune.end=0.5"], "but prune.schedule is one-shot"),
             (
                 &["prune.method=rigl", "prune.schedule=cubic"],
-                "prune.schedule is for schedules that rise, and prune.end is 0.0; leave it out, or let it be after prune.begin",
+                "prune.schedule applies only to gradual schedules, but prune.end is 0.0; leave it out, or set prune.end after prune.begin",
             ),
             (
                 &["prune.method=rigl", "prune.adapt=gate:2"],
-                "prune.adapt is for schedules that rise",
+                "prune.adapt applies only to gradual schedules",
             ),
-            (&["prune.method=granet", "prune.end=0", "prune.initial=0.2"], "and prune.end is 0.0"),
-            (&["prune.method=snip", "prune.refresh_every=5"], "and prune.renewal is hold"),
-            (&["prune.method=gmp", "prune.pruned_gradient=every:2"], "and prune.gradient is 0"),
+            (&["prune.method=granet", "prune.end=0", "prune.initial=0.2"], "but prune.end is 0.0"),
+            (&["prune.method=snip", "prune.refresh_every=5"], "but prune.renewal is hold"),
+            (&["prune.method=gmp", "prune.pruned_gradient=every:2"], "but prune.gradient is 0"),
             (
                 &["prune.method=str", "prune.pins={ \"conv1*\" = 0 }"],
                 "prune.threshold is learned:-5",
             ),
-            (&["prune.method=str", "prune.end=0.3"], "prune.end is for masks of a given sparsity"),
-            (&["prune.method=str", "prune.adapt=gate:2"], "prune.adapt is for masks"),
-            (&["prune.method=str", "train.keep_best=true"], "train.keep_best is for epochs of one"),
-            (&["prune.method=str", "train.early_stop=3"], "train.early_stop is for epochs of one"),
+            (
+                &["prune.method=str", "prune.end=0.3"],
+                "prune.end applies only to methods with a given sparsity",
+            ),
+            (&["prune.method=str", "prune.adapt=gate:2"], "prune.adapt applies only to methods"),
+            (
+                &["prune.method=str", "train.keep_best=true"],
+                "train.keep_best applies only to methods with",
+            ),
+            (
+                &["prune.method=str", "train.early_stop=3"],
+                "train.early_stop applies only to methods with",
+            ),
             (
                 &["train.beta1=0.5"],
-                "train.beta1 is for adamw, and train.optimizer is sgd; leave it out, or choose adamw",
+                "train.beta1 applies only to adamw, but train.optimizer is sgd; leave it out, or choose adamw",
             ),
-            (&["train.eps=0.5"], "train.eps is for adamw"),
-            (&["train.optimizer=adamw", "train.momentum=0.5"], "train.momentum is for sgd"),
-            (&["train.ham_alpha=1"], "and train.ham is false; leave it out, or set train.ham to"),
-            (&["train.ham_beta=1"], "train.ham_beta is for hyperbolic steps"),
-            (&["train.milestones=[0.5]"], "and train.schedule is cosine"),
+            (&["train.eps=0.5"], "train.eps applies only to adamw"),
+            (
+                &["train.optimizer=adamw", "train.momentum=0.5"],
+                "train.momentum applies only to sgd",
+            ),
+            (&["train.ham_alpha=1"], "but train.ham is false; leave it out, or set train.ham to"),
+            (&["train.ham_beta=1"], "train.ham_beta applies only to the hyperbolic steps"),
+            (&["train.milestones=[0.5]"], "but train.schedule is cosine"),
         ] {
             let said = refusal(sets);
             assert!(said.contains(wanted), "{sets:?}: {said}");
@@ -349,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_for_other_experiments_as_well_may_have_no_reader() {
+    fn keys_that_several_experiments_share_may_have_no_effect() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -364,11 +382,11 @@ mod tests {
             read(Some(&base), &[], &[]).unwrap_err().to_string().contains("prune.adapt is none")
         );
         assert!(read(None, &["prune.adapt_window=20"], &[]).is_ok());
-        // Nothing compares epochs of different sparsities, whoever asks for it.
+        // Epochs with different sparsities are never compared, even if shared settings ask for it.
         let best = ["train.keep_best=true", "train.early_stop=3"];
         let chosen = |method: &str| read(None, &best, &[method]).unwrap().choices();
         assert!(chosen("prune.method=gmp").is_some() && chosen("prune.method=str").is_none());
-        // A flag that lies on top of a file chooses among what it says; one beside another does not.
+        // A flag may make a key of the file ineffective, but not another flag.
         let own = write("own.toml", "[train]\nmomentum = 0.5\n[prune]\nend = 0.25\n");
         assert!(read(Some(&own), &[], &["prune.method=dense"]).is_ok());
         assert!(read(Some(&own), &[], &["train.optimizer=adamw"]).is_ok());
@@ -376,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_is_of_keys_that_there_are() {
+    fn every_rule_names_existing_keys() {
         let known = serde_json::to_value(super::super::Spec::default()).unwrap();
         let is_there = |name: &str| {
             let (section, key) = name.split_once('.').unwrap_or(("", name));

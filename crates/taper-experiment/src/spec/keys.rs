@@ -1,18 +1,18 @@
-//! Keys that are unknown, with what was probably meant, and values that no key can have.
+//! Suggests names for unknown keys, and explains values of a wrong type.
 
 use crate::error::usage;
 use toml::{Table, Value};
 
-/// Checks every key of `table` against the keys of `known`, a value with every key there is.
+/// Checks that every key of `table` is in `known`, a value with all keys.
 ///
-/// Tables whose known value is no table, such as the pins, may have any keys.
+/// A table may have any keys if its known value is not a table, such as the pins.
 pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow::Result<()> {
     let Some(known) = known.as_object() else { return Ok(()) };
     for (key, value) in table {
         let path = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
         match known.get(key) {
             None => {
-                // A key of a section, given without it.
+                // A key of a section, given without the section.
                 if let Some((inner, _)) = known.iter().find(|(_, inner)| inner.get(key).is_some()) {
                     return Err(usage(format!(
                         "unknown key `{path}`; did you mean `{inner}.{key}`?"
@@ -26,7 +26,7 @@ pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow:
                     Some(name) if section.is_empty() => format!("did you mean `{name}`?"),
                     Some(name) => format!("did you mean `{section}.{name}`?"),
                     None => {
-                        format!("the keys there are {}", names().collect::<Vec<_>>().join(", "))
+                        format!("the keys are {}", names().collect::<Vec<_>>().join(", "))
                     }
                 };
                 return Err(usage(format!("unknown key `{path}`; {hint}")));
@@ -35,7 +35,7 @@ pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow:
                 Value::Table(inner) => check(inner, known, &path)?,
                 _ if known.is_object() => {
                     return Err(usage(format!(
-                        "`{path}` is a section with keys of its own, such as [{path}] in a file or {path}.KEY=VALUE; it has no value"
+                        "`{path}` is a section, not a value; set its keys, with [{path}] in a file or {path}.KEY=VALUE"
                     )));
                 }
                 _ => {}
@@ -45,7 +45,7 @@ pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow:
     Ok(())
 }
 
-/// What a key takes whose value is of another type, where serde gives this reason.
+/// Explains a value of a wrong type from serde's reason: which values the key accepts.
 pub(super) fn misfit(table: &Table, reason: &str) -> Option<String> {
     let (_, wanted) = reason.split_once("expected ")?;
     let (wanted, path) = wanted.split_once(" in `")?;
@@ -69,7 +69,7 @@ pub(super) fn misfit(table: &Table, reason: &str) -> Option<String> {
     Some(format!("{key} is {value}; it must be {wanted}"))
 }
 
-/// Refuses numbers that are none: JSON, in which keys are put together, has no value for them.
+/// Rejects NaN and infinite numbers: keys are merged as JSON, which cannot store them.
 pub(super) fn finite(value: &Value, path: &str) -> anyhow::Result<()> {
     match value {
         Value::Float(number) if !number.is_finite() => {

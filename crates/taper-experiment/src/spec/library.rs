@@ -1,4 +1,4 @@
-//! A resolved experiment as values of the library: recipe, schedule, pruner.
+//! Converts a resolved experiment to values of the library: recipe, schedule, pruner.
 
 use super::{Resolved, parts::Parts, together};
 use crate::error::usage;
@@ -18,23 +18,23 @@ use taper::{
 };
 
 impl Resolved {
-    /// Images in a step.
+    /// Images per step.
     pub fn batch_size(&self) -> usize {
         self.train().batch_size.unwrap_or(1) as usize
     }
 
-    /// The first so many images, if not all.
+    /// The number of images to use per split; `None` for all.
     pub fn limit(&self) -> Option<usize> {
         positive(self.train().limit).map(|n| n as usize)
     }
 
-    /// How many of `n` training images are held out for choices between epochs, if any are to be.
+    /// How many of `n` training images are held out for choices between epochs; `None` for no hold-out.
     pub fn n_validation(&self, n: usize) -> Option<usize> {
         let asked = self.train().validation.filter(|&v| v > 0.0)?;
         Some(if asked < 1.0 { (asked * n as f64).round() as usize } else { asked as usize })
     }
 
-    /// The settings that choose between epochs by an accuracy, in words; none if nothing does.
+    /// The settings that choose between epochs by accuracy, as text; `None` without such a setting.
     pub fn choices(&self) -> Option<&'static str> {
         match (self.early_stop().is_some(), self.checkpointing().2) {
             (true, true) => Some("train.early_stop and train.keep_best"),
@@ -44,12 +44,12 @@ impl Resolved {
         }
     }
 
-    /// What is done to a training image.
+    /// The augmentation of training images.
     pub fn augment(&self) -> anyhow::Result<Augment> {
         Augment::from_str(self.train().augment.as_deref().unwrap_or_default()).map_err(usage)
     }
 
-    /// From pixels to numbers, for the images of a data set.
+    /// The normalisation of pixels, checked against the channels of a data set.
     pub fn normalisation(&self, data: &str, shape: ImageShape) -> anyhow::Result<Normalisation> {
         let normalisation =
             Normalisation::by_name(self.train().normalise.as_deref().unwrap_or_default())
@@ -58,13 +58,13 @@ impl Resolved {
         if have != want {
             let name = self.train().normalise.as_deref().unwrap_or_default();
             return Err(usage(format!(
-                "train.normalise `{name}` is for {have} channels, and the images of {data} have {want}"
+                "train.normalise `{name}` is for {have} channels, but the images of {data} have {want}"
             )));
         }
         Ok(normalisation)
     }
 
-    /// The loop's part.
+    /// The recipe of the training loop.
     pub fn recipe(&self) -> Recipe {
         let t = self.train();
         Recipe {
@@ -80,8 +80,8 @@ impl Resolved {
         }
     }
 
-    /// Steps between checkpoints within an epoch, checkpoints that stay, and whether the best stays: there is none where each
-    /// epoch has a sparsity of its own, as with learned thresholds.
+    /// Steps between checkpoints within an epoch, the number of checkpoints to keep, and whether to keep the best. With
+    /// learned thresholds, each epoch has a different sparsity, so no best is kept.
     pub fn checkpointing(&self) -> (Option<u64>, usize, bool) {
         let t = self.train();
         (
@@ -96,12 +96,12 @@ impl Resolved {
         self.train().tensorboard.unwrap_or(false)
     }
 
-    /// Epochs without a better one after which to end.
+    /// Epochs without improvement after which training ends.
     pub fn early_stop(&self) -> Option<u64> {
         positive(self.train().early_stop).filter(|_| !self.finds_own())
     }
 
-    /// The pruner of a run of so many steps, of which the first few are warm-up; `None` for a dense run.
+    /// The pruner of a run of `total` steps, including `warmup` warm-up steps; `None` for a dense run.
     pub fn pruner(
         &self,
         params: &Params,
@@ -115,7 +115,7 @@ impl Resolved {
         Ok(Some(built.map_err(|error| together::refusal(self.prune(), error))?))
     }
 
-    /// The choices of that pruner.
+    /// The builder of that pruner.
     pub(super) fn builder(
         &self,
         params: &Params,
@@ -156,7 +156,7 @@ impl Resolved {
                 })
             })
             .collect::<anyhow::Result<_>>()?;
-        // The first pin that matches counts, and a file has no order: the more specific pattern goes first.
+        // The first pin that matches counts, and a TOML table has no order: more specific patterns go first.
         pins.sort_by_key(|pin| {
             let n_wild = pin.pattern.matches(['*', '?']).count();
             (n_wild > 0, std::cmp::Reverse(pin.pattern.len() - n_wild), pin.pattern.clone())
@@ -167,7 +167,7 @@ impl Resolved {
                 false => Box::new(Pinned { inner, pins: pins.clone() }),
             }
         };
-        // Pins are within, as what they leave to others has another sparsity.
+        // Pins go inside `Switched`, since they change the sparsity of the other layers.
         let then = pinned(parts.allocation);
         Ok(match parts.begin_allocation.map(pinned) {
             None => builder.allocation(then),
@@ -175,13 +175,13 @@ impl Resolved {
         })
     }
 
-    /// The steps between which weights are swapped in a run of so many, if they are swapped at all.
+    /// The steps between which weights are pruned and regrown, in a run of `total` steps.
     fn swaps_between(&self, total: u64) -> [Step; 2] {
         let p = self.prune();
         [p.swap_begin.unwrap_or(0.0), p.swap_end.unwrap_or(0.75)].map(|x| share_of(total, Some(x)))
     }
 
-    /// Whether weights were to be swapped in a run of so many steps, and no step is left for it.
+    /// Whether the method prunes and regrows weights, but a run of `total` steps has no step for it.
     pub(crate) fn never_swaps(&self, total: u64) -> bool {
         let [from, end] = self.swaps_between(total);
         let first = from.0.max(1).next_multiple_of(self.refresh_every());
@@ -189,7 +189,7 @@ impl Resolved {
         has_swaps && first >= end.0.min(total.saturating_sub(1))
     }
 
-    /// The schedule of a run of so many steps; a dense run has none, and this is one of sparsity 0.
+    /// The schedule of a run of `total` steps; for a dense run, its sparsity is always 0.
     pub fn schedule(&self, total: u64) -> anyhow::Result<Box<dyn SparsitySchedule>> {
         let (p, parts, at) = (self.prune(), self.parts()?, |share| share_of(total, share));
         let points = p.points.iter().flatten();
@@ -198,7 +198,7 @@ impl Resolved {
         let adaptation =
             parts.adaptation.map(|a| Adaptation { deadline: at(p.adapt_deadline), ..a });
         let Some(curve) = parts.curve else {
-            // On a short run, too, each phase has a step.
+            // Each phase has at least one step, even in a short run.
             let length = |share: Option<f64>| at(share.or(Some(0.1))).0.max(1);
             let phases = Phases {
                 target: self.sparsity(),
@@ -216,7 +216,7 @@ impl Resolved {
         if points.is_empty() {
             return scheduled(ramp, adaptation);
         }
-        // Points that fall on one step of a short run are one, the last.
+        // In a short run, several points can fall on one step; the last counts.
         let mut points: Vec<_> = points.into_iter().rev().collect();
         points.dedup_by_key(|point| point.0);
         points.reverse();
@@ -224,7 +224,7 @@ impl Resolved {
         scheduled(points, adaptation)
     }
 
-    /// The gradient scale.
+    /// The policy for the gradient of pruned weights.
     pub fn gradient(&self) -> anyhow::Result<Box<dyn GradientScale>> {
         Ok(self.parts()?.remainder.gradient)
     }
@@ -234,12 +234,12 @@ impl Resolved {
     }
 }
 
-/// The step at a share of all steps.
+/// The step at a fraction of all steps.
 pub(super) fn share_of(total: u64, share: Option<f64>) -> Step {
     Step((share.unwrap_or(0.0) * total as f64).floor() as u64)
 }
 
-/// A closed form, on a clock of its own if there is an adaptation.
+/// A closed form, adaptive if there is an adaptation.
 fn scheduled(
     form: impl ClosedForm + SparsitySchedule + 'static,
     adaptation: Option<Adaptation>,
@@ -250,14 +250,14 @@ fn scheduled(
     })
 }
 
-/// The steps of `n` moments that are spread evenly over a run.
+/// The steps of `n` probes, spread evenly over a run.
 fn probes(n: u64, total: u64) -> Vec<Step> {
     let mut steps: Vec<Step> = (1..=n).map(|i| Step(i * total / (n + 1))).collect();
     steps.dedup();
     steps
 }
 
-/// A number whose 0 stands for none.
+/// Reads 0 as none.
 fn positive(n: Option<u64>) -> Option<u64> {
     n.filter(|&n| n > 0)
 }
@@ -269,7 +269,7 @@ mod tests {
     use taper_compose::Setting;
 
     #[test]
-    fn a_validation_part_is_a_share_or_a_number() {
+    fn validation_is_a_fraction_or_a_number() {
         let of = |value: &str| {
             let key = Setting::parse(&format!("train.validation={value}")).unwrap();
             Resolved::new(load(None, &[], &[key]).unwrap()).unwrap().n_validation(1442)
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn points_become_a_schedule_and_moments_are_spread_evenly() {
+    fn points_become_a_schedule_and_probes_are_spread_evenly() {
         let points = Setting::parse("prune.points=[[0.0, 0.0], [0.5, 0.6], [0.75, 0.9]]");
         let spec = load(None, &[], &[points.unwrap()]).unwrap();
         let own = Resolved::new(spec).unwrap().schedule(100).unwrap();

@@ -1,4 +1,4 @@
-//! From files and settings to a [`Spec`].
+//! Reads files and settings into a [`Spec`].
 
 use super::{Said, Spec, keys};
 use crate::error::usage;
@@ -7,8 +7,8 @@ use taper::data::DATASETS;
 use taper_compose::{Setting, one_line, place, put};
 use toml::{Table, Value};
 
-/// Reads an experiment and puts settings on top, the last one winning. Those that are `shared` lie beneath the others; they are
-/// for other experiments as well, so that it is no error where nothing reads them.
+/// Reads an experiment and puts settings on top; the last setting of a key counts. `shared` settings lie below the
+/// others. They are meant for several experiments, so a shared key without an effect is not an error.
 pub fn load(file: Option<&Path>, shared: &[Setting], settings: &[Setting]) -> anyhow::Result<Spec> {
     let known = serde_json::to_value(Spec::default())?;
     let (mut table, in_file) = match file {
@@ -31,8 +31,8 @@ pub fn load(file: Option<&Path>, shared: &[Setting], settings: &[Setting]) -> an
     Ok(Spec { said, ..spec })
 }
 
-/// A file with those that it extends, each with the keys that there are, and with paths relative to itself; and the keys that it
-/// says itself. Paths of flags and `--set` are relative to where the program runs.
+/// Reads a file with the files that it extends. Checks the keys of each file, and makes its paths relative to it. Also
+/// returns the keys that the file itself sets. Paths in flags and `--set` stay relative to the working directory.
 fn read(file: &Path, known: &serde_json::Value) -> anyhow::Result<(Table, BTreeSet<String>)> {
     let mut first = None;
     let (table, _) = taper_compose::load(file, "experiment", |own, file| {
@@ -44,7 +44,7 @@ fn read(file: &Path, known: &serde_json::Value) -> anyhow::Result<(Table, BTreeS
     Ok((table, first.unwrap_or_default()))
 }
 
-/// The keys of a table and of the sections in it.
+/// The keys of a table and of the sections in it, such as `train.lr`.
 fn dotted(table: &Table) -> BTreeSet<String> {
     let keys = table.iter().flat_map(|(name, value)| match value {
         Value::Table(section) => section.keys().map(|key| format!("{name}.{key}")).collect(),
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_keys_are_refused_with_the_nearest_one() {
+    fn unknown_keys_are_rejected_with_the_nearest_one() {
         let error =
             |key: &str| load(None, &[], &[Setting::parse(key).unwrap()]).unwrap_err().to_string();
         assert_eq!(
@@ -67,7 +67,7 @@ mod tests {
         );
         assert_eq!(error("lr=3"), "unknown key `lr`; did you mean `train.lr`?");
         assert_eq!(error("sede=3"), "unknown key `sede`; did you mean `seed`?");
-        assert!(error("prune.zzz=3").contains("the keys there are adapt, adapt_deadline"));
+        assert!(error("prune.zzz=3").contains("the keys are adapt, adapt_deadline"));
     }
 
     #[test]
@@ -75,7 +75,7 @@ mod tests {
         let error =
             |key: &str| load(None, &[], &[Setting::parse(key).unwrap()]).unwrap_err().to_string();
         for key in ["prune=[\"gmp\"]", "train=[1, 32]", "prune=gmp", "prune=[]"] {
-            assert!(error(key).contains("is a section with keys of its own"), "{}", error(key));
+            assert!(error(key).contains("is a section, not a value"), "{}", error(key));
         }
     }
 
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(
             of("extends = \"../a/base.toml\"", &[]),
             (text("b/../a/photos"), text("b/../a/net.safetensors")),
-            "by the file that says it"
+            "relative to the file that sets it"
         );
         assert_eq!(
             of(&format!("data = \"../photos\"\nfrom = \"{absolute}\""), &[]),
@@ -179,7 +179,7 @@ mod tests {
         for name in ["digits", "cifar100", "cifar10@v1", "cifar1000"] {
             assert_eq!(of(&format!("data = \"{name}\""), &[]).0.as_deref(), Some(name));
         }
-        // A folder of that name where the program runs is not meant.
+        // A folder with that name in the working directory is not meant.
         assert_eq!(of("data = \"src\"", &[]).0, text("b/src"));
         let flags = [Setting::new("data", "photos"), Setting::new("from", "x/net")];
         assert_eq!(of("data = \"more\"", &flags), (Some("photos".into()), Some("x/net".into())));

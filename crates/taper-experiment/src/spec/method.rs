@@ -1,31 +1,31 @@
-//! Methods as data: a choice for each part of pruning.
+//! Methods as data: values for the keys of the section `prune`.
 
 use super::{PruneSpec, keys::finite};
 use crate::error::usage;
 use serde::{Deserialize, Serialize};
 
-/// A method by its paper.
+/// A pruning method, mostly from a paper.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Method {
-    /// What it does, in a line.
+    /// What it does, in one line.
     pub summary: String,
-    /// Where it is from.
+    /// The paper.
     pub paper: Option<String>,
-    /// What is not as in the paper.
+    /// Differences from the paper.
     pub differs: Option<String>,
-    /// What it says of the section `prune`.
+    /// The keys of the section `prune` that it sets.
     pub prune: PruneSpec,
 }
 
-/// The methods, in the order of their names.
+/// All methods, sorted by name.
 pub fn methods() -> anyhow::Result<Vec<(String, Method)>> {
     let table: toml::Table = include_str!("methods.toml").parse()?;
     table.into_iter().map(|(name, method)| Ok((name, method.try_into()?))).collect()
 }
 
 impl Method {
-    /// The method of this name.
+    /// Finds a method by its name.
     pub fn find(name: &str) -> anyhow::Result<Self> {
         let methods = methods()?;
         let found = methods.iter().find(|(known, _)| known == name);
@@ -37,9 +37,9 @@ impl Method {
 }
 
 impl PruneSpec {
-    /// This section, and for the keys that it leaves out those of another one.
+    /// Fills in the keys that this section leaves out from another section.
     pub(super) fn over(self, below: Self) -> anyhow::Result<Self> {
-        // The ranges of the sparsity say more.
+        // The range check of the sparsity gives a better message.
         let said = toml::Table::try_from(&self)?.into_iter().filter(|(key, _)| key != "sparsity");
         said.into_iter().try_for_each(|(key, value)| finite(&value, &format!("prune.{key}")))?;
         let (mut keys, below) = (serde_json::to_value(self)?, serde_json::to_value(below)?);
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_book_has_a_row_for_each_method_with_its_paper() {
-        // The book is no part of the package.
+        // The book is not part of the package.
         let book = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/methods.md");
         let book = std::fs::read_to_string(book).expect("the book of the repository");
         for (name, method) in methods().unwrap() {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_experiment_says_is_put_over_its_method() {
+    fn an_experiment_overrides_its_method() {
         let own = PruneSpec { grow: Some("random".into()), ..PruneSpec::default() };
         let all = own.over(Method::find("rigl").unwrap().prune).unwrap();
         assert_eq!((all.grow.as_deref(), all.renewal.as_deref()), (Some("random"), Some("swap")));

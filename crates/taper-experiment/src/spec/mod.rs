@@ -1,8 +1,8 @@
 //! Experiment files.
 //!
-//! An experiment is TOML; `extends = "base.toml"` puts another file beneath it, flags and `--set` go on top. Unknown
-//! keys are errors. What is left out is filled in by method and data set, so the *resolved* experiment, which every
-//! run records, has a value for each key but that of a checkpoint to start from.
+//! An experiment is TOML. `extends = "base.toml"` puts another file below it; flags and `--set` go on top. Unknown keys
+//! are errors. The method and the data set fill in what is left out. The *resolved* experiment, which every run
+//! records, has a value for each key except `from`.
 
 #[cfg(test)]
 mod checks;
@@ -33,30 +33,30 @@ use std::collections::BTreeSet;
 pub struct Spec {
     /// Architecture: a name of the zoo, or `NAME@WIDTH`.
     pub model: Option<String>,
-    /// Data set: a name or a folder; as `from`, relative to the file that says it.
+    /// Data set: a name or a folder. This path and `from` are relative to the file that sets them.
     pub data: Option<String>,
-    /// Pruned checkpoint whose weights training starts from, instead of drawn ones.
+    /// Pruned checkpoint to start from; without it, weights are random.
     pub from: Option<String>,
-    /// Decides initial weights, order and augmentation.
+    /// Seed of initial weights, image order and augmentation.
     pub seed: Option<u64>,
     /// How to train.
     pub train: TrainSpec,
     /// How to prune.
     pub prune: PruneSpec,
-    /// Which of these keys must have an effect.
+    /// Which keys are set, and so must have an effect.
     #[serde(skip)]
     pub said: Said,
 }
 
-/// The keys that an experiment says by itself.
+/// The keys that an experiment itself sets.
 ///
-/// Those of files beneath it are left out, and so are those of `--set-shared`: they are said for other experiments as well, which may
-/// read them.
+/// Keys of extended files and of `--set-shared` are left out: they are meant for several experiments, and some of these
+/// may not use them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Said {
     /// In its file.
     pub in_file: BTreeSet<String>,
-    /// By flags, which lie on top.
+    /// By flags on top.
     pub by_flags: BTreeSet<String>,
 }
 
@@ -64,17 +64,17 @@ pub struct Said {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainSpec {
-    /// Passes over the training images.
+    /// Number of epochs.
     pub epochs: Option<u64>,
-    /// End after so many steps, with schedules scaled to that length; 0 for no such limit.
+    /// Maximum number of steps, with schedules scaled to that length; 0 for no limit.
     pub max_steps: Option<u64>,
-    /// Images in a step.
+    /// Images per step.
     pub batch_size: Option<u64>,
     /// Learning rate at the start of the schedule.
     pub lr: Option<f64>,
     /// Learning-rate schedule: `cosine`, `constant` or `step:FACTOR`.
     pub schedule: Option<String>,
-    /// Where `step` multiplies the rate by its factor, as shares of all steps.
+    /// Where `step` multiplies the rate by its factor, as fractions of all steps.
     pub milestones: Option<Vec<f64>>,
     /// Epochs of linear warm-up.
     pub warmup_epochs: Option<f64>,
@@ -82,7 +82,7 @@ pub struct TrainSpec {
     pub optimizer: Option<String>,
     /// Momentum of SGD.
     pub momentum: Option<f64>,
-    /// Share of the gradient that does not enter the velocity of SGD.
+    /// Dampening of SGD: the fraction of the gradient that does not enter the velocity.
     pub dampening: Option<f64>,
     /// Whether SGD uses Nesterov momentum.
     pub nesterov: Option<bool>,
@@ -90,7 +90,7 @@ pub struct TrainSpec {
     pub beta1: Option<f64>,
     /// EMA coefficient of the second moment of AdamW.
     pub beta2: Option<f64>,
-    /// What AdamW adds to the root of the second moment.
+    /// ε of AdamW, added to the root of the second moment.
     pub eps: Option<f64>,
     /// Whether a hyperbolic step of HAM follows each step of the optimizer.
     pub ham: Option<bool>,
@@ -98,31 +98,31 @@ pub struct TrainSpec {
     pub ham_alpha: Option<f64>,
     /// β of HAM, the decay towards 0.
     pub ham_beta: Option<f64>,
-    /// Decay of the weights of convolutions and linear layers.
+    /// Weight decay of convolutions and linear layers.
     pub weight_decay: Option<f64>,
-    /// The gradient's norm is clipped to this; 0 for no clipping.
+    /// Maximum norm of the gradient, which is clipped to it; 0 for no clipping.
     pub clip_norm: Option<f64>,
-    /// Share of the target spread over all classes.
+    /// Label smoothing: the fraction of the target that is spread over all classes.
     pub label_smoothing: Option<f64>,
-    /// `none`, `shift` or `crop-flip`.
+    /// Augmentation: `none`, `shift` or `crop-flip`.
     pub augment: Option<String>,
-    /// Name of the constants that pixels are normalised with.
+    /// Name of the constants that normalise pixels.
     pub normalise: Option<String>,
-    /// Evaluate after every so many epochs, and after the last.
+    /// Evaluate every so many epochs, and after the last.
     pub eval_every: Option<u64>,
-    /// Checkpoint after every so many steps, too; 0 for the ends of epochs alone.
+    /// Steps between checkpoints within an epoch; 0 for checkpoints at the ends of epochs only.
     pub checkpoint_every: Option<u64>,
-    /// Training checkpoints that stay.
+    /// Number of training checkpoints to keep.
     pub keep_last: Option<u64>,
-    /// Whether the best epoch at the final sparsity is kept, as a network of its own.
+    /// Whether to keep the network of the best epoch at the final sparsity.
     pub keep_best: Option<bool>,
-    /// Whether TensorBoard's event files are written. It changes no number and is no part of the record.
+    /// Whether to write TensorBoard event files. Changes no number, and is not recorded.
     pub tensorboard: Option<bool>,
-    /// End after the first evaluation that is so many epochs after the best one at the final sparsity; 0 for never.
+    /// End at the first evaluation that is so many epochs after the best one at the final sparsity; 0 for never.
     pub early_stop: Option<u64>,
-    /// Use the first so many images of each split; 0 for all.
+    /// Number of images to use per split, from the first; 0 for all.
     pub limit: Option<u64>,
-    /// Training images that are held out for choices between epochs: below 1 a share, from 1 on a number; 0 for none.
+    /// Training images held out for choices between epochs: a fraction below 1, or a number of images; 0 for none.
     pub validation: Option<f64>,
 }
 
@@ -130,118 +130,119 @@ pub struct TrainSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PruneSpec {
-    /// One of [`methods`]: fills in what is left out.
+    /// One of [`methods`]; it fills in what is left out.
     pub method: Option<String>,
     /// Final sparsity.
     pub sparsity: Option<f64>,
-    /// The operator on kept weights: `soft`, `hard`, `feather`, `power:P`, `rescaled-soft`, `learned:S`, `learned:S:DECAY`,
-    /// `power-propagation:ALPHA` or `soft-top-k:FROM:TO`.
+    /// The operator on kept weights: `soft`, `hard`, `feather`, `power:P`, `rescaled-soft`, `learned:S`,
+    /// `learned:S:DECAY`, `power-propagation:ALPHA` or `soft-top-k:FROM:TO`.
     pub threshold: Option<String>,
-    /// Share of the gradient for pruned weights: `feather`, a number, or one of the policies of [`taper::scale::by_name`].
+    /// Factor on the gradient of pruned weights: `feather`, a number, or a policy of [`taper::scale::by_name`].
     #[serde(deserialize_with = "text_or_number")]
     pub gradient: Option<String>,
-    /// When and from what the gradient of pruned weights is computed: `exact`, `every:N`, `sampled:SHARE` or
-    /// `live:MARGIN`.
+    /// When and how the gradient of pruned weights is computed: `exact`, `every:N`, `sampled:SHARE` or `live:MARGIN`.
     pub pruned_gradient: Option<String>,
     /// Curve of the ramp, or `phases`.
     pub schedule: Option<String>,
-    /// Where the ramp begins, as a share of all steps.
+    /// Where the ramp begins, as a fraction of all steps.
     pub begin: Option<f64>,
-    /// Where the ramp ends, as a share of all steps.
+    /// Where the ramp ends, as a fraction of all steps.
     pub end: Option<f64>,
     /// Sparsity at which the ramp begins.
     pub initial: Option<f64>,
-    /// Points of a schedule of one's own, `[share of all steps, sparsity]`, instead of the curve; the last is at the final
-    /// sparsity. None: the curve.
+    /// Points `[fraction of all steps, sparsity]` that replace the curve; the last has the final sparsity. If empty,
+    /// the curve is used.
     pub points: Option<Vec<[f64; 2]>>,
-    /// How the ramp's clock answers to the masks: `none`, or a rate of [`taper::schedule::Rate`].
+    /// How the ramp adapts to mask changes: `none`, or a rate of [`taper::schedule::Rate`].
     pub adapt: Option<String>,
-    /// What counts as instability: `entered`, `jaccard` or `hamming`.
+    /// The signal of instability: `entered`, `jaccard` or `hamming`.
     pub adapt_signal: Option<String>,
-    /// Steps over which masks are compared.
+    /// Distance in steps between the masks that are compared.
     pub adapt_window: Option<u64>,
-    /// Share of the smoothed signal that stays when a new value comes.
+    /// EMA coefficient of the signal.
     pub adapt_smoothing: Option<f64>,
-    /// What the signal is compared with: `median`, or a value.
+    /// What the signal is compared with: `median`, or a number.
     #[serde(deserialize_with = "text_or_number")]
     pub adapt_reference: Option<String>,
-    /// The slowest that the clock runs, in steps a step.
+    /// Lowest rate of the adaptive schedule, in schedule steps per training step.
     pub adapt_slow: Option<f64>,
-    /// The fastest.
+    /// Highest rate of the adaptive schedule.
     pub adapt_fast: Option<f64>,
-    /// Where an adaptive ramp is at its target in any case, as a share of all steps; where it ends, if left out.
+    /// Where an adaptive ramp reaches its target at the latest, as a fraction of all steps; `end`, if left out.
     pub adapt_deadline: Option<f64>,
-    /// Which share of the pruned weights leaves for good, and which first: `none`, `smallest:SHARE`, `longest:SHARE` or
-    /// `random:SHARE`.
+    /// Which fraction of the pruned weights is permanently pruned, and which weights first: `none`, `smallest:SHARE`,
+    /// `longest:SHARE` or `random:SHARE`.
     pub drop: Option<String>,
-    /// Curve of that share from 0 at its begin to its end.
+    /// Curve of that fraction, from 0 at `drop_begin` to its full value at `drop_end`.
     pub drop_schedule: Option<String>,
-    /// Where weights begin to leave, as a share of all steps.
+    /// Where permanent pruning begins, as a fraction of all steps.
     pub drop_begin: Option<f64>,
-    /// Where the share is whole, as a share of all steps; at the begin if not after it.
+    /// Where that fraction reaches its full value, as a fraction of all steps; if it equals `drop_begin`, it does so at
+    /// once.
     pub drop_end: Option<f64>,
-    /// Sparsity below which no weight leaves.
+    /// Sparsity below which no weight is permanently pruned.
     pub drop_from: Option<f64>,
-    /// What becomes of filters that have lost every weight: `reference`, `silent` or `unclipped`.
+    /// How dead filters, which have no kept weight, are treated: `reference`, `silent` or `unclipped`.
     pub dead_filters: Option<String>,
-    /// Moments, evenly over the run, from which pruned weights are followed to the end.
+    /// Number of steps, spread evenly over the run, from which pruned weights are followed to the end.
     pub probes: Option<u64>,
-    /// `global`, `uniform`, `erk`, `erk:POWER`, `er` or `given:NAME=DENSITY,…`.
+    /// Allocation of the sparsity to layers: `global`, `uniform`, `erk`, `erk:POWER`, `er` or `given:NAME=DENSITY,…`.
     pub allocation: Option<String>,
-    /// `exact` or `interpolated`.
+    /// Quantile of the magnitudes: `exact` or `interpolated`.
     pub quantile: Option<String>,
-    /// Steps from one mask refresh, or swap, to the next.
+    /// Steps between mask updates.
     pub refresh_every: Option<u64>,
-    /// With `initial`: the allocation of that sparsity, if it is not `allocation`.
+    /// With `initial`: the allocation at that sparsity, if it differs from `allocation`.
     pub begin_allocation: Option<String>,
-    /// What initial weights are multiplied by for the first masks: `none`, `fan-in` or `layer`.
+    /// Scaling of initial weights for the first masks: `none`, `fan-in` or `layer`.
     pub initial_scale: Option<String>,
-    /// With `phases`: length of a sparse phase, as a share of all steps. This key and those that follow are recorded where a method
-    /// or an experiment says them.
+    /// With `phases`: length of a sparse phase, as a fraction of all steps. This key and the following ones are
+    /// recorded only if a method or an experiment sets them.
     pub sparse_phase: Option<f64>,
-    /// With `phases`: length of a dense phase, as a share of all steps.
+    /// With `phases`: length of a dense phase, as a fraction of all steps.
     pub dense_phase: Option<f64>,
-    /// With `phases`: length of the dense phase before the last sparse one, as a share of all steps.
+    /// With `phases`: length of the dense phase before the last sparse one, as a fraction of all steps.
     pub last_dense_phase: Option<f64>,
-    /// What weights are worth: `magnitude`, `scaled-magnitude`, `per-sign`, `gradient`, `saliency`, `mest:LAMBDA`, `gradient-ema:BETA`,
-    /// `fisher:BETA`, `movement`, `grasp:IMAGES`, `synflow:ROUNDS` or `random`, and `normalised:` or `inverted:` before one of them.
+    /// Score of weights: `magnitude`, `scaled-magnitude`, `per-sign`, `gradient`, `saliency`, `mest:LAMBDA`,
+    /// `gradient-ema:BETA`, `fisher:BETA`, `movement`, `grasp:IMAGES`, `synflow:ROUNDS` or `random`, optionally with
+    /// the prefix `normalised:` or `inverted:`.
     pub criterion: Option<String>,
-    /// What is kept together: `single`, `N:M`, `N:M:output`, `block:RxC`, `block-max:RxC`, `filter`, `channel:AXIS`, `fan-in`,
-    /// `fan-in:all-inputs` or `shared-inputs`.
+    /// Units that are kept or pruned together: `single`, `N:M`, `N:M:output`, `block:RxC`, `block-max:RxC`, `filter`,
+    /// `channel:AXIS`, `fan-in`, `fan-in:all-inputs` or `shared-inputs`.
     pub structure: Option<String>,
     /// How masks change: `top-k`, `top-k-hold`, `swap` or `hold`.
     pub renewal: Option<String>,
-    /// Share of each layer's kept weights that a swap replaces.
+    /// Fraction of each layer's kept weights that a prune-and-regrow update replaces.
     pub swap_share: Option<f64>,
-    /// How that share goes on: `cosine`, `constant`, `learning-rate`, `power:N` or `step:FACTOR`.
+    /// Decay of that fraction: `cosine`, `constant`, `learning-rate`, `power:N` or `step:FACTOR`.
     pub swap_decay: Option<String>,
-    /// Where `step` multiplies the share by its factor, as shares of all steps.
+    /// Where `step` multiplies the fraction by its factor, as fractions of all steps.
     pub swap_milestones: Option<Vec<f64>>,
-    /// Where the soft choice of `soft-top-k` is frozen, as a share of all steps.
+    /// Where the soft mask of `soft-top-k` is frozen, as a fraction of all steps.
     pub freeze: Option<f64>,
-    /// Where swaps begin, as a share of all steps.
+    /// Where prune-and-regrow updates begin, as a fraction of all steps.
     pub swap_begin: Option<f64>,
-    /// Where swaps end, as a share of all steps.
+    /// Where prune-and-regrow updates end, as a fraction of all steps.
     pub swap_end: Option<f64>,
-    /// Whether weights enter in a swap as others leave (`hard`), or first and those that exceed the sparsity leave in the next
-    /// swap (`soft`).
+    /// Whether an update prunes and regrows together (`hard`), or regrows first and prunes the excess in the next
+    /// update (`soft`).
     pub swap_bound: Option<String>,
-    /// The value of weights that enter in a swap: `zero`, or `initial`, `normal`, `uniform`, `gradient` or `sign`, each also with a
-    /// divisor: `normal:10`.
+    /// Initial value of regrown weights: `zero`, or `initial`, `normal`, `uniform`, `gradient` or `sign`, each
+    /// optionally with a divisor: `normal:10`.
     pub grow_init: Option<String>,
-    /// Momentum of weights that enter in a swap, in gradients.
+    /// Initial momentum of regrown weights, as a multiple of their gradient.
     pub grow_momentum: Option<f64>,
-    /// What weights enter by in a swap: a criterion, or `same` for the very weights that have left.
+    /// Criterion of regrowth, or `same` to regrow the weights that were just pruned.
     pub grow: Option<String>,
-    /// What the first masks are chosen by: a criterion.
+    /// Criterion of the first masks.
     pub begin_by: Option<String>,
-    /// What becomes of pruned weights: `alive`, `zero`, `decay:LAMBDA` or `penalty:LAMBDA`.
+    /// Treatment of pruned weights: `alive`, `zero`, `decay:LAMBDA` or `penalty:LAMBDA`.
     pub remainder: Option<String>,
-    /// Limits for single layers: pattern of a name to the most that it may be pruned.
+    /// Maximum sparsity of single layers, by patterns of their names.
     pub pins: Option<std::collections::BTreeMap<String, f64>>,
 }
 
-/// Takes `0.5` for `"0.5"`.
+/// Accepts `0.5` for `"0.5"`.
 fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected text in quotes or a number")]

@@ -1,4 +1,4 @@
-//! What `prune.threshold` stands for: the value of kept weights.
+//! Parses `prune.threshold`, the operator on kept weights.
 
 use super::{PruneSpec, TrainSpec, ranges};
 use crate::error::usage;
@@ -9,10 +9,10 @@ use taper::{
     prune::operator::{LearnedThreshold, Operator, PowerPropagation, RescaledSoft, SoftTopK},
 };
 
-/// What the key may say.
-const NAMES: &str = "soft, hard, feather, power:P with P above 1 and up to 16, rescaled-soft, learned:S or learned:S:DECAY with \
-                     the S up to 10 that thresholds σ(S) begin with and a decay from 0 to 100, power-propagation:ALPHA with ALPHA \
-                     from 1 to 16, soft-top-k:FROM:TO with a sharpness above 0 and up to 10000";
+/// The legal values.
+const NAMES: &str = "soft, hard, feather, power:P with P above 1 and up to 16, rescaled-soft, learned:S or learned:S:DECAY with S \
+                     up to 10 (thresholds start at σ(S)) and DECAY from 0 to 100, power-propagation:ALPHA with ALPHA \
+                     from 1 to 16, soft-top-k:FROM:TO with sharpness above 0 and up to 10000";
 
 /// An operator, before the number of steps is known.
 pub(super) enum Operators {
@@ -24,7 +24,7 @@ pub(super) enum Operators {
 }
 
 impl Operators {
-    /// Looks the name up; what is learned moves with the momentum and, unless it has its own, the decay of the weights.
+    /// Parses the name. Learned thresholds use the momentum of the weights and, without DECAY, their weight decay.
     pub(super) fn of(p: &PruneSpec, t: &TrainSpec) -> anyhow::Result<Self> {
         let name = p.threshold.as_deref().unwrap_or_default();
         let unknown = || usage(format!("prune.threshold `{name}` is unknown; it can be {NAMES}"));
@@ -35,7 +35,7 @@ impl Operators {
         let operator = match (kind, numbers) {
             _ if p.freeze.is_some() && kind != "soft-top-k" => {
                 return Err(usage(format!(
-                    "prune.freeze is for prune.threshold = \"soft-top-k:FROM:TO\", and the threshold is `{name}`; leave the key out"
+                    "prune.freeze is for prune.threshold = \"soft-top-k:FROM:TO\", but the threshold is `{name}`; leave prune.freeze out"
                 )));
             }
             ("soft", "") => Self::Threshold(Threshold::Soft),
@@ -73,7 +73,7 @@ impl Operators {
         Ok(operator)
     }
 
-    /// For a run in which a soft choice is frozen at this step.
+    /// The operator for a run; `end` is the step at which a soft mask is frozen.
     pub(super) fn ending(self, end: Step) -> Box<dyn Operator> {
         match self {
             Self::Threshold(threshold) => Box::new(threshold),
@@ -85,7 +85,7 @@ impl Operators {
     }
 }
 
-/// Whether thresholds of this name decide the sparsity themselves.
+/// Whether thresholds with this name are learned, and so decide the sparsity.
 pub(super) fn is_learned(name: &str) -> bool {
     name.starts_with("learned:")
 }

@@ -1,4 +1,4 @@
-//! A resolved experiment's optimizer and learning rate.
+//! The optimizer and the learning rate of a resolved experiment.
 
 use super::{Resolved, library::share_of};
 use crate::error::usage;
@@ -7,10 +7,10 @@ use taper::train::{
 };
 
 impl Resolved {
-    /// What moves the weights, fresh.
+    /// Creates the optimizer.
     ///
     /// # Errors
-    /// If there is no optimizer of the name, or keys exclude each other.
+    /// If the optimizer is unknown, or keys exclude each other.
     pub fn optimizer(&self) -> anyhow::Result<Box<dyn Optimizer>> {
         let t = self.train();
         let number = |value: Option<f64>| value.unwrap_or(0.0);
@@ -39,10 +39,10 @@ impl Resolved {
         })
     }
 
-    /// The learning rate of a run of so many steps, of which the first few are warm-up.
+    /// The learning rate of a run of `total` steps, including `warmup` warm-up steps.
     ///
     /// # Errors
-    /// If there is no schedule of the name, or milestones do not rise.
+    /// If the schedule is unknown, or milestones do not increase.
     pub fn learning_rate(&self, total: u64, warmup: u64) -> anyhow::Result<Box<dyn LearningRate>> {
         let t = self.train();
         let milestones = t.milestones.as_deref().unwrap_or_default();
@@ -68,10 +68,10 @@ fn warm(steps: u64, then: impl LearningRate + 'static) -> Box<dyn LearningRate> 
     Box::new(Warmup { steps, then })
 }
 
-/// Refuses what PyTorch refuses, and a dampening that does nothing.
+/// Rejects what PyTorch rejects, and a dampening without effect.
 fn check_sgd(momentum: f64, dampening: f64, nesterov: bool) -> anyhow::Result<()> {
     let both = |first: &str, second: &str, remedy: &str| {
-        Err(usage(format!("train.{first}, and train.{second}; {remedy}")))
+        Err(usage(format!("train.{first}, but train.{second}; {remedy}")))
     };
     let (momentum_is, dampening_is) =
         (format!("momentum is {momentum}"), format!("dampening is {dampening}"));
@@ -91,7 +91,7 @@ fn check_sgd(momentum: f64, dampening: f64, nesterov: bool) -> anyhow::Result<()
     Ok(())
 }
 
-/// Refuses what belongs to SGD alone.
+/// Rejects options that only SGD has.
 fn check_adamw(dampening: f64, nesterov: bool) -> anyhow::Result<()> {
     let of_sgd = match (nesterov, dampening > 0.0) {
         (true, _) => "nesterov is true".to_string(),
@@ -106,13 +106,13 @@ fn check_adamw(dampening: f64, nesterov: bool) -> anyhow::Result<()> {
 fn check_milestones(milestones: &[f64]) -> anyhow::Result<()> {
     if let Some(share) = milestones.iter().find(|&&share| !(share > 0.0 && share < 1.0)) {
         return Err(usage(format!(
-            "train.milestones has {share}, outside (0, 1); they are shares of the run"
+            "train.milestones has {share}, outside (0, 1); give fractions of the run"
         )));
     }
     match milestones.windows(2).find(|pair| pair[1] <= pair[0]) {
         None => Ok(()),
         Some(pair) => Err(usage(format!(
-            "train.milestones has {} behind {}; they must rise",
+            "train.milestones has {} after {}; they must increase",
             pair[1], pair[0]
         ))),
     }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn schedules_are_scaled_to_the_run_and_begin_behind_the_warm_up() {
+    fn schedules_are_scaled_to_the_run_and_begin_after_the_warm_up() {
         let at = |sets: &[&str], warmup, steps: [u64; 3]| {
             let set = [sets, &["train.lr=1"]].concat();
             let lr = resolve(&set).learning_rate(100, warmup).unwrap();

@@ -1,4 +1,4 @@
-//! What the names of a pruning section stand for.
+//! Parses the names in the section `prune`.
 
 use super::{
     PruneSpec, TrainSpec,
@@ -25,25 +25,25 @@ use taper::{
     schedule::{Adaptation, Curve, Rate, Reference, Signal},
 };
 
-/// The schedule that is no ramp.
+/// The schedule that is not a ramp.
 const PHASES: &str = "phases";
 
-/// The library's values for a section with a value for every key.
+/// The library's values for a resolved `prune` section.
 pub(super) struct Parts {
     pub(super) operator: Operators,
     pub(super) criterion: Box<dyn Criterion>,
-    /// With ends that are shares of the steps.
+    /// Its begin and end are fractions of the steps.
     pub(super) renewal: Renewals,
-    /// What becomes of pruned weights; begin and end of drops are shares of the steps.
+    /// Treatment of pruned weights. Begin and end of permanent pruning are fractions of the steps.
     pub(super) remainder: Remainder,
-    /// Of a ramp; none for phases.
+    /// The curve of a ramp; `None` for phases.
     pub(super) curve: Option<Curve>,
     pub(super) initial: Sparsity,
-    /// If the ramp's clock answers to the masks; its deadline is a share of the steps, which only the data give.
+    /// For adaptive ramps. The deadline is set later, since only the data gives the number of steps.
     pub(super) adaptation: Option<Adaptation>,
     pub(super) dead_filters: DeadFilters,
     pub(super) allocation: Box<dyn Allocation>,
-    /// That of the sparsity which a ramp begins with, if it has one of its own.
+    /// The allocation at the initial sparsity of a ramp, if it has a separate one.
     pub(super) begin_allocation: Option<Box<dyn Allocation>>,
     pub(super) structure: Box<dyn Structure>,
     pub(super) quantile: Quantile,
@@ -51,7 +51,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Looks every name up; `seed` is that of the run.
+    /// Parses every name; `seed` is the seed of the run.
     pub(super) fn of(p: &PruneSpec, t: &TrainSpec, seed: u64) -> anyhow::Result<Self> {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let initial = Sparsity::new(p.initial.unwrap_or(0.0)).map_err(usage)?;
@@ -77,7 +77,7 @@ impl Parts {
         };
         let dead_filters = named("dead_filters", &text(&p.dead_filters), &DeadFilters::ALL)?;
         let adaptation = match text(&p.adapt).as_str() {
-            // What goes with a rate must be possible without one, too.
+            // The other keys of the adaptation must be valid without a rate, too.
             "none" => adaptation(p, "reciprocal").map(|_| None)?,
             rate => Some(adaptation(p, rate)?),
         };
@@ -107,7 +107,7 @@ fn unknown(key: &str, value: &str, names: &[&str]) -> anyhow::Error {
     usage(format!("prune.{key} `{value}` is unknown; it can be {}", names.join(", ")))
 }
 
-/// The value of this name.
+/// Finds the value with this name.
 fn named<T: Copy>(key: &str, name: &str, all: &[(&str, T)]) -> anyhow::Result<T> {
     let found = all.iter().find(|(known, _)| *known == name);
     found.map(|&(_, value)| value).ok_or_else(|| {
@@ -116,7 +116,7 @@ fn named<T: Copy>(key: &str, name: &str, all: &[(&str, T)]) -> anyhow::Result<T>
     })
 }
 
-/// The curve of a name.
+/// Parses a curve.
 fn curve(key: &str, name: &str) -> anyhow::Result<Curve> {
     let known = Curve::ALL.iter().find(|(known, _)| *known == name).map(|&(_, curve)| curve);
     let power = || Some(Curve::Power(name.strip_prefix("power:")?.parse().ok()?));
@@ -128,7 +128,7 @@ fn curve(key: &str, name: &str) -> anyhow::Result<Curve> {
     })
 }
 
-/// The allocation of a name.
+/// Parses an allocation.
 fn allocation(key: &str, text: &str) -> anyhow::Result<Box<dyn Allocation>> {
     let unknown = || {
         let names = [
@@ -160,7 +160,7 @@ fn allocation(key: &str, text: &str) -> anyhow::Result<Box<dyn Allocation>> {
                 Box::new(Given {
                     densities: densities.ok_or_else(|| {
                         usage(format!(
-                            "prune.{key} `{text}` is no list of densities; give names of layers and numbers in (0, 1], as in given:conv1.weight=0.5,layer1.*=0.1"
+                            "prune.{key} `{text}` is not a list of densities; give layer names with densities in (0, 1], as in given:conv1.weight=0.5,layer1.*=0.1"
                         ))
                     })?,
                 })
@@ -170,19 +170,19 @@ fn allocation(key: &str, text: &str) -> anyhow::Result<Box<dyn Allocation>> {
     })
 }
 
-/// What `prune.begin_allocation` stands for.
+/// Parses `prune.begin_allocation`.
 fn begin_allocation(p: &PruneSpec) -> anyhow::Result<Option<Box<dyn Allocation>>> {
     let Some(name) = &p.begin_allocation else { return Ok(None) };
     if p.initial.unwrap_or(0.0) == 0.0 {
         return Err(usage(format!(
-            "prune.begin_allocation is {name}, and prune.initial is 0, so that no weight is pruned where the ramp begins; set prune.initial \
+            "prune.begin_allocation is {name}, but prune.initial is 0, so no weight is pruned when the ramp begins; set prune.initial \
              above 0, or leave begin_allocation out"
         )));
     }
     allocation("begin_allocation", name).map(Some)
 }
 
-/// The criterion of a name.
+/// Parses a criterion.
 fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criterion>> {
     let names = [
         "magnitude",
@@ -201,7 +201,7 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         "inverted:CRITERION",
     ];
     if let Some((word @ ("normalised" | "inverted"), of)) = text.split_once(':') {
-        // One within one is as deep as the text says, and nobody means more than both.
+        // Each prefix nests a criterion; more than both prefixes is not useful.
         if of.matches(':').count() > 2 {
             return Err(unknown(key, text, &names));
         }
@@ -209,13 +209,13 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
         return Ok(match word {
             "normalised" if text.ends_with("movement") => {
                 return Err(usage(format!(
-                    "prune.{key} `{text}` divides scores whose order alone means anything; take movement as it is"
+                    "prune.{key} `{text}` normalises scores, but only the order of movement scores has a meaning; use movement"
                 )));
             }
             "normalised" => Box::new(Normalised { of }),
             _ if of.measure().is_some_and(|measure| measure.rounds() > 1) => {
                 return Err(usage(format!(
-                    "prune.{key} `{text}` inverts scores of several rounds, in which weights that have left would come back; take one \
+                    "prune.{key} `{text}` inverts scores of several rounds, so pruned weights would return; use one \
                      round"
                 )));
             }
@@ -254,7 +254,7 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
     })
 }
 
-/// Refuses criteria that are measured before masks are chosen where masks cannot wait for that.
+/// Rejects criteria that measure the network before masks are chosen, if masks change too often for that.
 fn check_measured(p: &PruneSpec, seed: u64) -> anyhow::Result<()> {
     let renewal = p.renewal.as_deref().unwrap_or("top-k");
     for (key, value) in [("criterion", &p.criterion), ("grow", &p.grow)] {
@@ -268,14 +268,14 @@ fn check_measured(p: &PruneSpec, seed: u64) -> anyhow::Result<()> {
             || ["hold", "top-k-hold"].contains(&renewal);
         if !is_held {
             return Err(usage(format!(
-                "prune.{key} `{name}` measures the network before masks are chosen, and prune.renewal = \"{renewal}\" chooses them too \
-                 often; set the renewal to hold, or with swap say prune.begin_by = \"{name}\""
+                "prune.{key} `{name}` measures the network before masks are chosen, but prune.renewal = \"{renewal}\" chooses them too \
+                 often; set prune.renewal to hold, or with swap set prune.begin_by = \"{name}\""
             )));
         }
         let threshold = p.threshold.as_deref().unwrap_or_default();
         if threshold != "hard" {
             return Err(usage(format!(
-                "prune.{key} `{name}` sees weights as they are, and prune.threshold = \"{threshold}\" changes them; set the threshold to \
+                "prune.{key} `{name}` measures unchanged weights, but prune.threshold = \"{threshold}\" changes them; set it to \
                  hard"
             )));
         }
@@ -283,7 +283,7 @@ fn check_measured(p: &PruneSpec, seed: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses keys of phases without phases, and what phases cannot be joined with.
+/// Rejects keys of phases without phases, and choices that phases exclude.
 fn check_phases(p: &PruneSpec) -> anyhow::Result<()> {
     let schedule = p.schedule.as_deref().unwrap_or_default();
     if schedule != PHASES {
@@ -294,7 +294,7 @@ fn check_phases(p: &PruneSpec) -> anyhow::Result<()> {
         ];
         return match of_phases.iter().find(|(_, share)| share.is_some()) {
             Some((key, _)) => Err(usage(format!(
-                "prune.{key} is for prune.schedule = \"{PHASES}\", and the schedule is `{schedule}`; leave the key out, or choose the \
+                "prune.{key} is for prune.schedule = \"{PHASES}\", but the schedule is `{schedule}`; leave the key out, or choose the \
                  method ac-dc"
             ))),
             None => Ok(()),
@@ -302,21 +302,21 @@ fn check_phases(p: &PruneSpec) -> anyhow::Result<()> {
     }
     if let Some(rate) = p.adapt.as_deref().filter(|&rate| rate != "none") {
         return Err(usage(format!(
-            "prune.adapt is {rate}, which bends a ramp, and prune.schedule is {PHASES}; set prune.adapt to none, or choose a curve"
+            "prune.adapt is {rate}, which adapts a ramp, but prune.schedule is {PHASES}; set prune.adapt to none, or choose a curve"
         )));
     }
     if !p.points.as_deref().unwrap_or_default().is_empty() {
         return Err(usage(format!(
-            "prune.points is a schedule of its own, and prune.schedule is {PHASES}; leave one of them out"
+            "prune.points defines a schedule, but prune.schedule is {PHASES}; leave one of them out"
         )));
     }
     Ok(())
 }
 
-/// What `prune.structure` stands for.
+/// Parses `prune.structure`.
 fn structure(text: &str) -> anyhow::Result<Box<dyn Structure>> {
     if let Some(pattern) = pattern(text) {
-        // Whether it keeps some and not all is the same for every layer.
+        // The pattern must keep some weights, but not all. This does not depend on the layer.
         let NOfM { n, m } = pattern;
         if n == 0 || n >= m {
             return Err(usage(format!(
@@ -361,16 +361,16 @@ fn structure(text: &str) -> anyhow::Result<Box<dyn Structure>> {
     })
 }
 
-/// What follows a pattern along the output axis.
+/// The suffix of a pattern along the output axis.
 const OUTPUT: &str = ":output";
 
-/// `N:M`, along either axis, if a structure is one.
+/// Parses `N:M`, along either axis; `None` for other structures.
 pub(super) fn pattern(text: &str) -> Option<NOfM> {
     let (n, m) = text.strip_suffix(OUTPUT).unwrap_or(text).split_once(':')?;
     Some(NOfM { n: n.parse().ok()?, m: m.parse().ok()? })
 }
 
-/// What `prune.remainder` stands for, over what other keys say.
+/// Parses `prune.remainder`, and adds it to the choices of other keys.
 fn remainder(p: &PruneSpec, said: Remainder) -> anyhow::Result<Remainder> {
     let name = p.remainder.as_deref().unwrap_or("alive");
     let lambda = |what: &str| number::<f32>(name.strip_prefix(what)?, 0.0..=100.0);
@@ -386,7 +386,7 @@ fn remainder(p: &PruneSpec, said: Remainder) -> anyhow::Result<Remainder> {
     }
 }
 
-/// How a clock answers to the masks, with a rate of this name.
+/// Parses the adaptation of the schedule, with a rate of this name.
 fn adaptation(p: &PruneSpec, rate: &str) -> anyhow::Result<Adaptation> {
     let rate: Rate =
         rate.parse().map_err(|error| usage(format!("prune.adapt {error}, or none")))?;
@@ -418,7 +418,7 @@ fn adaptation(p: &PruneSpec, rate: &str) -> anyhow::Result<Adaptation> {
     Ok(adaptation)
 }
 
-/// What `prune.drop` stands for, and the keys that go with it.
+/// Parses `prune.drop` and its keys.
 fn drop_policy(p: &PruneSpec, text: &str, seed: u64) -> anyhow::Result<DropPolicy> {
     let found = text.split_once(':').and_then(|(rule, share)| {
         let rule = DropRule::by_name(rule, seed)?;
@@ -436,7 +436,7 @@ fn drop_policy(p: &PruneSpec, text: &str, seed: u64) -> anyhow::Result<DropPolic
     })
 }
 
-/// What `prune.pruned_gradient` stands for.
+/// Parses `prune.pruned_gradient`.
 fn update(text: &str, seed: u64) -> anyhow::Result<PrunedUpdate> {
     let found = match text.split_once(':') {
         None if text == "exact" => Some(PrunedUpdate::EveryStep),

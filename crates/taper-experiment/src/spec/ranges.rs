@@ -1,18 +1,18 @@
-//! What numbers may be.
+//! Checks the ranges of numbers.
 
 use super::{PruneSpec, TrainSpec};
 use crate::error::usage;
 use std::{ops::RangeInclusive, str::FromStr};
 
-/// Each moment from which weights are followed takes a byte a weight.
+/// Each step from which weights are followed takes a byte per weight.
 const MAX_PROBES: u64 = 100;
 
-/// The number that a text says, if it is one of these.
+/// Parses a number within a range.
 pub(super) fn number<T: FromStr + PartialOrd>(text: &str, legal: RangeInclusive<T>) -> Option<T> {
     text.parse().ok().filter(|number| legal.contains(number))
 }
 
-/// Refuses what is out of range, naming key and range; every key has a value.
+/// Rejects values out of range; errors name the key and the range. Every key has a value.
 pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> {
     let whole = |key: &str, value: Option<u64>, max: u64| match value {
         Some(v) if (1..=max).contains(&v) => Ok(()),
@@ -33,7 +33,7 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     let (warmup, epochs) = (train.warmup_epochs.unwrap_or(0.0), train.epochs.unwrap_or(0));
     if warmup >= epochs as f64 {
         return Err(usage(format!(
-            "train.warmup_epochs is {warmup}, outside [0, {epochs}) (train.epochs): the learning rate would never be whole; choose a shorter warm-up or a longer run"
+            "train.warmup_epochs is {warmup}, outside [0, {epochs}) (train.epochs): the learning rate would never reach train.lr; choose a shorter warm-up or a longer run"
         )));
     }
     let below_one = |v: f64| (0.0..1.0).contains(&v);
@@ -47,16 +47,16 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     real("train.weight_decay", train.weight_decay, "[0, inf)", not_negative)?;
     real("train.clip_norm", train.clip_norm, "[0, inf)", not_negative)?;
     real("train.label_smoothing", train.label_smoothing, "[0, 1)", below_one)?;
-    let legal = "0 (none), a share in (0, 1), or a whole number of images";
+    let legal = "0 (none), a fraction in (0, 1), or a whole number of images";
     real("train.validation", train.validation, legal, |v| {
         (0.0..1.0).contains(&v) || (v.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&v))
     })?;
-    // How close to 1 it may come depends on the number of weights, which the pruner knows.
+    // The exact limit depends on the number of weights; the pruner checks it.
     real("prune.sparsity", prune.sparsity, "[0, 1)", |v| (0.0..=1.0).contains(&v))?;
     real("prune.begin", prune.begin, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
     real("prune.end", prune.end, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
     let (begin, end) = (prune.begin.unwrap_or(0.0), prune.end.unwrap_or(0.0));
-    // A jump has no end.
+    // One-shot pruning has no end.
     if end < begin && prune.schedule.as_deref() != Some("one-shot") {
         return Err(usage(format!("prune.end is {end}, before prune.begin at {begin}")));
     }
@@ -73,7 +73,7 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     let drop_from = prune.drop_from.unwrap_or(0.0);
     if drop_from > sparsity && prune.drop.as_deref() != Some("none") {
         return Err(usage(format!(
-            "prune.drop_from is {drop_from}, outside [0, {sparsity}] (the final sparsity), so nothing would be dropped"
+            "prune.drop_from is {drop_from}, outside [0, {sparsity}] (the final sparsity), so no weight would be dropped"
         )));
     }
     if prune.probes > Some(MAX_PROBES) {
@@ -99,12 +99,12 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     let milestones = prune.swap_milestones.as_deref().unwrap_or_default();
     if let Some(share) = milestones.iter().find(|&&share| !(share > 0.0 && share < 1.0)) {
         return Err(usage(format!(
-            "prune.swap_milestones has {share}, outside (0, 1); they are shares of the run"
+            "prune.swap_milestones has {share}, outside (0, 1); give fractions of the run"
         )));
     }
     if let Some(freeze) = prune.freeze.filter(|&freeze| freeze < end) {
         return Err(usage(format!(
-            "prune.freeze is {freeze}, before prune.end at {end}, so the final sparsity would never be reached; let the schedule end first"
+            "prune.freeze is {freeze}, before prune.end at {end}, so the final sparsity would never be reached; set prune.end before prune.freeze"
         )));
     }
     let (swap_begin, swap_end) = (prune.swap_begin.unwrap_or(0.0), prune.swap_end.unwrap_or(1.0));
@@ -114,11 +114,11 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
         )));
     }
     let deadline = prune.adapt_deadline.unwrap_or(end);
-    // A ramp that ends with the run is refused with its number of steps, whatever its clock.
+    // A ramp that ends with the run is rejected later, with the number of steps, whether it adapts or not.
     let is_in_time = deadline < 1.0 || end == 1.0;
     if !(is_in_time && (end..=1.0).contains(&deadline)) {
         return Err(usage(format!(
-            "prune.adapt_deadline is {deadline}, outside [{end}, 1) (prune.end and later, and before the run is over)"
+            "prune.adapt_deadline is {deadline}, outside [{end}, 1) (at or after prune.end, and before the end of the run)"
         )));
     }
     if !(0.0..=sparsity).contains(&initial) {
@@ -130,14 +130,14 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     let is_ramp = !["one-shot", "phases"].contains(&prune.schedule.as_deref().unwrap_or_default());
     if is_ramp && points.is_empty() && end == 1.0 && initial < sparsity {
         return Err(usage(format!(
-            "prune.end is 1, outside [0, 1): the schedule would be short of its target {sparsity} in the last step; let it end earlier"
+            "prune.end is 1, outside [0, 1): the schedule would not reach its target {sparsity} in the last step; set a smaller prune.end"
         )));
     }
     for pair in points.windows(2) {
         let [[x, low], [next, high]] = [pair[0], pair[1]];
         if next <= x || high < low {
             return Err(usage(format!(
-                "prune.points has [{next}, {high}] behind [{x}, {low}]; shares of the steps must rise, and sparsities not fall"
+                "prune.points has [{next}, {high}] after [{x}, {low}]; fractions of the steps must increase, and sparsities must not decrease"
             )));
         }
     }
@@ -151,7 +151,7 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     if points.last().is_some_and(|&[_, y]| y != sparsity) {
         return Err(usage(format!("prune.points ends below {sparsity}, the final sparsity")));
     }
-    // An adaptive clock must be given until the end of what it bends.
+    // An adaptive schedule must reach its last point by the deadline.
     if points.last().is_some_and(|&[x, _]| x > deadline) && prune.adapt.as_deref() != Some("none") {
         return Err(usage(format!(
             "prune.adapt_deadline is {deadline}, before the last of prune.points"

@@ -1,4 +1,4 @@
-//! What `prune.renewal` stands for, and the keys that go with it.
+//! Parses `prune.renewal` and its keys.
 
 use super::{PruneSpec, TrainSpec, ranges};
 use crate::error::usage;
@@ -11,7 +11,7 @@ use taper::{
     schedule::Cadence,
 };
 
-/// How masks change, before the steps and rates of the run are known.
+/// How masks change, before the steps and learning rates of the run are known.
 pub(super) enum Renewals {
     TopK(Cadence),
     TopKHold(Cadence),
@@ -19,10 +19,10 @@ pub(super) enum Renewals {
     Hold,
 }
 
-/// How the share that is swapped goes on.
+/// The decay of the fraction that an update replaces.
 pub(super) enum Decays {
     Known(SwapDecay),
-    /// Milestones are shares of the run.
+    /// Milestones are fractions of the run.
     Steps {
         factor: f64,
         milestones: Vec<f64>,
@@ -31,8 +31,8 @@ pub(super) enum Decays {
 }
 
 impl Renewals {
-    /// For a run with this last step, in which swaps begin and end at these steps; `at` gives the step at a share of the run, and `rate` the learning
-    /// rate relative to that of the experiment.
+    /// The rule for a run. `last` is its last step; prune-and-regrow updates begin at `from` and end at `end`. `at`
+    /// converts a fraction of the run to a step, and `rate` is the learning rate relative to `train.lr`.
     pub(super) fn between(
         self,
         [from, end]: [Step; 2],
@@ -63,7 +63,7 @@ fn unknown(key: &str, value: &str, names: &str) -> anyhow::Error {
     usage(format!("prune.{key} `{value}` is unknown; it can be {names}"))
 }
 
-/// Looks every name up; `criterion` makes that of a key and its value, and `seed` is that of the run.
+/// Parses every name. `criterion` parses the value of a key; `seed` is the seed of the run.
 pub(super) fn of(
     p: &PruneSpec,
     t: &TrainSpec,
@@ -86,7 +86,7 @@ pub(super) fn of(
     ];
     if let Some((key, _)) = of_swaps.iter().find(|(_, is_said)| *is_said && name != "swap") {
         return Err(usage(format!(
-            "prune.{key} is for prune.renewal = \"swap\", and the renewal is `{name}`; leave the key out, or choose a method that swaps, such as rigl"
+            "prune.{key} is for prune.renewal = \"swap\", but the renewal is `{name}`; leave the key out, or choose a method that swaps, such as rigl"
         )));
     }
     Ok(match name {
@@ -109,7 +109,7 @@ pub(super) fn of(
     })
 }
 
-/// What `prune.swap_bound` stands for: whether it is soft.
+/// Parses `prune.swap_bound`: whether it is soft.
 fn bound(p: &PruneSpec) -> anyhow::Result<bool> {
     match p.swap_bound.as_deref().unwrap_or("hard") {
         "hard" => Ok(false),
@@ -118,7 +118,7 @@ fn bound(p: &PruneSpec) -> anyhow::Result<bool> {
     }
 }
 
-/// What `prune.swap_decay` stands for.
+/// Parses `prune.swap_decay`.
 fn decay(p: &PruneSpec) -> anyhow::Result<Decays> {
     let text = p.swap_decay.as_deref().unwrap_or("cosine");
     let number = |prefix: &str| ranges::number(text.strip_prefix(prefix)?, 0.0..=100.0);
@@ -128,12 +128,12 @@ fn decay(p: &PruneSpec) -> anyhow::Result<Decays> {
     if milestones.is_empty() == factor.is_some() {
         let (said, remedy) = match factor {
             Some(_) => {
-                ("is not said", "say where the share falls, such as [0.5] for half of the run")
+                ("is not set", "set where the fraction falls, such as [0.5] for half of the run")
             }
-            None => ("is said", "leave it out, or set the decay to step:FACTOR"),
+            None => ("is set", "leave it out, or set the decay to step:FACTOR"),
         };
         return Err(usage(format!(
-            "prune.swap_decay is {text}, and prune.swap_milestones {said}; {remedy}"
+            "prune.swap_decay is {text}, but prune.swap_milestones {said}; {remedy}"
         )));
     }
     match (text, power, factor) {
@@ -150,7 +150,7 @@ fn decay(p: &PruneSpec) -> anyhow::Result<Decays> {
     }
 }
 
-/// What weights that enter begin with, if that is said.
+/// Parses the initial values of regrown weights, if they are set.
 fn grow_init(p: &PruneSpec, t: &TrainSpec, seed: u64) -> anyhow::Result<Option<GrowInit>> {
     if p.grow_init.is_none() && p.grow_momentum.is_none() {
         return Ok(None);
@@ -161,12 +161,12 @@ fn grow_init(p: &PruneSpec, t: &TrainSpec, seed: u64) -> anyhow::Result<Option<G
         (t.optimizer.as_deref().unwrap_or_default(), t.momentum.unwrap_or(0.0));
     if momentum > 0.0 && optimizer != "sgd" {
         return Err(usage(format!(
-            "{said}, and train.optimizer is {optimizer}, which has no velocity; leave grow_momentum out, or choose sgd"
+            "{said}, but train.optimizer is {optimizer}, which has no velocity; leave grow_momentum out, or choose sgd"
         )));
     }
     if momentum > 0.0 && of_sgd == 0.0 {
         return Err(usage(format!(
-            "{said}, and train.momentum is 0; leave grow_momentum out, or set a momentum above 0"
+            "{said}, but train.momentum is 0; leave grow_momentum out, or set a momentum above 0"
         )));
     }
     let text = p.grow_init.as_deref().unwrap_or("zero");

@@ -1,4 +1,4 @@
-//! Filling in what an experiment leaves out, and checking it.
+//! Fills in what an experiment leaves out, and checks it.
 
 use super::{
     Method, PruneSpec, Spec, TrainSpec, operator::is_learned, parts::pattern, ranges, start::Start,
@@ -11,9 +11,9 @@ use taper::{
     zoo::{Architecture, Width},
 };
 
-/// The method that keeps the mask of the checkpoint it starts from.
+/// The method that keeps the mask of the checkpoint that it starts from.
 const FINETUNE: &str = "finetune";
-/// The methods that prune nothing: the network itself, and a narrower one.
+/// The methods without pruning: the full network, and a narrower one.
 const DENSE: &str = "dense";
 const DENSE_SMALL: &str = "dense-small";
 
@@ -25,7 +25,7 @@ pub struct Resolved {
     start: Option<Start>,
 }
 
-/// What is assumed for a data set.
+/// The defaults for a data set.
 struct Defaults {
     model: &'static str,
     epochs: u64,
@@ -46,7 +46,7 @@ impl Defaults {
                 augment: "shift",
                 normalise: "digits",
             },
-            // Feather's protocol, CIFAR-10's constants for CIFAR-100 included.
+            // Feather's protocol, including CIFAR-10's constants for CIFAR-100.
             _ => Self {
                 model: "resnet20",
                 epochs: 160,
@@ -60,7 +60,7 @@ impl Defaults {
 }
 
 impl Resolved {
-    /// Fills in and checks every key but those that only the data can judge.
+    /// Fills in and checks every key, except for checks that need the data.
     pub fn new(spec: Spec) -> anyhow::Result<Self> {
         let start = spec.from.as_deref().map(|path| Start::load(path.as_ref())).transpose()?;
         let data = match (&spec.data, &start) {
@@ -82,11 +82,11 @@ impl Resolved {
             (true, None | Some(0.0)) => 0.0,
             (true, Some(s)) => {
                 return Err(usage(format!(
-                    "method `dense` has no sparsity, but {s} is asked for; choose another method"
+                    "method `dense` has no sparsity, but prune.sparsity is {s}; choose another method"
                 )));
             }
             (false, Some(sparsity)) => sparsity,
-            // A pattern has a sparsity of its own.
+            // A pattern fixes the sparsity.
             (false, None) => {
                 let structure = spec.prune.structure.as_deref().or(part.structure.as_deref());
                 structure.and_then(pattern).map_or(0.9, |pattern| pattern.sparsity().get())
@@ -101,7 +101,7 @@ impl Resolved {
         };
         let model = spec.model.or_else(|| Some(start.as_ref()?.model().into()));
         let model = model.unwrap_or_else(|| defaults.model.into());
-        // A width may be written in several ways.
+        // A width can be written in several ways.
         let architecture = Architecture::find(&model).map_err(usage)?;
         let model = architecture.name.into_owned();
         let normalise = match Dataset::is_image_folder(&data) {
@@ -110,7 +110,7 @@ impl Resolved {
         };
         if let Some(start) = start.as_ref().filter(|_| is_small) {
             return Err(usage(format!(
-                "method `dense-small` trains a network of another width than that of checkpoint {}; leave --from out, or choose another method",
+                "method `dense-small` trains a network of another width than checkpoint {}; leave --from out, or choose another method",
                 start.path().display()
             )));
         }
@@ -123,13 +123,13 @@ impl Resolved {
         let t = spec.train;
         let optimizer = t.optimizer.unwrap_or_else(|| "sgd".into());
         let is_adamw = optimizer == "adamw";
-        // AdamW's steps are as long as its rate, whatever the gradient.
+        // The step size of AdamW depends on the learning rate only, not on the size of the gradient.
         let lr = if is_adamw { 1e-3 } else { defaults.lr };
         let train = TrainSpec {
             epochs: t.epochs.or(Some(defaults.epochs)),
             max_steps: t.max_steps.or(Some(0)),
             batch_size: t.batch_size.or(Some(defaults.batch_size)),
-            // Weights that have been trained before would be thrown far off by a whole learning rate.
+            // A full learning rate would move trained weights too far.
             lr: t.lr.or(Some(if is_finetune { 0.1 * lr } else { lr })),
             schedule: t.schedule.or_else(|| Some("cosine".into())),
             milestones: t.milestones.or_else(|| Some(vec![0.5, 0.75])),
@@ -194,7 +194,7 @@ impl Resolved {
         ranges::check(&train, &prune)?;
         if let (Some(start), Some(scale)) = (&start, &prune.initial_scale) {
             return Err(usage(format!(
-                "prune.initial_scale is {scale}, which is for weights that are drawn, and training starts from checkpoint {} (from); leave one \
+                "prune.initial_scale is {scale}, which needs random initial weights, but training starts from checkpoint {} (from); leave one \
                  of them out",
                 start.path().display()
             )));
@@ -211,7 +211,7 @@ impl Resolved {
             said: spec.said,
         };
         let resolved = Self { spec, sparsity, start };
-        // Whatever a name may stand for is looked up once here, so that nothing fails later.
+        // Every name is parsed once here, to report its errors early.
         resolved.augment()?;
         Normalisation::by_name(resolved.train().normalise.as_deref().unwrap_or_default())
             .map_err(usage)?;
@@ -226,14 +226,14 @@ impl Resolved {
     /// The experiment of a [`record`](Self::record), without the checkpoint that it may have started from.
     ///
     /// # Errors
-    /// If a value of it is not known, as may be in the record of another version.
+    /// If a value is unknown, as in a record of another version.
     pub fn recorded(record: &Value) -> anyhow::Result<Self> {
         let mut record = record.clone();
         if let Some(keys) = record.as_object_mut() {
             keys.retain(|key, _| !["data_fingerprint", "from"].contains(&key.as_str()));
         }
         let mut spec: Spec = serde_json::from_value(record)?;
-        // All that the method filled in is in the record, and this one asks for no checkpoint.
+        // The record contains all that the method filled in, and `gmp` needs no checkpoint.
         if spec.prune.method.as_deref() == Some(FINETUNE) {
             spec.prune.method = Some("gmp".into());
         }
@@ -248,32 +248,32 @@ impl Resolved {
         &self.spec.prune
     }
 
-    /// Architecture.
+    /// The architecture.
     pub fn model(&self) -> &str {
         self.spec.model.as_deref().unwrap_or_default()
     }
 
-    /// Data set, as given: a name or a folder.
+    /// The data set as given: a name or a folder.
     pub fn data(&self) -> &str {
         self.spec.data.as_deref().unwrap_or_default()
     }
 
-    /// Name of the method.
+    /// The name of the method.
     pub fn method(&self) -> &str {
         self.prune().method.as_deref().unwrap_or_default()
     }
 
-    /// Decides initial weights, order and augmentation.
+    /// The seed of initial weights, image order and augmentation.
     pub fn seed(&self) -> u64 {
         self.spec.seed.unwrap_or(0)
     }
 
-    /// Moments from which pruned weights are followed.
+    /// Number of steps from which pruned weights are followed.
     pub fn n_probes(&self) -> u64 {
         self.prune().probes.unwrap_or(0)
     }
 
-    /// Steps between two refreshes of the masks.
+    /// Steps between mask updates.
     pub fn refresh_every(&self) -> u64 {
         self.prune().refresh_every.unwrap_or(1)
     }
@@ -283,13 +283,13 @@ impl Resolved {
         [DENSE, DENSE_SMALL].contains(&self.method())
     }
 
-    /// The sparsity that the run is to end with; `None` for a dense run, and for thresholds that find their own.
+    /// The target sparsity; `None` for a dense run and for learned thresholds, which find their own sparsity.
     pub fn target(&self) -> Option<Sparsity> {
         (!self.is_dense() && !self.finds_own()).then_some(self.sparsity)
     }
 
-    /// In words, why the network that a run has ended with keeps another number of its `n` weights than the target does; none if it
-    /// keeps as many, within half a percent.
+    /// Explains why the final network keeps more or fewer of its `n` weights than the target; `None` if the counts
+    /// agree within 0.5 %.
     pub fn misses(&self, n_kept: u64, n: u64) -> Option<String> {
         let target = self.target()?;
         let wanted = target.n_kept(n);
@@ -299,22 +299,22 @@ impl Resolved {
         let reason = match self.prune().structure.as_deref().unwrap_or("single") {
             "single" => "some of the kept weights are 0; train longer".to_owned(),
             structure => format!(
-                "prune.structure {structure} keeps groups of weights, and at least one of each layer, and prune.pins keep layers denser; choose \
+                "prune.structure {structure} keeps whole groups, at least one in each layer, and prune.pins keep layers denser; choose \
                  smaller groups, or pin fewer layers"
             ),
         };
         let reached = Sparsity::of(n_kept, n).get();
         Some(format!(
-            "prune.sparsity is {target}, and the network has a sparsity of {reached:.4}, as {reason}"
+            "prune.sparsity is {target}, but the network has a sparsity of {reached:.4}, because {reason}"
         ))
     }
 
-    /// Whether thresholds are learned, so that the sparsity is a result.
+    /// Whether thresholds are learned, and so decide the sparsity.
     pub(super) fn finds_own(&self) -> bool {
         self.prune().threshold.as_deref().is_some_and(is_learned)
     }
 
-    /// The key and name of a criterion that is measured on images of each class, and how many of each.
+    /// The key and the name of a criterion that is measured on images of each class, and how many images of each.
     pub fn images_of_each_class(&self) -> Option<(&'static str, &str, usize)> {
         let keys = [("criterion", &self.prune().criterion), ("begin_by", &self.prune().begin_by)];
         keys.into_iter().find_map(|(key, name)| {
@@ -323,17 +323,18 @@ impl Resolved {
         })
     }
 
-    /// The sparsity that is asked for; `dense-small` has as many parameters as a network of that sparsity.
+    /// The given sparsity; `dense-small` has as many parameters as a network with this sparsity.
     pub fn asked(&self) -> Option<f64> {
         self.prune().sparsity.filter(|_| self.method() != DENSE)
     }
 
-    /// The network that is trained, for so many classes. That of `dense-small` is the widest one with no more parameters than
-    /// the network of the experiment keeps at its sparsity; a network whose width is said, as it is in the record of a run, is
-    /// taken as it is.
+    /// The network to train, for `classes` classes.
+    ///
+    /// For `dense-small`, it is the widest network with no more parameters than the experiment's network keeps at its
+    /// sparsity. If the name of the model gives a width, as in the record of a run, that network is used unchanged.
     ///
     /// # Errors
-    /// If there is none so narrow.
+    /// If no network is narrow enough.
     pub fn architecture(&self, classes: usize) -> anyhow::Result<Architecture> {
         let full = Architecture::find(self.model()).map_err(usage)?;
         if self.method() != DENSE_SMALL || self.has_own_width() {
@@ -346,18 +347,18 @@ impl Resolved {
         let most = params.n_params() - n_prunable + n_kept;
         full.narrowed(classes, most)?.ok_or_else(|| {
             usage(format!(
-                "prune.sparsity is {asked}, which leaves {most} parameters of {}, and no narrower network has so few; set a lower sparsity",
+                "prune.sparsity is {asked}, which leaves {most} parameters of {}, but every narrower network has more; set a lower sparsity",
                 full.name
             ))
         })
     }
 
-    /// Whether the width of the network is said.
+    /// Whether the name of the model gives a width.
     pub(super) fn has_own_width(&self) -> bool {
         Architecture::find(self.model()).is_ok_and(|found| found.width() != Width::FULL)
     }
 
-    /// What training starts from, if not from drawn weights.
+    /// The checkpoint to start from; `None` for random weights.
     pub fn start(&self) -> Option<&Start> {
         self.start.as_ref()
     }
@@ -367,8 +368,8 @@ impl Resolved {
         self.sparsity
     }
 
-    /// The experiment as every run records it. The data set goes by its name and the fingerprint of its content,
-    /// wherever it was read from.
+    /// The experiment as every run records it. A data set is identified by its name and the fingerprint of its content,
+    /// not by its place.
     pub fn record(&self, data: &Dataset) -> anyhow::Result<Value> {
         let mut record = self.settings()?;
         record["model"] = Value::String(self.architecture(data.classes.len())?.name.into_owned());
@@ -380,14 +381,14 @@ impl Resolved {
     /// The experiment with a value for each key, before the data is read.
     pub fn settings(&self) -> anyhow::Result<Value> {
         let mut record = serde_json::to_value(&self.spec)?;
-        // Parts that no method had before are said where they are chosen, so that older records are the same.
+        // Keys of later versions are recorded only if they are set, to keep older records equal.
         if let Some(prune) = record["prune"].as_object_mut() {
             prune.retain(|_, value| !value.is_null());
         }
         if let Some(train) = record["train"].as_object_mut() {
             train.remove("tensorboard");
         }
-        // A checkpoint goes by its content as well; without one, nothing is said.
+        // A checkpoint is identified by its content, too.
         if let Some(record) = record.as_object_mut() {
             record.remove("from");
             if let Some(start) = &self.start {
@@ -398,18 +399,18 @@ impl Resolved {
     }
 }
 
-/// The sparsity that is asked of thresholds which are learned: none.
+/// The sparsity of learned thresholds: it must not be given.
 fn learned(asked: Option<f64>) -> anyhow::Result<f64> {
     match asked {
         None | Some(0.0) => Ok(0.0),
         Some(asked) => Err(usage(format!(
-            "prune.sparsity is {asked}, and learned thresholds (prune.threshold) find a sparsity of their own; leave prune.sparsity \
-             out, and let prune.threshold = \"learned:S\" with a larger S, or a larger train.weight_decay, prune more"
+            "prune.sparsity is {asked}, but learned thresholds (prune.threshold) decide the sparsity; leave prune.sparsity \
+             out; to prune more, raise S in prune.threshold = \"learned:S\", or raise train.weight_decay"
         ))),
     }
 }
 
-/// The sparsity of a checkpoint whose zeros stay.
+/// The sparsity of `finetune`, which keeps the zeros of its checkpoint.
 fn finetuned(start: Option<&Start>, asked: Option<f64>) -> anyhow::Result<f64> {
     let Some(start) = start else {
         return Err(usage("method `finetune` keeps the mask of a checkpoint; name it with --from"));
@@ -444,7 +445,7 @@ mod tests {
         let record = serde_json::to_value(&resolved.spec).unwrap();
         let sections = [&record, &record["train"], &record["prune"]];
         for (key, value) in sections.iter().flat_map(|s| s.as_object().unwrap()) {
-            // Weights are drawn unless a checkpoint is named, and parts that a method has by itself are not said.
+            // Weights are random without a checkpoint; the other keys are set by some methods only.
             let is_left_out =
                 ["from", "criterion", "renewal", "swap_share", "swap_decay", "swap_end", "freeze"]
                     .contains(&&**key)
@@ -458,10 +459,7 @@ mod tests {
         }
         let settings = resolved.settings().unwrap();
         assert!(settings["prune"].as_object().unwrap().values().all(|value| !value.is_null()));
-        assert!(
-            settings["train"].get("tensorboard").is_none(),
-            "what only watches is no part of it"
-        );
+        assert!(settings["train"].get("tensorboard").is_none(), "tensorboard is not recorded");
         let settings =
             resolve(&["prune.method=rigl", "prune.grow=random"]).unwrap().settings().unwrap();
         assert_eq!(
@@ -489,7 +487,7 @@ mod tests {
                 };
                 let base = if value == "\"dense\"" { "seed=0" } else { base };
                 let set = format!("prune.{key}={value}");
-                // One channel in and ten classes out are no multiple of four.
+                // One input channel and ten classes are not multiples of 4.
                 let pins = match key {
                     "structure" => "prune.pins={ \"conv1.weight\" = 0, \"linear.weight\" = 0 }",
                     _ => "seed=0",
@@ -502,7 +500,7 @@ mod tests {
         assert!(n_keys > 50, "{n_keys}");
     }
 
-    /// The renewal of a run of a hundred steps.
+    /// The rule for mask updates in a run of 100 steps.
     fn between(renewal: Renewals) -> Box<dyn Renewal> {
         let at = |share: f64| Step((100.0 * share) as u64);
         renewal.between([Step(3), Step(9)], Step(99), at, Factor::new(|_| 1.0))
@@ -558,13 +556,13 @@ mod tests {
             let renewal = format!("{:?}", between(renewal.unwrap().renewal));
             assert!(renewal.contains(wanted), "{sets:?}: {renewal}");
         }
-        // A pattern along outputs has its sparsity, too.
+        // A pattern along outputs fixes the sparsity, too.
         let pattern = resolve(&["prune.structure=\"1:2:output\"", "prune.method=gmp"]).unwrap();
         assert_eq!(pattern.sparsity().get(), 0.5);
     }
 
     #[test]
-    fn what_is_out_of_range_is_refused_with_key_and_range() {
+    fn values_out_of_range_are_rejected_with_key_and_range() {
         for (set, wanted) in [
             ("prune.sparsity=1.1", "prune.sparsity is 1.1, outside [0, 1)"),
             ("prune.sparsity=-0.1", "outside [0, 1)"),
@@ -583,11 +581,11 @@ mod tests {
             ("prune.criterion=\"synflow:10001\"", "synflow:ROUNDS with ROUNDS from 1 to 10000"),
             (
                 "prune.criterion=\"synflow:9\"",
-                "prune.criterion `synflow:9` measures the network before masks are chosen, and prune.renewal = \"top-k\"",
+                "prune.criterion `synflow:9` measures the network before masks are chosen, but prune.renewal = \"top-k\"",
             ),
             (
                 "prune.sparse_phase=0.1",
-                "prune.sparse_phase is for prune.schedule = \"phases\", and the schedule is `cubic`",
+                "prune.sparse_phase is for prune.schedule = \"phases\", but the schedule is `cubic`",
             ),
             ("prune.schedule=phase", "phases"),
             (
@@ -596,7 +594,7 @@ mod tests {
             ),
             (
                 "prune.grow=random",
-                "prune.grow is for prune.renewal = \"swap\", and the renewal is `top-k`",
+                "prune.grow is for prune.renewal = \"swap\", but the renewal is `top-k`",
             ),
             ("prune.structure=\"4:4\"", "prune.structure `4:4` keeps 4 of 4"),
             ("prune.structure=\"block:0x4\"", "block:RxC such as block:4x4"),
@@ -619,15 +617,15 @@ mod tests {
             ("prune.pruned_gradient=\"live:1e9\"", "a margin from 0 to 1000000"),
             ("prune.threshold=\"power:17\"", "power:P with P above 1 and up to 16"),
             ("prune.threshold=\"power-propagation:17\"", "ALPHA from 1 to 16"),
-            ("prune.threshold=\"learned:11\"", "the S up to 10"),
-            ("prune.threshold=\"learned:-5:101\"", "a decay from 0 to 100"),
-            ("prune.threshold=\"soft-top-k:1:1e5\"", "a sharpness above 0 and up to 10000"),
-            ("prune.allocation=\"given:fc=2\"", "names of layers and numbers in (0, 1]"),
+            ("prune.threshold=\"learned:11\"", "learned:S:DECAY with S up to 10"),
+            ("prune.threshold=\"learned:-5:101\"", "DECAY from 0 to 100"),
+            ("prune.threshold=\"soft-top-k:1:1e5\"", "sharpness above 0 and up to 10000"),
+            ("prune.allocation=\"given:fc=2\"", "layer names with densities in (0, 1]"),
             ("prune.schedule=\"power:0\"", "power:N with N from 1 to 255"),
             ("prune.remainder=gone", "it can be alive, zero, decay:LAMBDA, penalty:LAMBDA"),
             (
                 "prune.remainder=zero",
-                "prune.gradient is feather, and prune.remainder is zero: pruned weights that are 0 have no gradient",
+                "prune.gradient is feather, but prune.remainder is zero: pruned weights that are 0 have no gradient",
             ),
             ("prune.swap_share=0", "prune.swap_share is 0, outside (0, 1]"),
             ("prune.swap_end=1.5", "prune.swap_end is 1.5, outside (0, 1]"),
@@ -642,7 +640,7 @@ mod tests {
             ("train.schedule=linear", "train.schedule `linear` is unknown; it can be cosine"),
             ("train.schedule=step:0", "step:FACTOR with a factor in (0, 1)"),
             ("train.schedule=\"step:1\"", "step:FACTOR with a factor in (0, 1)"),
-            ("train.milestones=[0.5, 0.5]", "train.milestones has 0.5 behind 0.5"),
+            ("train.milestones=[0.5, 0.5]", "train.milestones has 0.5 after 0.5"),
             ("train.milestones=[1.0]", "train.milestones has 1, outside (0, 1)"),
             ("prune.threshold=power:1", "not above 1"),
             ("prune.threshold=cubic", "it can be soft, hard, feather"),
@@ -658,7 +656,7 @@ mod tests {
             ("prune.pruned_gradient=\"often\"", "live:MARGIN"),
             (
                 "prune.drop=\"smallest:1.5\"",
-                "prune.drop `smallest:1.5`: the share of pruned weights to drop is 1.5, outside",
+                "prune.drop `smallest:1.5`: the fraction of pruned weights to drop is 1.5, outside",
             ),
             (
                 "prune.drop=\"oldest:0.5\"",
@@ -669,8 +667,8 @@ mod tests {
             ("prune.drop_from=1", "prune.drop_from is 1, outside [0, 1)"),
             ("prune.dead_filters=\"mute\"", "it can be reference, silent, unclipped"),
             ("prune.probes=101", "prune.probes is 101, outside 0 to 100"),
-            ("prune.points=[[0.1, 0.5], [0.1, 0.9]]", "shares of the steps must rise"),
-            ("prune.points=[[0.1, 0.5], [0.2, 0.4]]", "sparsities not fall"),
+            ("prune.points=[[0.1, 0.5], [0.1, 0.9]]", "fractions of the steps must increase"),
+            ("prune.points=[[0.1, 0.5], [0.2, 0.4]]", "sparsities must not decrease"),
             ("prune.points=[[0.1, 0.5], [1.2, 0.9]]", "prune.points has [1.2, 0.9], outside"),
             ("prune.points=[[0.1, 0.5]]", "prune.points ends below 0.9"),
             ("prune.schedule=log", "it can be linear, cubic"),
@@ -689,7 +687,7 @@ mod tests {
             ("train.normalise=imagenet", "cifar10"),
             (
                 "train.validation=1.5",
-                "train.validation is 1.5, outside 0 (none), a share in (0, 1)",
+                "train.validation is 1.5, outside 0 (none), a fraction in (0, 1)",
             ),
             ("train.validation=-0.1", "train.validation is -0.1, outside"),
             ("train.validation=nan", "train.validation is NaN, outside"),
@@ -701,7 +699,7 @@ mod tests {
         for (set, wanted) in [
             ("prune.adapt_fast=0.5", "prune.adapt_fast is 0.5, outside [1, inf)"),
             ("prune.adapt_slow=1.5", "prune.adapt_slow is 1.5, outside [0, 1]"),
-            ("prune.adapt_window=0", "prune.adapt_window is 0, outside 1 step"),
+            ("prune.adapt_window=0", "prune.adapt_window is 0, outside [1, inf)"),
             ("prune.adapt_smoothing=1", "prune.adapt_smoothing is 1, outside [0, 1)"),
             ("prune.adapt_reference=0", "prune.adapt_reference is 0, outside (0, inf)"),
             ("prune.adapt_reference=\"mean\"", "it can be median"),
@@ -726,7 +724,7 @@ mod tests {
             assert!(error.contains(wanted), "{set}: {error}");
         }
         let late_drop = resolve(&["prune.drop=\"smallest:0.5\"", "prune.drop_begin=0.5"]).unwrap();
-        assert_eq!(late_drop.prune().drop_end, Some(0.5), "a jump there, if nothing else is said");
+        assert_eq!(late_drop.prune().drop_end, Some(0.5), "a jump there by default");
         let drops = resolve(&["prune.drop=\"random:0.5\"", "prune.drop_schedule=\"slow\""]);
         assert!(drops.unwrap_err().to_string().contains("prune.drop_schedule `slow` is unknown"));
         for (sets, wanted) in [
@@ -740,15 +738,15 @@ mod tests {
             ),
             (
                 ["train.nesterov=true", "train.momentum=0"],
-                "train.nesterov is true, and train.momentum is 0",
+                "train.nesterov is true, but train.momentum is 0",
             ),
             (
                 ["train.nesterov=true", "train.dampening=0.5"],
-                "train.nesterov is true, and train.dampening is 0.5",
+                "train.nesterov is true, but train.dampening is 0.5",
             ),
             (
                 ["train.dampening=0.5", "train.momentum=0"],
-                "train.dampening is 0.5, and train.momentum is 0",
+                "train.dampening is 0.5, but train.momentum is 0",
             ),
         ] {
             let error = resolve(&sets).expect_err(wanted).to_string();
@@ -757,11 +755,11 @@ mod tests {
         for (sets, wanted) in [
             (
                 ["prune.method=grasp", "prune.renewal=swap"],
-                "prune.renewal = \"swap\" chooses them too often; set the renewal to hold, or with swap say prune.begin_by",
+                "prune.renewal = \"swap\" chooses them too often; set prune.renewal to hold, or with swap set prune.begin_by",
             ),
             (
                 ["prune.method=synflow", "prune.threshold=soft"],
-                "prune.criterion `synflow:100` sees weights as they are, and prune.threshold = \"soft\"",
+                "prune.criterion `synflow:100` measures unchanged weights, but prune.threshold = \"soft\"",
             ),
             (
                 ["prune.method=rigl", "prune.grow=\"grasp:3\""],
@@ -769,11 +767,11 @@ mod tests {
             ),
             (
                 ["prune.method=ac-dc", "prune.adapt=reciprocal"],
-                "prune.adapt is reciprocal, which bends a ramp, and prune.schedule is phases",
+                "prune.adapt is reciprocal, which adapts a ramp, but prune.schedule is phases",
             ),
             (
                 ["prune.method=ac-dc", "prune.points=[[0.1, 0.9]]"],
-                "prune.points is a schedule of its own, and prune.schedule is phases",
+                "prune.points defines a schedule, but prune.schedule is phases",
             ),
             (
                 ["prune.method=ac-dc", "prune.sparse_phase=0"],
@@ -786,19 +784,19 @@ mod tests {
         for (sets, wanted) in [
             (
                 ["prune.grow_momentum=0.5", "train.optimizer=adamw"],
-                "prune.grow_momentum is 0.5, and train.optimizer is adamw, which has no velocity",
+                "prune.grow_momentum is 0.5, but train.optimizer is adamw, which has no velocity",
             ),
             (
                 ["prune.grow_momentum=0.5", "train.momentum=0"],
-                "prune.grow_momentum is 0.5, and train.momentum is 0",
+                "prune.grow_momentum is 0.5, but train.momentum is 0",
             ),
             (
                 ["prune.swap_decay=\"step:0.5\"", "seed=0"],
-                "prune.swap_decay is step:0.5, and prune.swap_milestones is not said",
+                "prune.swap_decay is step:0.5, but prune.swap_milestones is not set",
             ),
             (
                 ["prune.swap_decay=cosine", "prune.swap_milestones=[0.5]"],
-                "prune.swap_decay is cosine, and prune.swap_milestones is said",
+                "prune.swap_decay is cosine, but prune.swap_milestones is set",
             ),
             (
                 ["prune.swap_decay=\"step:1\"", "seed=0"],
@@ -815,31 +813,31 @@ mod tests {
             (["prune.grow_momentum=-1", "seed=0"], "prune.grow_momentum is -1, outside [0, 100]"),
             (
                 ["prune.initial_scale=fan-in", "prune.renewal=top-k\nprune.method=gmp"],
-                "prune.initial_scale is fan-in, and prune.schedule is cubic",
+                "prune.initial_scale is fan-in, but prune.schedule is cubic",
             ),
             (["prune.initial_scale=big", "seed=0"], "prune.initial_scale `big` is unknown"),
             (
                 ["prune.begin_allocation=erk", "seed=0"],
-                "prune.begin_allocation is erk, and prune.initial is 0",
+                "prune.begin_allocation is erk, but prune.initial is 0",
             ),
             (["prune.grow_init=\"normal:1e-9\"", "seed=0"], "a divisor from 0.01 to 1000000"),
             (["prune.swap_decay=\"power:101\"", "seed=0"], "power:N with N above 0 and up to 100"),
             (["prune.swap_bound=firm", "seed=0"], "prune.swap_bound `firm` is unknown"),
             (
                 ["prune.swap_bound=soft", "prune.swap_end=1.0"],
-                "prune.swap_bound is soft, and prune.swap_end is 1",
+                "prune.swap_bound is soft, but prune.swap_end is 1",
             ),
             (
                 ["prune.swap_bound=soft", "prune.grow=same"],
-                "prune.swap_bound is soft, and prune.grow is same",
+                "prune.swap_bound is soft, but prune.grow is same",
             ),
             (
                 ["prune.grow=random", "prune.grow_momentum=0.5\nprune.refresh_every=1"],
-                "prune.grow_momentum is 0.5, and prune.refresh_every is 1",
+                "prune.grow_momentum is 0.5, but prune.refresh_every is 1",
             ),
             (
                 ["prune.grow=random", "prune.grow_init=\"sign:10\"\nprune.refresh_every=1"],
-                "prune.grow_init is sign:10, and prune.refresh_every is 1",
+                "prune.grow_init is sign:10, but prune.refresh_every is 1",
             ),
         ] {
             let sets: Vec<&str> = sets.iter().flat_map(|set| set.lines()).collect();
@@ -864,9 +862,9 @@ mod tests {
         let (name, model) = of(&small, 10).unwrap();
         assert!(name.starts_with("digits-cnn@0.") && model.params().n_params() <= 2_616, "{name}");
         assert!(model.params().n_params() > 2_400, "{name} has {}", model.params().n_params());
-        assert_eq!(of(&small[..1], 10).unwrap().0, name, "0.9 if nothing is said");
+        assert_eq!(of(&small[..1], 10).unwrap().0, name, "0.9 by default");
         assert_ne!(of(&small, 100).unwrap().0, name, "more classes leave less for the rest");
-        // The record of a run says the width, which is not narrowed again.
+        // The record of a run gives the width, which is not narrowed again.
         let mut record = resolve(&small).unwrap().settings().unwrap();
         record["model"] = name.as_str().into();
         let again = Resolved::recorded(&record).unwrap().architecture(10).unwrap();

@@ -14,13 +14,13 @@ use taper::{
     zoo::Architecture,
 };
 
-/// The checkpoint, and what its bytes are known by.
+/// A checkpoint, with a fingerprint of its bytes.
 #[derive(Clone, Debug)]
 pub struct Start {
     path: PathBuf,
     checkpoint: Arc<PrunedCheckpoint>,
     fingerprint: String,
-    /// Prunable weights that are not zero, and all of them, as counted.
+    /// The counted number of prunable weights that are not zero; `n` is the number of all.
     n_kept: u64,
     n: u64,
 }
@@ -32,10 +32,10 @@ impl PartialEq for Start {
 }
 
 impl Start {
-    /// Reads it and counts its weights.
+    /// Reads a checkpoint and counts its weights.
     ///
     /// # Errors
-    /// If it is no network of the zoo, or its zeros are not as many as it says.
+    /// If it is not a network of the zoo, or its zeros do not match the sparsity that it records.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let checkpoint = Arc::new(PrunedCheckpoint::load(path)?);
         let place = path.display();
@@ -49,43 +49,43 @@ impl Start {
         let (said, counted) = (checkpoint.sparsity, Sparsity::of(n_kept, n).get());
         anyhow::ensure!(
             (counted - said).abs() < 0.5 / n.max(1) as f64,
-            "checkpoint {place} says a sparsity of {said}, and {counted} is counted; import it again with `taper import`"
+            "checkpoint {place} records a sparsity of {said}, but its weights have {counted}; import it again with `taper import`"
         );
         Ok(Self { path: path.into(), checkpoint, fingerprint, n_kept, n })
     }
 
-    /// Where it lies.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Architecture of the network in it.
+    /// The architecture of its network.
     pub fn model(&self) -> &str {
         &self.checkpoint.architecture
     }
 
-    /// What the images that it was trained on can be read from, if it says that.
+    /// The source of the images that it was trained on, if it records one.
     ///
     /// # Errors
-    /// If that is a folder which is no longer there.
+    /// If the source is a folder that no longer exists.
     pub fn data(&self) -> anyhow::Result<Option<String>> {
         source::of_checkpoint(&self.checkpoint.recipe, &self.path)
     }
 
-    /// Share of its prunable weights that are zero, as it says.
+    /// The recorded fraction of its prunable weights that are zero.
     pub fn sparsity(&self) -> f64 {
         self.checkpoint.sparsity
     }
 
-    /// Whether a sparsity keeps as many weights as it has; several fractions do.
+    /// Whether a sparsity keeps the same number of weights as the checkpoint; this is true for a range of sparsities.
     pub fn is_at(&self, sparsity: Sparsity) -> bool {
         sparsity.n_kept(self.n) == self.n_kept
     }
 
-    /// The sparsity at which pruning to `target` begins.
+    /// The sparsity from which pruning to `target` begins.
     ///
     /// # Errors
-    /// If the target keeps more weights than the checkpoint has: a schedule never falls.
+    /// If the target keeps more weights than the checkpoint: the sparsity of a schedule never decreases.
     pub fn begin(&self, target: Sparsity) -> anyhow::Result<f64> {
         if self.is_at(target) {
             return Ok(target.get());
@@ -93,8 +93,8 @@ impl Start {
         let wanted = target.n_kept(self.n);
         if wanted > self.n_kept {
             return Err(usage(format!(
-                "prune.sparsity is {target}, which keeps {wanted} of {} weights, and checkpoint {} has {} (sparsity {}); \
-                 ask for that sparsity or a higher one, or set prune.initial below it",
+                "prune.sparsity is {target}, which keeps {wanted} of {} weights, but checkpoint {} has only {} (sparsity {}); \
+                 set that sparsity or a higher one, or set prune.initial below it",
                 self.n,
                 self.path.display(),
                 self.n_kept,
@@ -104,20 +104,20 @@ impl Start {
         Ok(self.sparsity())
     }
 
-    /// Tells its content from others'.
+    /// A hash that identifies its content.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// Puts its weights into a network of `classes` outputs.
+    /// Loads its weights into a network with `classes` outputs.
     ///
     /// # Errors
-    /// If it is of another structure.
+    /// If the network has another structure.
     pub fn load_into(&self, params: &Params, classes: usize) -> anyhow::Result<()> {
         let path = self.path.display();
         if self.checkpoint.classes != classes {
             return Err(usage(format!(
-                "checkpoint {path} has {} classes, and the data set has {classes}; choose another with --data",
+                "checkpoint {path} has {} classes, but the data set has {classes}; choose another with --data",
                 self.checkpoint.classes
             )));
         }

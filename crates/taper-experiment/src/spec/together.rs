@@ -1,4 +1,4 @@
-//! Keys that exclude each other, or what the network is.
+//! Rejects keys that exclude each other, or do not fit the network.
 
 use super::{PruneSpec, Resolved, parts::pattern};
 use crate::error::usage;
@@ -8,14 +8,14 @@ use taper::{
     prune::{Part, PruneError, allocation::AllocationError},
 };
 
-/// Classes of the network that parts are checked with before the data are read, where these are not known by name.
+/// Number of classes for the check before the data is read, if the name of the data set does not give it.
 const CLASSES: usize = 10;
-/// Steps of the run that they are checked with: enough for every moment of a schedule to have one of its own.
+/// Number of steps for the check: enough to give every phase of a schedule its own step.
 const STEPS: u64 = 1 << 30;
 
 impl Resolved {
-    /// Builds a pruner of the network's layers without values, to refuse what does not go together before the data are read.
-    /// What depends on the number of classes is left to the run if the data set is a folder.
+    /// Builds a pruner for the network's layers without values, to reject wrong combinations before the data is read.
+    /// If the data set is a folder, checks that depend on the number of classes are left to the run.
     pub(super) fn check_together(&self) -> anyhow::Result<()> {
         if self.is_dense() {
             return Ok(());
@@ -33,7 +33,7 @@ impl Resolved {
     }
 }
 
-/// Whether a pruner cannot be built whatever the number of classes.
+/// Whether a pruner cannot be built for any number of classes.
 fn is_of_any_classes(error: &PruneError) -> bool {
     match error {
         PruneError::Target { .. } => false,
@@ -42,24 +42,24 @@ fn is_of_any_classes(error: &PruneError) -> bool {
     }
 }
 
-/// Refuses another sparsity than a pattern has.
+/// Rejects a sparsity that differs from the sparsity of the pattern.
 fn check_pattern(p: &PruneSpec) -> anyhow::Result<()> {
     let (Some(structure), Some(asked)) = (&p.structure, p.sparsity) else { return Ok(()) };
     match pattern(structure).map(|pattern| pattern.sparsity().get()) {
         Some(has) if (has - asked).abs() > 1e-9 => Err(usage(format!(
-            "prune.sparsity is {asked}, and prune.structure {structure} has a sparsity of {has}; leave prune.sparsity out, or choose \
+            "prune.sparsity is {asked}, but prune.structure {structure} has a sparsity of {has}; leave prune.sparsity out, or choose \
              another structure"
         ))),
         _ => Ok(()),
     }
 }
 
-/// What a pruner cannot be built of, in the words of an experiment.
+/// Converts an error of the pruner to a message that names keys of the experiment.
 pub(super) fn refusal(p: &PruneSpec, error: PruneError) -> anyhow::Error {
     match error {
         PruneError::Together { first, second, reason } => {
             let (first, second) = (said(p, first), said(p, second));
-            usage(format!("{first}, and {second}: {reason}"))
+            usage(format!("{first}, but {second}: {reason}"))
         }
         PruneError::Structure { reason } => {
             let structure = p.structure.as_deref().unwrap_or_default();
@@ -74,7 +74,7 @@ pub(super) fn refusal(p: &PruneSpec, error: PruneError) -> anyhow::Error {
     }
 }
 
-/// A key and its value.
+/// A key and its value, as text.
 fn said(p: &PruneSpec, part: Part) -> String {
     let (key, unsaid) = match part {
         Part::Threshold => ("threshold", ""),

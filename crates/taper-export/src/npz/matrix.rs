@@ -1,7 +1,7 @@
-//! One weight as SciPy's sparse matrix.
+//! One weight as a SciPy sparse matrix.
 //!
 //! A `.npz` is a zip of NumPy arrays, here `indices`, `indptr`, `format`, `shape` and `data`, as
-//! `scipy.sparse.save_npz` writes them; a row is what one output reads.
+//! `scipy.sparse.save_npz` writes them. A row holds the weights of one output.
 
 use crate::{
     ExportError,
@@ -17,11 +17,14 @@ use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter, write::SimpleFileO
 pub(super) fn npz(tensor: &Tensor) -> Result<Vec<u8>, ExportError> {
     let csr = Csr::of(tensor.dims(), tensor.values());
     let (rows, columns) = rows_and_columns(tensor.dims());
-    // SciPy's own indices are of 32 bits with a sign, unless a matrix needs more.
+    // SciPy uses signed 32-bit indices, unless a matrix needs more.
     let small = |values: &[u64]| -> Result<Vec<u8>, ExportError> {
         let small = values.iter().map(|&v| i32::try_from(v));
         let small = small.collect::<Result<Vec<_>, _>>().map_err(|_| {
-            ExportError::Impossible("a matrix of more than 2³¹ entries does not fit .npz".into())
+            ExportError::Impossible(
+                "a matrix of more than 2³¹ − 1 entries does not fit .npz; choose another format"
+                    .into(),
+            )
         })?;
         Ok(small.into_iter().flat_map(i32::to_le_bytes).collect())
     };
@@ -36,12 +39,14 @@ pub(super) fn npz(tensor: &Tensor) -> Result<Vec<u8>, ExportError> {
             npy("<f4", &[csr.values.len()], &bytes)
         }),
     ];
-    // A fixed time, so that equal content gives equal bytes.
+    // A fixed time makes the bytes of equal content equal.
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
         .last_modified_time(DateTime::default());
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    let failed = |e: zip::result::ZipError| ExportError::Impossible(format!("cannot zip: {e}"));
+    let failed = |e: zip::result::ZipError| {
+        ExportError::Impossible(format!("cannot write the zip archive: {e}"))
+    };
     for (name, bytes) in arrays {
         zip.start_file(format!("{name}.npy"), options).map_err(failed)?;
         zip.write_all(&bytes).map_err(|e| failed(e.into()))?;
@@ -68,11 +73,12 @@ fn npy(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// The weight of these sizes that the bytes of a `.npz` hold, with its zeros.
+/// Reads a weight of this shape, with its zeros, from the bytes of a `.npz`.
 pub(crate) fn weight(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, String> {
     let (rows, columns) = rows_and_columns(shape);
-    let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(|e| format!("it is no .npz: {e}"))?;
-    // A small file cannot fill the memory: an array may have a number for each weight, or be as long as the file.
+    let mut zip =
+        ZipArchive::new(Cursor::new(bytes)).map_err(|e| format!("it is not a .npz file: {e}"))?;
+    // A small file must not fill the memory: an array may have one number for each weight, or the length of the file.
     let numbers = (rows as u64 + 1).max(rows as u64 * columns as u64);
     let limit = (8 * numbers + 4096).max(bytes.len() as u64);
     let mut array = |name: &str| -> Result<Npy, String> {
@@ -90,12 +96,14 @@ pub(crate) fn weight(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, String> 
         }
         Npy::read(bytes).map_err(|e| format!("its array {name}: {e}"))
     };
-    // One byte a letter, or four.
+    // NumPy stores one or four bytes for each character.
     let mut format = array("format")?.data().to_vec();
     format.retain(|&byte| byte != 0);
     if format != b"csr" {
         let format = String::from_utf8_lossy(&format).into_owned();
-        return Err(format!("it is a matrix of format `{format}`; save its tocsr()"));
+        return Err(format!(
+            "it is a matrix of format `{format}`; convert it with tocsr() before saving"
+        ));
     }
     let mut indices = |name: &str| {
         let numbers = array(name)?.numbers().and_then(Numbers::indices);
@@ -103,7 +111,9 @@ pub(crate) fn weight(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, String> 
     };
     let sizes = indices("shape")?;
     if sizes != [rows as u64, columns as u64] {
-        return Err(format!("it is a matrix of {sizes:?}, where {rows}x{columns} is needed"));
+        return Err(format!(
+            "it is a matrix of shape {sizes:?}, but [{rows}, {columns}] is needed"
+        ));
     }
     let (starts, columns) = (indices("indptr")?, indices("indices")?);
     let values = array("data")?.numbers().and_then(Numbers::floats);
@@ -111,7 +121,7 @@ pub(crate) fn weight(bytes: &[u8], shape: &[usize]) -> Result<Vec<f32>, String> 
     Csr { shape: shape.to_vec(), starts, columns, values }.dense()
 }
 
-/// An array as NumPy stores it.
+/// An array in NumPy's format.
 struct Npy {
     bytes: Vec<u8>,
     start: usize,
@@ -120,7 +130,7 @@ struct Npy {
 
 impl Npy {
     fn read(bytes: Vec<u8>) -> Result<Self, String> {
-        let no_array = || "it is no NumPy array".to_string();
+        let no_array = || "it is not a NumPy array".to_string();
         let rest = bytes.strip_prefix(MAGIC).ok_or_else(no_array)?;
         let (len, from) = match rest {
             [1, 0, a, b, ..] => (usize::from(u16::from_le_bytes([*a, *b])), 4),
@@ -134,7 +144,10 @@ impl Npy {
             |key: &str| header.split_once(&format!("'{key}':")).map(|(_, rest)| rest.trim_start());
         let descr = value("descr").and_then(|rest| rest.strip_prefix('\'')?.split('\'').next());
         if !value("fortran_order").is_some_and(|rest| rest.starts_with("False")) {
-            return Err("it is not in C order".into());
+            return Err(
+                "it is not in C order; convert it with numpy.ascontiguousarray before saving"
+                    .into(),
+            );
         }
         let descr = descr.ok_or_else(no_array)?.to_string();
         let start = MAGIC.len() + from + len;
@@ -175,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_comes_back_and_bytes_repeat() {
+    fn a_weight_is_restored_and_its_bytes_are_reproducible() {
         let (values, bytes) = sample();
         assert_eq!(weight(&bytes, &[3, 2, 2, 2]).unwrap(), values);
         assert_eq!(sample().1, bytes);
@@ -197,7 +210,7 @@ mod tests {
         }
     }
 
-    /// Row pointers, columns and values as a file has them, with the types of NumPy.
+    /// A file with these row pointers, columns and values, of these NumPy types.
     fn file(
         descr: [&str; 2],
         starts: &[u8],
@@ -244,7 +257,7 @@ mod tests {
                 }
             }
         }
-        // NumPy's text of four bytes a letter, and half floats.
+        // NumPy text with four bytes for each character, and half floats.
         let wide = Npy::read(npy("<U3", &[], b"c\0\0\0s\0\0\0r\0\0\0")).unwrap();
         let f2: Vec<u8> =
             [0x3e00u16, 0x3c00, 0x3800, 0x4400].iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -253,13 +266,13 @@ mod tests {
     }
 
     #[test]
-    fn other_matrices_are_named() {
+    fn unsupported_matrices_are_rejected() {
         let bad = |descr: [&str; 2], format: &[u8]| {
             let format = Npy::read(npy("|S3", &[], format)).unwrap();
             let bytes = file(descr, &[0, 0, 1], &[1], &[0; 8], format);
             weight(&bytes, &[2, 3]).unwrap_err()
         };
-        assert!(bad(["<u1", "<f8"], b"coo").contains("format `coo`; save its tocsr()"));
+        assert!(bad(["<u1", "<f8"], b"coo").contains("format `coo`; convert it with tocsr()"));
         assert!(bad(["<u1", ">f4"], b"csr").contains("data: it is of type >f4"));
         assert!(bad(["<u1", "<i4"], b"csr").contains("data: its numbers are I32, not floats"));
         assert!(bad(["<f1", "<f4"], b"csr").contains("indptr"));

@@ -1,4 +1,5 @@
-//! A folder of SciPy's sparse matrices: one `.npz` for each weight, and `rest.safetensors` for everything else.
+//! A folder of SciPy sparse matrices: one `.npz` for each weight of a layer, and `rest.safetensors` for all other
+//! tensors.
 
 mod matrix;
 
@@ -17,21 +18,21 @@ use std::{
 };
 use taper_train::checkpoint::RawFile;
 
-/// Kind of the folder in the metadata of its `rest.safetensors`.
+/// Value of `kind` in the metadata of `rest.safetensors`.
 const KIND: &str = "taper-npz-1";
 
-/// File of what is no weight of a layer.
+/// File of all tensors that are not weights of layers.
 const REST: &str = "rest.safetensors";
 
-/// Key of the shapes in that metadata.
+/// Key of the shapes in these metadata.
 pub(crate) const SHAPES: &str = "npz";
 
-/// Whether this crate has written the file beside the matrices.
+/// Whether this crate has written `rest.safetensors`.
 fn is_ours(rest: &RawFile) -> bool {
     rest.metadata.get("kind").is_some_and(|kind| kind == KIND)
 }
 
-/// Whether all that is in a folder is what [`write()`] makes, so that nothing else is lost with it.
+/// Whether a folder contains only files of [`write()`]. Replacing it then loses nothing else.
 pub(crate) fn is_ours_alone(folder: &Path) -> bool {
     let Ok(rest) = RawFile::load(&folder.join(REST)) else { return false };
     let shapes = rest.metadata.get(SHAPES).and_then(|text| serde_json::from_str(text).ok());
@@ -46,7 +47,7 @@ pub(crate) fn is_ours_alone(folder: &Path) -> bool {
         && std::fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_file_of_ours))
 }
 
-/// Writes the files into a folder that is there.
+/// Writes the files into an existing folder.
 pub(crate) fn write(network: &Network, folder: &Path) -> Result<(), ExportError> {
     let mut rest = RawFile { metadata: network.metadata().clone(), ..RawFile::default() };
     rest.metadata.insert("kind".into(), KIND.into());
@@ -67,30 +68,32 @@ pub(crate) fn write(network: &Network, folder: &Path) -> Result<(), ExportError>
     Ok(())
 }
 
-/// A folder that is read.
+/// An opened folder.
 #[derive(Debug)]
 pub(crate) struct Folder {
     rest: RawFile,
     stated: StatedShapes,
-    /// Files of the weights.
+    /// Paths of the weights' files.
     weights: BTreeMap<String, PathBuf>,
 }
 
 impl Folder {
-    /// Reads what is no weight, and lists the weights.
+    /// Reads `rest.safetensors`, and lists the files of the weights.
     ///
     /// # Errors
-    /// If it cannot be read, or is no folder of an exported network.
+    /// If it cannot be read, or is not the folder of an exported network.
     pub(crate) fn open(path: &Path) -> Result<Self, ExportError> {
         let malformed = |reason: String| ExportError::malformed(path)(reason);
         if !path.join(REST).is_file() {
             return Err(malformed(format!(
-                "it is a folder without the {REST} of an exported network; name a file in it"
+                "it is a folder without {REST}, so not an exported network; name a file"
             )));
         }
         let rest = RawFile::load(&path.join(REST))?;
         if !is_ours(&rest) {
-            return Err(malformed(format!("its {REST} is not of an exported network")));
+            return Err(malformed(format!(
+                "its {REST} is not from an exported network; export the network again"
+            )));
         }
         let mut weights = BTreeMap::new();
         for entry in std::fs::read_dir(path).map_err(ExportError::io("list", path))? {
@@ -98,7 +101,7 @@ impl Folder {
             let Some(name) = file.file_name().and_then(|n| n.to_str()?.strip_suffix(".npz")) else {
                 continue;
             };
-            // Links to files are followed; a pipe could have no end.
+            // Links to files are followed. Pipes are skipped, as they may have no end.
             let metadata = std::fs::metadata(&file).map_err(ExportError::io("read", &file))?;
             if metadata.is_file() {
                 weights.insert(name.to_string(), file.clone());
@@ -140,7 +143,7 @@ mod tests {
     use taper_graph::Tensor;
 
     #[test]
-    fn links_to_files_are_followed_and_links_to_nothing_are_named() {
+    fn links_to_files_are_followed_and_broken_links_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let network = folder.path().join("network");
         std::fs::create_dir(&network).unwrap();
@@ -152,7 +155,7 @@ mod tests {
         let elsewhere = folder.path().join("elsewhere");
         std::fs::write(&elsewhere, matrix::npz(&tensor).unwrap()).unwrap();
         symlink(&elsewhere, network.join("a.weight.npz")).unwrap();
-        // A folder is no matrix.
+        // A folder is not a matrix.
         symlink(folder.path(), network.join("b.weight.npz")).unwrap();
         let opened = Folder::open(&network).unwrap();
         assert_eq!(opened.names(), ["a.weight".to_string()].into());

@@ -1,4 +1,4 @@
-//! ONNX: the graph with its weights, for runtimes of other makers.
+//! ONNX export and import: the graph with its weights, for other runtimes.
 
 mod operator;
 mod parts;

@@ -5,22 +5,22 @@ use crate::ExportError;
 use taper_graph::{ActivationFn, Op, Pad, Window};
 use taper_onnx::proto::{Attribute, TensorProto};
 
-/// What a node of ONNX says besides the values and tensors that it reads.
+/// An ONNX node, apart from the values and tensors that it reads.
 pub(super) struct Operator {
     pub(super) op_type: &'static str,
     pub(super) attributes: Vec<Attribute>,
-    /// Inputs behind those: a name for each, and its value; `None` for one that is left out.
+    /// Further inputs after these: a name and a value for each; `None` for an omitted input.
     pub(super) constants: Vec<(&'static str, Option<TensorProto>)>,
 }
 
 /// The operator of an operation.
 ///
 /// # Errors
-/// If opset 17 has none.
+/// If opset 17 has no such operator.
 pub(super) fn operator(op: &Op) -> Result<Operator, ExportError> {
     let mut constants = Vec::new();
     let (op_type, attributes) = match op {
-        // The writer has no node for them.
+        // The writer makes no nodes for these.
         Op::Input | Op::Constant(_) => ("Identity", Vec::new()),
         Op::Conv(conv) => {
             let [kernel, pads, strides] = windows(&conv.window);
@@ -41,7 +41,7 @@ pub(super) fn operator(op: &Op) -> Result<Operator, ExportError> {
             ActivationFn::HardSigmoid { alpha, beta } => {
                 ("HardSigmoid", vec![float("alpha", alpha), float("beta", beta)])
             }
-            // Of the value and its sigmoid.
+            // The writer multiplies the value by its sigmoid.
             ActivationFn::Silu => ("Mul", Vec::new()),
             ActivationFn::HardSwish => ("HardSwish", Vec::new()),
         },
@@ -62,7 +62,7 @@ pub(super) fn operator(op: &Op) -> Result<Operator, ExportError> {
         }
         Op::AveragePool { window, counts_padding } => {
             if window.dilation != [1; 2] {
-                let message = "ONNX opset 17 has no average pools with dilation; leave it out";
+                let message = "ONNX opset 17 has no average pooling with dilation; use dilation 1";
                 return Err(ExportError::Impossible(message.into()));
             }
             let [kernel, pads, strides] = windows(window);
@@ -80,24 +80,25 @@ pub(super) fn operator(op: &Op) -> Result<Operator, ExportError> {
         Op::Reshape(dims) if dims.len() == 1 => ("Flatten", vec![int("axis", 1)]),
         Op::Reshape(dims) => {
             if dims.contains(&0) {
-                let message =
-                    format!("ONNX cannot reshape to {dims:?}: a size of 0 means that of the input");
+                let message = format!(
+                    "ONNX cannot reshape to {dims:?}: a size of 0 copies the size of the input"
+                );
                 return Err(ExportError::Impossible(message));
             }
-            // The batch is that of the input.
+            // 0 copies the batch size of the input.
             let sizes: Vec<usize> = std::iter::once(0).chain(dims.iter().copied()).collect();
             constants.push(("shape", Some(integers(&sizes))));
             ("Reshape", Vec::new())
         }
         Op::Softmax { axis } => ("Softmax", vec![int("axis", *axis as i64 + 1)]),
         Op::Upsample { factors: [down, across] } => {
-            // The defaults, half pixels and the nearest one, repeat each pixel where factors are whole.
+            // The default modes, half_pixel and nearest, repeat each pixel if the factors are whole.
             let scales = floats(&[1.0, 1.0, *down as f32, *across as f32]);
             constants.extend([("roi", None), ("scales", Some(scales))]);
             ("Resize", Vec::new())
         }
         Op::Fused(_) => {
-            let message = "ONNX has no fused convolutions; export the network as it was before";
+            let message = "ONNX has no fused convolutions; export the network before fusing";
             return Err(ExportError::Impossible(message.into()));
         }
     };

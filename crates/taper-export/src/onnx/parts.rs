@@ -1,8 +1,8 @@
-//! Constants and attributes as ONNX has them.
+//! Constants and attributes in ONNX's format.
 
 use taper_onnx::proto::{Attribute, FLOAT, INT64, TensorProto};
 
-/// Numbers as they are stored.
+/// A tensor of raw bytes.
 pub(super) fn raw(data_type: i32, dims: &[usize], raw_data: Vec<u8>) -> TensorProto {
     TensorProto { dims: sizes(dims), data_type, raw_data, ..TensorProto::default() }
 }
@@ -23,7 +23,7 @@ pub(super) fn integers(values: &[usize]) -> TensorProto {
     raw(INT64, &[values.len()], data)
 }
 
-/// Sizes as ONNX has them.
+/// Sizes in ONNX's type.
 pub(super) fn sizes(dims: &[usize]) -> Vec<i64> {
     dims.iter().map(|&size| size as i64).collect()
 }

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-/// What a file holds: its initializers by name. The graph is not read.
+/// The initializers of a file by name. The graph is not read.
 #[derive(Debug)]
 pub(crate) struct Tensors {
     metadata: BTreeMap<String, String>,
@@ -14,7 +14,7 @@ pub(crate) struct Tensors {
 }
 
 impl Tensors {
-    /// Reads the bytes of a file. What it keeps in other files is looked for beside it, if its path is known.
+    /// Reads the bytes of a file. Data in other files are read from the folder of `file`.
     pub(crate) fn read(bytes: &[u8], file: Option<&Path>) -> Result<Self, String> {
         let (metadata, tensors) =
             taper_onnx::Tensors::read(bytes, file).map_err(|e| e.to_string())?;

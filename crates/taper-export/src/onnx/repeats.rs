@@ -1,11 +1,11 @@
-//! Rows and columns of a constant that are equal to others: a file holds each of them once.
+//! Stores equal rows and columns of a constant once.
 //!
-//! Behind padding, what a constant channel adds is the same for all pixels but those near the border.
+//! After padding, a constant channel adds the same value to all pixels except those near the border.
 
 use std::collections::BTreeMap;
 use taper_graph::{GraphError, Tensor};
 
-/// Places that a list may have: readers take a long list of integers for a quantized weight.
+/// Longest list of indices: readers reject a long list of integers, as it could be a quantized weight.
 const MOST_PLACES: usize = 1024;
 
 /// A constant `[channels, rows, columns]`, as its distinct rows and columns.
@@ -13,14 +13,14 @@ const MOST_PLACES: usize = 1024;
 pub(crate) struct Repeats {
     /// `[channels, distinct rows, distinct columns]`.
     pub(crate) distinct: Tensor,
-    /// Which of the distinct rows each row is; none if all differ.
+    /// Index of each row among the distinct rows; none if all differ.
     pub(super) rows: Option<Vec<usize>>,
     /// The same for columns.
     pub(super) columns: Option<Vec<usize>>,
 }
 
 impl Repeats {
-    /// The parts of a constant, if they take less memory than the whole.
+    /// The parts of a constant, if they take less memory than the constant.
     pub(crate) fn of(tensor: &Tensor) -> Result<Option<Self>, GraphError> {
         let &[_, n_rows, n_columns] = tensor.dims() else { return Ok(None) };
         if n_rows > MOST_PLACES || n_columns > MOST_PLACES {
@@ -29,13 +29,13 @@ impl Repeats {
         let (tall, rows) = distinct(tensor, 1)?;
         let (distinct, columns) = distinct(&tall, 2)?;
         let places = [&rows, &columns].into_iter().flatten().map(Vec::len).sum::<usize>();
-        // A place has the bytes of two numbers.
+        // An index takes the bytes of two floats.
         let is_less = distinct.values().len() + 2 * places < tensor.values().len();
         Ok(is_less.then_some(Self { distinct, rows, columns }))
     }
 }
 
-/// The distinct slices of an axis, to the bit, and which of them each slice is; none if all differ.
+/// The distinct slices of an axis, compared bit by bit, and the index of each slice among them; none if all differ.
 fn distinct(tensor: &Tensor, axis: usize) -> Result<(Tensor, Option<Vec<usize>>), GraphError> {
     let dims = tensor.dims();
     let (size, step) = (dims[axis], dims[axis + 1..].iter().product::<usize>());
@@ -94,10 +94,10 @@ mod tests {
     }
 
     #[test]
-    fn what_hardly_repeats_is_whole() {
+    fn constants_with_few_repeats_stay_whole() {
         let whole = |tensor: &Tensor| Repeats::of(tensor).unwrap().is_none();
         assert!(whole(&planes([4, 5, 5], |c, y, x| (100 * c + 10 * y + x) as f32)));
-        // Four numbers instead of nine, and six places.
+        // Four numbers instead of nine, but six indices.
         assert!(whole(&planes([1, 3, 3], |_, y, x| (border(y, 9) + 2 * border(x, 9)) as f32)));
         // −0 is another number than 0.
         assert!(whole(&planes([9, 2, 1], |_, y, _| if y == 0 { 0.0 } else { -0.0 })));

@@ -1,4 +1,4 @@
-//! A network as an ONNX graph.
+//! Writes a network as an ONNX file.
 
 use super::{
     operator::{Operator, operator},
@@ -16,27 +16,26 @@ use taper_onnx::proto::{
 };
 use taper_train::checkpoint::RawTensor;
 
-/// Kind of the file in its metadata.
+/// Value of `kind` in the metadata.
 const KIND: &str = "taper-onnx-1";
 
-/// Version of the operators, and of the format that goes with it.
+/// Versions of the operators and of the file format.
 const OPSET: i64 = 17;
 const IR_VERSION: i64 = 8;
 
-/// The bytes of the file. The input is `images`, the output `logits`; the batch is open. `is_sparse`: weights are places and
-/// values.
+/// The bytes of the file. The input is `images`, the output is `logits`, and the batch size is open. `is_sparse` stores
+/// weights as indices and values.
 pub(crate) fn bytes(
     network: &Network,
     element: ElementType,
     is_sparse: bool,
 ) -> Result<Vec<u8>, ExportError> {
     if is_sparse && element != ElementType::F32 {
-        let message =
-            "sparse initializers are of f32 alone; leave out the other type or the sparseness";
+        let message = "sparse initializers must be f32; choose f32, or dense initializers";
         return Err(ExportError::Impossible(message.into()));
     }
     let mut writer = Writer::new(network, element, is_sparse);
-    // A name must be there.
+    // ONNX requires a name.
     let architecture = network.metadata().get("architecture").filter(|name| !name.is_empty());
     writer.graph.name = architecture.map_or("network", String::as_str).into();
     writer.nodes()?;
@@ -77,13 +76,13 @@ struct Writer<'a> {
     graph: GraphProto,
     /// Name of the value of each node.
     values: Vec<String>,
-    /// Nodes whose value is the same for each image: it has no dimension of the batch.
+    /// Nodes with the same value for all images. The value has no batch dimension.
     constants: BTreeSet<usize>,
-    /// Names of those with that dimension.
+    /// Names of these values after a batch dimension has been added.
     repeated: BTreeMap<usize, String>,
     /// Initializers that have been written.
     written: BTreeSet<String>,
-    /// Names of the values of constants, by those of their tensors.
+    /// Names of the values of constants, by the names of their tensors.
     planes: BTreeMap<&'a str, String>,
 }
 
@@ -93,7 +92,7 @@ impl<'a> Writer<'a> {
         for (i, node) in network.graph.nodes.iter().enumerate() {
             let is_constant = match node.op {
                 Op::Constant(_) => true,
-                // ONNX broadcasts their inputs; all other operations want a batch.
+                // ONNX broadcasts their inputs. All other operations need a batch dimension.
                 Op::Add | Op::Multiply => node.inputs.iter().all(|x| constants.contains(x)),
                 _ => false,
             };
@@ -117,7 +116,7 @@ impl<'a> Writer<'a> {
         writer
     }
 
-    /// Names of the values of nodes. The mean of planes and the vector that it becomes share a number.
+    /// Names of the nodes' values. A global average and its reshape to a vector share a number.
     fn names(&self) -> Vec<String> {
         let graph = &self.network.graph;
         let mut number = 0;
@@ -139,7 +138,7 @@ impl<'a> Writer<'a> {
         names
     }
 
-    /// The name, or a longer one that no tensor has.
+    /// The name, with underscores appended until no tensor has it.
     fn free(&self, mut name: String) -> String {
         while self.network.graph.tensors.contains_key(&name) {
             name.push('_');
@@ -191,7 +190,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Name of the value of a node with a dimension of the batch.
+    /// Name of a node's value with a batch dimension.
     fn with_batch(&mut self, node: usize) -> String {
         let value = self.values[node].clone();
         if !self.constants.contains(&node) {
@@ -231,14 +230,14 @@ impl<'a> Writer<'a> {
         });
     }
 
-    /// Adds an initializer that belongs to a value; gives its name.
+    /// Adds an initializer for a value. Returns its name.
     fn constant(&mut self, value: &str, part: &str, tensor: TensorProto) -> String {
         let name = self.free(format!("{value}.{part}"));
         self.graph.initializer.push(TensorProto { name: name.clone(), ..tensor });
         name
     }
 
-    /// Adds a constant, of which equal rows and columns are stored once; gives the name of its value.
+    /// Adds a constant, and stores equal rows and columns once. Returns the name of its value.
     fn planes(&mut self, name: &'a str) -> Result<String, ExportError> {
         if let Some(value) = self.planes.get(name) {
             return Ok(value.clone());
@@ -263,13 +262,13 @@ impl<'a> Writer<'a> {
         Ok(value)
     }
 
-    /// Adds a tensor of the network as an initializer; gives the name that nodes read it by.
+    /// Adds a tensor of the network as an initializer. Returns the name that nodes read.
     fn tensor(&mut self, name: &str) -> Result<String, ExportError> {
         let network = self.network;
         self.initializer(name, network.graph.tensor(name)?)
     }
 
-    /// Adds an initializer; gives the name that nodes read it by.
+    /// Adds an initializer. Returns the name that nodes read.
     fn initializer(&mut self, name: &str, tensor: &Tensor) -> Result<String, ExportError> {
         let is_new = self.written.insert(name.into());
         if is_new {
@@ -282,7 +281,7 @@ impl<'a> Writer<'a> {
         if self.element == ElementType::F32 {
             return Ok(name.into());
         }
-        // It is stored in few bits and computed with in f32.
+        // It is stored in 16 bits, but computations use f32.
         let cast = self.free(format!("{name}.f32"));
         if is_new {
             self.push("Cast", vec![name.into()], cast.clone(), vec![int("to", FLOAT.into())]);
@@ -408,12 +407,12 @@ mod tests {
         let dilated = Window { dilation: [2; 2], ..square };
         graph.output = graph.push(mean(dilated, true), &[0])?;
         let error = written(graph, ElementType::F32).unwrap_err().to_string();
-        assert!(error.contains("average pools with dilation"), "{error}");
+        assert!(error.contains("average pooling with dilation"), "{error}");
         Ok(())
     }
 
     #[test]
-    fn operations_take_their_numbers_as_attributes_or_inputs() -> Result<()> {
+    fn operations_read_their_numbers_from_attributes_or_inputs() -> Result<()> {
         let mut graph = taper_graph::Graph::new(&[2, 4, 6]);
         for name in ["g", "b", "m", "v"] {
             graph.add_tensor(name, tensor(&[2]));
@@ -565,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_tensors_are_no_names_of_values() -> Result<()> {
+    fn values_have_other_names_than_tensors() -> Result<()> {
         let mut graph = taper_graph::Graph::new(&[2]);
         for name in ["images", "value1", "logits", "value1.f32"] {
             graph.add_tensor(name, tensor(&[2, 2]));
@@ -593,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back_as_the_same_function() -> Result<()> {
+    fn a_written_graph_is_read_as_the_same_function() -> Result<()> {
         let mut graph = taper_graph::Graph::new(&[2, 5, 6]);
         let positive = Tensor::new(&[2], [0.5, 2.0])?;
         for name in ["g", "b", "m", "v"] {
@@ -639,7 +638,7 @@ mod tests {
     }
 
     #[test]
-    fn what_opset_17_cannot_say_is_refused() -> Result<()> {
+    fn operations_that_opset_17_lacks_are_rejected() -> Result<()> {
         let mut graph = taper_graph::Graph::new(&[0, 2, 2]);
         graph.output = graph.push(Op::Reshape(vec![2, 0]), &[0])?;
         let error = written(graph, ElementType::F32).unwrap_err().to_string();

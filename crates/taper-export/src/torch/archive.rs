@@ -1,5 +1,5 @@
-//! The archive that PyTorch writes since version 1.6: a zip with `NAME/data.pkl`, and `NAME/data/KEY` for each storage.
-//! Nothing in it is compressed, so storages are parts of the file.
+//! The archive of PyTorch since version 1.6: a zip with `NAME/data.pkl`, and `NAME/data/KEY` for each storage. Nothing
+//! in it is compressed, so a storage is a byte range of the file.
 
 use super::{
     entry::{Entry, unreadable},
@@ -39,7 +39,7 @@ pub(super) fn entries(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
 
 struct Archive<'a> {
     zip: ZipArchive<Cursor<&'a [u8]>>,
-    /// What the names of its parts begin with.
+    /// Prefix of all names in the archive.
     folder: String,
 }
 
@@ -51,8 +51,8 @@ impl<'a> Archive<'a> {
         };
         let Some(folder) = ends("data.pkl") else {
             return Err(match ends(".npy") {
-                Some(_) => "it is a single matrix of SciPy or NumPy; name the folder of them that export writes".into(),
-                None => unreadable("it is a zip archive without a data.pkl"),
+                Some(_) => "it is a single matrix of SciPy or NumPy; name the folder of the exported network".into(),
+                None => unreadable("it is a zip archive without data.pkl"),
             });
         };
         let has = |part: &str| zip.index_for_name(&format!("{folder}{part}")).is_some();
@@ -66,7 +66,7 @@ impl<'a> Archive<'a> {
             let order = archive.part("byteorder")?;
             if bytes[order].starts_with(b"big") {
                 return Err(
-                    "it was saved on a big-endian machine; load and save it on a little-endian one"
+                    "it was saved on a big-endian machine; save it again on a little-endian one"
                         .into(),
                 );
             }
@@ -74,7 +74,7 @@ impl<'a> Archive<'a> {
         Ok(archive)
     }
 
-    /// Where a part lies in the file.
+    /// Byte range of a part in the file.
     fn part(&mut self, name: &str) -> Result<Range<usize>, String> {
         let name = format!("{}{name}", self.folder);
         let index = self
@@ -88,7 +88,7 @@ impl<'a> Archive<'a> {
         }
         let (start, size, sum) = (raw.data_start(), raw.size(), raw.crc32());
         drop(raw);
-        // PyTorch can be told to leave out the sums, and writes 0 then.
+        // PyTorch can omit checksums, and writes 0 then.
         let options = ZipReadOptions::new().ignore_crc32(sum == 0);
         let mut content = self.zip.by_index_with_options(index, options).map_err(|e| failed(&e))?;
         let n = io::copy(&mut content, &mut io::sink()).map_err(|e| failed(&e))?;

@@ -1,12 +1,12 @@
-//! A tensor of a file, and what is said of a file that has none.
+//! A tensor of a file, and the message for an unreadable file.
 
 use super::view::View;
 use std::{fmt, ops::Range};
 
-/// A tensor whose storage is a part of the file, or what is said of one that cannot be read.
+/// A tensor with its storage as a byte range of the file, or the reason why it cannot be read.
 pub(super) type Entry = Result<View<Range<usize>>, String>;
 
-/// What is said of a file that is damaged.
+/// The message for a damaged file.
 pub(super) fn unreadable(why: impl fmt::Display) -> String {
-    format!("it is no state dict that can be read ({why}); save model.state_dict() with torch.save")
+    format!("it is not a readable state dict ({why}); save model.state_dict() with torch.save")
 }

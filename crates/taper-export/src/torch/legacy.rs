@@ -1,5 +1,5 @@
-//! The format of PyTorch before version 1.6: pickles one after the other, of a number that says what it is, the version,
-//! the machine, the object, and the keys of the storages; then the storages, each behind the number of its elements.
+//! The format of PyTorch before version 1.6: a sequence of pickles, then the storages. The pickles are a magic number,
+//! the version, the machine, the object, and the keys of the storages. Each storage follows its number of elements.
 
 use super::{
     entry::{Entry, unreadable},
@@ -13,7 +13,7 @@ use std::{
     ops::Range,
 };
 
-/// The number, 0x1950a86a20f9469cfc6c.
+/// The magic number, 0x1950a86a20f9469cfc6c, the lowest byte first.
 const MAGIC: &[u8] = &[0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
 /// The version.
@@ -27,17 +27,20 @@ pub(super) fn entries(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
     let next = |bytes| Pickle::read(bytes).map_err(unreadable);
     let (magic, rest) = next(bytes)?;
     if magic.root != Value::Long(MAGIC) {
-        return Err("it is a pickle, but not of torch.save; save model.state_dict() with it".into());
+        return Err(
+            "it is a pickle, but not from torch.save; save model.state_dict() with torch.save"
+                .into(),
+        );
     }
     let (version, rest) = next(rest)?;
     if version.root != Value::Int(VERSION) {
-        return Err(unreadable("its version is not known"));
+        return Err(unreadable(format_args!("its version is not {VERSION}")));
     }
     let (machine, rest) = next(rest)?;
     let facts = machine.items(machine.root).unwrap_or_default();
     if facts.contains(&(Value::Text(b"little_endian"), Value::Bool(false))) {
         return Err(
-            "it was saved on a big-endian machine; load and save it on a little-endian one".into(),
+            "it was saved on a big-endian machine; save it again on a little-endian one".into()
         );
     }
     let (object, rest) = next(rest)?;
@@ -51,7 +54,7 @@ pub(super) fn entries(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, String> {
     Ok(tensors.into_iter().map(|(name, tensor)| (name, tensor.and_then(entry))).collect())
 }
 
-/// Where each storage lies in a file of `len` bytes, of which these are the last.
+/// Byte range of each storage in a file of `len` bytes, which ends with `rest`.
 fn storages<'a>(
     object: &Pickle<'a>,
     rest: &'a [u8],
@@ -67,7 +70,7 @@ fn storages<'a>(
     for &key in keys.values(keys.root).unwrap_or_default() {
         let Value::Text(key) = key else { return Err(unreadable("a storage has no name")) };
         let width = widths.get(key).copied().flatten();
-        let width = width.ok_or_else(|| unreadable("the type of a storage is not known"))?;
+        let width = width.ok_or_else(|| unreadable("the type of a storage is unknown"))?;
         let cut = || unreadable("it is cut off");
         let (n, behind) = rest.split_first_chunk().ok_or_else(cut)?;
         let n = usize::try_from(u64::from_le_bytes(*n)).ok().and_then(|n| n.checked_mul(width));

@@ -1,7 +1,7 @@
-//! State dicts that PyTorch has saved.
+//! Reads PyTorch state dicts.
 //!
-//! A file is read whole and followed without running anything: a container, the archive of today or the format before it,
-//! says where the pickle and the storages are; the pickle says which storage a tensor is made of.
+//! Nothing in a file is executed. The container (a zip archive, or the legacy format before version 1.6) locates the
+//! pickle and the storages. The pickle describes each tensor as a view of a storage.
 
 mod archive;
 mod entry;
@@ -34,10 +34,10 @@ impl fmt::Debug for StateDict {
 }
 
 impl StateDict {
-    /// Reads what a file says of its tensors.
+    /// Reads the descriptions of all tensors.
     ///
     /// # Errors
-    /// What is wrong with the file, or what it is instead.
+    /// Names the defect, or what the file is instead.
     pub(crate) fn read(bytes: Vec<u8>) -> Result<Self, String> {
         let entries = match bytes.starts_with(b"PK") {
             true => archive::entries(&bytes)?,

@@ -1,27 +1,27 @@
-//! Python's pickles, protocols 2 to 5, followed without running what they call.
+//! Interprets Python pickles of protocols 2 to 5. The functions that a pickle calls are never run.
 //!
-//! A pickle is a program for a stack machine; few bytes can stand for much, as a value that was put into the memo can be
-//! taken from it any number of times, and values can be nested without end or hold themselves. So values are entries of one
-//! flat list that name each other by number: an operation adds at most one, taking is no copy, and nothing here recurses.
-//! Memory is proportional to the length of the pickle.
+//! A pickle is a program for a stack machine. A few bytes can describe a huge value: a value in the memo can be loaded
+//! any number of times, values can be nested without limit, and a value can contain itself. So values are entries of
+//! one flat list, and they refer to each other by index. An operation adds at most one entry, loading a value copies
+//! nothing, and nothing here recurses. Memory is proportional to the length of the pickle.
 
 use std::collections::HashMap;
 
 /// A value that a pickle makes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Value<'a> {
-    /// What no state dict depends on: nothing, floats, bytes, sets.
+    /// A value that no state dict needs: `None`, floats, bytes, sets.
     Other,
     Bool(bool),
     Int(i64),
     /// An integer of more than 64 bits, the lowest byte first.
     Long(&'a [u8]),
     Text(&'a [u8]),
-    /// Place in the list of compound values.
+    /// Index in the list of compound values.
     Node(usize),
 }
 
-/// A value that is made of others.
+/// A compound value.
 #[derive(Debug)]
 pub(crate) enum Node<'a> {
     /// A class or function, by module and name.
@@ -29,17 +29,17 @@ pub(crate) enum Node<'a> {
     Tuple(Vec<Value<'a>>),
     List(Vec<Value<'a>>),
     Dict(Vec<(Value<'a>, Value<'a>)>),
-    /// What a class or function was called with, and the items that were put in afterwards.
+    /// A call of a class or function, and the items that were added afterwards.
     Call {
         callable: Value<'a>,
         arguments: Value<'a>,
         items: Vec<(Value<'a>, Value<'a>)>,
     },
-    /// What is stored outside of the pickle, by its description.
+    /// An object outside of the pickle, by its description.
     Persistent(Value<'a>),
 }
 
-/// What a pickle has made.
+/// The values of a pickle.
 #[derive(Debug)]
 pub(crate) struct Pickle<'a> {
     nodes: Vec<Node<'a>>,
@@ -47,10 +47,10 @@ pub(crate) struct Pickle<'a> {
 }
 
 impl<'a> Pickle<'a> {
-    /// Follows a pickle to its end; gives also what comes behind it.
+    /// Interprets a pickle to its end. Also returns the bytes after it.
     ///
     /// # Errors
-    /// If it is cut off, inconsistent, or has an operation of another protocol.
+    /// If it is cut off, inconsistent, or has an unknown operation.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), String> {
         let mut machine = Machine {
             rest: bytes,
@@ -69,7 +69,7 @@ impl<'a> Pickle<'a> {
         &self.nodes
     }
 
-    /// The compound value behind a value.
+    /// The compound value at the index in a value.
     pub(crate) fn node(&self, value: Value) -> Option<&Node<'a>> {
         match value {
             Value::Node(at) => self.nodes.get(at),
@@ -77,7 +77,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// Module and name of a class or function; the legacy format describes the class of a network as
+    /// Module and name of a class or function. The legacy format describes the class of a network as
     /// `('module', class, file, source)`.
     pub(crate) fn class(&self, value: Value) -> Option<(&'a [u8], &'a [u8])> {
         let class = match self.node(value)? {
@@ -101,7 +101,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// The items of a dictionary, or of an object that is like one.
+    /// The items of a dictionary, or of an object with items.
     pub(crate) fn items(&self, value: Value) -> Option<&[(Value<'a>, Value<'a>)]> {
         match self.node(value)? {
             Node::Dict(items) | Node::Call { items, .. } => Some(items),
@@ -113,7 +113,7 @@ impl<'a> Pickle<'a> {
 struct Machine<'a> {
     rest: &'a [u8],
     stack: Vec<Value<'a>>,
-    /// Heights of the stack at which something begins that is put together later.
+    /// Heights of the stack at open marks. A later operation combines the values above a mark.
     marks: Vec<usize>,
     memo: HashMap<u64, Value<'a>>,
     nodes: Vec<Node<'a>>,
@@ -124,12 +124,12 @@ fn cut() -> String {
 }
 
 impl<'a> Machine<'a> {
-    /// Follows one operation; says whether it was the last.
+    /// Interprets one operation. Returns whether it was the last.
     fn step(&mut self) -> Result<bool, String> {
         let op = self.number(1)? as u8;
         match op {
             b'.' => return Ok(true),
-            // The protocol, and the length of what comes.
+            // The protocol, and the length of a frame.
             0x80 => drop(self.take(1)?),
             0x95 => drop(self.take(8)?),
             // Atoms.
@@ -196,7 +196,7 @@ impl<'a> Machine<'a> {
                 self.since_mark()?;
                 self.stack.push(Value::Other);
             }
-            // What goes into them.
+            // Items of compound values.
             b'a' => {
                 let value = self.pop()?;
                 self.append(&[value])?;
@@ -217,7 +217,7 @@ impl<'a> Machine<'a> {
                 self.since_mark()?;
                 self.top()?;
             }
-            // The state of an object is not looked at.
+            // The state of an object is ignored.
             b'b' => {
                 self.pop()?;
                 self.top()?;
@@ -246,7 +246,7 @@ impl<'a> Machine<'a> {
                 self.push(Node::Persistent(description));
             }
             other => {
-                return Err(format!("its pickle has an operation {other:#04x} that is not known"));
+                return Err(format!("its pickle has an unknown operation {other:#04x}"));
             }
         }
         Ok(false)
@@ -259,12 +259,12 @@ impl<'a> Machine<'a> {
         Ok(taken)
     }
 
-    /// A number of so many bytes, the lowest first.
+    /// A number of `width` bytes, the lowest first.
     fn number(&mut self, width: u64) -> Result<u64, String> {
         Ok(self.take(width)?.iter().rev().fold(0, |n, &byte| n << 8 | u64::from(byte)))
     }
 
-    /// A run of bytes behind its length.
+    /// Bytes that follow their length.
     fn run(&mut self, width: u64) -> Result<&'a [u8], String> {
         let len = self.number(width)?;
         self.take(len)
@@ -283,7 +283,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// An integer of as many bytes as it says, the highest of which has the sign.
+    /// An integer that follows its length. The highest byte has the sign.
     fn long(&mut self, width: u64) -> Result<(), String> {
         let bytes = self.run(width)?;
         let sign = if bytes.last().is_some_and(|&byte| byte >= 0x80) { -1 } else { 0 };
@@ -315,8 +315,7 @@ impl<'a> Machine<'a> {
 
     fn get(&mut self, width: u64) -> Result<(), String> {
         let at = self.number(width)?;
-        let value =
-            *self.memo.get(&at).ok_or("its pickle takes a value that was never put away")?;
+        let value = *self.memo.get(&at).ok_or("its pickle loads a value that it never stored")?;
         self.stack.push(value);
         Ok(())
     }
@@ -326,7 +325,7 @@ impl<'a> Machine<'a> {
         self.nodes.push(node);
     }
 
-    /// Height of the stack below which nothing is taken.
+    /// Height of the stack below which no operation reads.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
@@ -341,7 +340,7 @@ impl<'a> Machine<'a> {
         Ok(top)
     }
 
-    /// The last `n` values.
+    /// Removes the last `n` values.
     fn last(&mut self, n: usize) -> Result<Vec<Value<'a>>, String> {
         let from = self.stack.len().checked_sub(n).filter(|&from| from >= self.floor());
         Ok(self.stack.split_off(from.ok_or_else(cut)?))
@@ -352,7 +351,7 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(from))
     }
 
-    /// The compound value on top, to put something into.
+    /// The compound value on top, to add items.
     fn container(&mut self) -> Result<&mut Node<'a>, String> {
         let Value::Node(at) = self.top()? else { return Err(cut()) };
         self.nodes.get_mut(at).ok_or_else(cut)
@@ -391,8 +390,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The items that Python 2 gives an ordered dictionary, as a list of pairs. The list is taken, so that calling once more
-    /// with the same arguments costs nothing.
+    /// The initial items of an ordered dictionary of Python 2, from a list of pairs. The list is moved out, so a second
+    /// call with the same arguments costs nothing.
     fn first_items(&mut self, arguments: Value<'a>) -> Vec<(Value<'a>, Value<'a>)> {
         let first = match self.node(arguments) {
             Some(Node::Tuple(arguments)) => arguments.first().copied(),
@@ -418,7 +417,7 @@ pub(crate) fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(&name[..name.len().min(60)]).into_owned()
 }
 
-/// Keys with their values.
+/// Pairs of keys and values.
 fn pairs<'a>(values: &[Value<'a>]) -> Result<Vec<(Value<'a>, Value<'a>)>, String> {
     let (pairs, rest) = values.as_chunks::<2>();
     match rest {
@@ -431,8 +430,8 @@ fn pairs<'a>(values: &[Value<'a>]) -> Result<Vec<(Value<'a>, Value<'a>)>, String
 mod tests {
     use super::*;
 
-    /// `{'w': (1, 2)}`, with the tuple put away and taken again.
-    const HONEST: &[u8] =
+    /// `{'w': (1, 2), 'v': (1, 2)}`, with one tuple that is stored in the memo and loaded.
+    const VALID: &[u8] =
         b"\x80\x02}X\x01\x00\x00\x00wK\x01K\x02\x86q\x00sX\x01\x00\x00\x00vh\x00s.";
 
     fn bad(bytes: &[u8]) -> String {
@@ -440,21 +439,21 @@ mod tests {
     }
 
     #[test]
-    fn an_honest_pickle_is_read_and_a_part_of_it_is_not() {
-        let (pickle, rest) = Pickle::read(HONEST).unwrap();
+    fn a_valid_pickle_is_read_and_a_part_of_it_is_not() {
+        let (pickle, rest) = Pickle::read(VALID).unwrap();
         let [(w, one), (v, two)] = pickle.items(pickle.root).unwrap() else { panic!("two items") };
         assert_eq!((*w, *v), (Value::Text(b"w"), Value::Text(b"v")));
         assert_eq!(one, two);
         assert_eq!(pickle.values(*one), Some(&[Value::Int(1), Value::Int(2)][..]));
         assert!(rest.is_empty());
-        for len in 0..HONEST.len() {
-            assert!(Pickle::read(&HONEST[..len]).is_err(), "cut to {len} bytes");
+        for len in 0..VALID.len() {
+            assert!(Pickle::read(&VALID[..len]).is_err(), "cut to {len} bytes");
         }
     }
 
     #[test]
-    fn what_follows_is_left() {
-        let two = [HONEST, b"N."].concat();
+    fn bytes_after_a_pickle_are_returned() {
+        let two = [VALID, b"N."].concat();
         let (_, rest) = Pickle::read(&two).unwrap();
         assert_eq!(rest, b"N.");
         let (pickle, _) = Pickle::read(rest).unwrap();
@@ -480,7 +479,7 @@ mod tests {
         let old = b"\x80\x02ccollections\nOrderedDict\n](](U\x01aK\x01ee\x85R.";
         let (pickle, _) = Pickle::read(old).unwrap();
         assert_eq!(pickle.items(pickle.root), Some(&[(Value::Text(b"a"), Value::Int(1))][..]));
-        // A dictionary of a class of its own, and a list.
+        // A subclass of a dictionary, and one of a list.
         let own = b"\x80\x04\x8c\x01m\x8c\x01D\x93)\x81(\x8c\x01aK\x01u.";
         let (pickle, _) = Pickle::read(own).unwrap();
         assert_eq!(pickle.items(pickle.root), Some(&[(Value::Text(b"a"), Value::Int(1))][..]));
@@ -491,22 +490,22 @@ mod tests {
     }
 
     #[test]
-    fn little_that_stands_for_much_takes_little() {
-        // Forty pairs of what came before are 2⁴⁰ values.
+    fn a_few_bytes_of_a_huge_value_take_little_memory() {
+        // Forty pairs, each of the previous value twice, are 2⁴⁰ values.
         let mut pairs = b"\x80\x02)".to_vec();
         for i in 0..40u8 {
             pairs.extend([b'q', i, b'h', i, 0x86]);
         }
         pairs.push(b'.');
         assert_eq!(Pickle::read(&pairs).unwrap().0.nodes().len(), 41);
-        // Deeper than any thread's stack, and a list that holds itself.
+        // Deeper than any thread's stack, and a list that contains itself.
         let deep = [&b"\x80\x02)"[..], &[0x85; 400_000], b"."].concat();
         assert_eq!(Pickle::read(&deep).unwrap().0.nodes().len(), 400_001);
         assert!(Pickle::read(b"\x80\x02]q\x00h\x00a.").is_ok());
     }
 
     #[test]
-    fn what_is_inconsistent_is_refused() {
+    fn inconsistent_pickles_are_rejected() {
         for bytes in [
             &b"\x80\x02X\xf0\xff\xff\xffabc."[..],
             b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\xffabc.",
@@ -522,7 +521,7 @@ mod tests {
         ] {
             assert!(bad(bytes).contains("cut off or damaged"), "{bytes:?}");
         }
-        assert!(bad(b"\x80\x02h\x07.").contains("never put away"));
+        assert!(bad(b"\x80\x02h\x07.").contains("never stored"));
         assert!(bad(b"\x80\x02\x97.").contains("0x97"));
     }
 }

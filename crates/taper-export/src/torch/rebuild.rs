@@ -1,4 +1,4 @@
-//! What in a pickle is a tensor. PyTorch writes one as a call of the function that builds it again from a storage.
+//! Finds tensors in a pickle. PyTorch writes a tensor as a call of the function that rebuilds it from a storage.
 
 use super::{
     pickle::{Node, Pickle, Value, shown},
@@ -6,19 +6,19 @@ use super::{
 };
 use safetensors::Dtype;
 
-/// More axes than any tensor of a network has.
+/// Most axes of a tensor. No network needs more.
 const MOST_AXES: usize = 8;
 
-/// More flags than a tensor has.
+/// Most flags of a tensor that are checked. PyTorch writes fewer.
 const MOST_FLAGS: usize = 8;
 
-/// Parameters are wrapped tensors, which are not wrapped again.
+/// Most wrappers around a tensor. A parameter has one.
 const MOST_WRAPPED: usize = 4;
 
-/// A tensor, or what is said of one that cannot be read.
+/// A tensor, or the reason why it cannot be read.
 pub(super) type Tensor<'a> = Result<View<&'a [u8]>, String>;
 
-/// The tensor that a value is, if it is one.
+/// The value as a tensor, if it is one.
 pub(super) fn tensor<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Option<Tensor<'a>> {
     let mut value = value;
     for _ in 0..MOST_WRAPPED {
@@ -29,7 +29,7 @@ pub(super) fn tensor<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Option<Tensor
             (b"torch._utils", b"_rebuild_parameter" | b"_rebuild_parameter_with_state") => {
                 value = *arguments.first()?;
             }
-            // Of a class of its own: the function, the class, its arguments.
+            // A subclass of Tensor. The arguments are the function, the class, and the function's arguments.
             (b"torch._tensor", b"_rebuild_from_type_v2") => {
                 let function = *arguments.first()?;
                 return call(pickle, function, pickle.values(*arguments.get(2)?)?);
@@ -52,25 +52,26 @@ fn call<'a>(
             Some(view(pickle, arguments))
         }
         (b"torch._utils", b"_rebuild_sparse_tensor" | b"_rebuild_sparse_csr_tensor") => {
-            other("it is a sparse tensor; save its to_dense()")
+            other("it is a sparse tensor; convert it with to_dense() before saving")
         }
         (b"torch._utils", b"_rebuild_qtensor") => {
-            other("it is a quantized tensor; save its dequantize()")
+            other("it is a quantized tensor; convert it with dequantize() before saving")
         }
         (b"torch._utils", name) if name.starts_with(b"_rebuild_") => {
             let name = shown(name);
-            Some(Err(format!("it is built by {name}, which is not read; save a plain tensor")))
+            Some(Err(format!("it is built by {name}, which is not supported; save a plain tensor")))
         }
         (module, b"_reconstruct") if module.starts_with(b"numpy") => {
-            other("it is an array of NumPy; save torch.from_numpy of it")
+            other("it is a NumPy array; convert it with torch.from_numpy before saving")
         }
         _ => None,
     }
 }
 
-/// Storage, offset, sizes, strides, whether it needs a gradient, hooks; then the type, if the storage has none; then flags.
+/// Reads the arguments: storage, offset, sizes, strides, `requires_grad`, hooks; then the type, if the storage has
+/// none; then flags.
 fn view<'a>(pickle: &Pickle<'a>, arguments: &[Value<'a>]) -> Tensor<'a> {
-    let damaged = || "what the file says of it is incomplete".to_string();
+    let damaged = || "its description in the file is incomplete".to_string();
     let [storage, offset, sizes, strides, ..] = *arguments else { return Err(damaged()) };
     let storage = Storage::of(pickle, storage).ok_or_else(damaged)?;
     let axes = |value| -> Option<Vec<usize>> {
@@ -90,12 +91,15 @@ fn view<'a>(pickle: &Pickle<'a>, arguments: &[Value<'a>]) -> Tensor<'a> {
         flags.iter().take(MOST_FLAGS).any(|(_, flag)| *flag == Value::Bool(true))
     });
     match is_lazy {
-        true => Err("it is negated or conjugated when it is read; save its clone()".into()),
+        true => {
+            Err("it is a lazily negated or conjugated view; copy it with clone() before saving"
+                .into())
+        }
         false => Ok(View { dtype, storage: storage.key, offset, shape, stride }),
     }
 }
 
-/// `torch.Size((…))` is its argument.
+/// Replaces `torch.Size((…))` by its argument.
 fn size<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Value<'a> {
     match pickle.node(value) {
         Some(Node::Call { callable, arguments, .. })
@@ -115,22 +119,25 @@ fn whole(value: Value) -> Option<usize> {
 }
 
 fn other_type(name: &[u8]) -> String {
-    format!("its type is {}, which is not read; save its float()", shown(name))
+    format!(
+        "its type is {}, which is not supported; convert it with float() before saving",
+        shown(name)
+    )
 }
 
-/// What a pickle says of a storage: `('storage', class, key, device, elements)`, and in the legacy format the part of another
-/// that it is.
+/// The description of a storage in a pickle: `('storage', class, key, device, elements)`. In the legacy format, the
+/// range of another storage can follow.
 pub(super) struct Storage<'a> {
     class: &'a [u8],
-    /// Type of the elements; none for storages of bytes.
+    /// Type of the elements; none if the storage is untyped or its type is not supported.
     pub(super) dtype: Option<Dtype>,
     pub(super) key: &'a [u8],
-    /// Elements before its first one.
+    /// Index of its first element.
     offset: usize,
 }
 
 impl<'a> Storage<'a> {
-    /// That of a value, if it is one.
+    /// The storage that a value describes, if it describes one.
     pub(super) fn of(pickle: &Pickle<'a>, value: Value<'a>) -> Option<Self> {
         let Node::Persistent(description) = pickle.node(value)? else { return None };
         let [Value::Text(b"storage"), class, Value::Text(key), _, _, rest @ ..] =
@@ -176,7 +183,7 @@ fn dtype_of_storage(class: &[u8]) -> Option<Dtype> {
     })
 }
 
-/// The types of tensors whose storage has none.
+/// The type of a tensor with an untyped storage.
 fn dtype(name: &[u8]) -> Option<Dtype> {
     Some(match name {
         b"float32" => Dtype::F32,

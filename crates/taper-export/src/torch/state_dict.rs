@@ -1,4 +1,4 @@
-//! Which dictionary in a pickle is the state dict. Checkpoints of training hold it under a name, beside much else.
+//! Finds the state dict in a pickle. Training checkpoints store it under a name, next to other values.
 
 use super::{
     pickle::{Node, Pickle, Value, shown},
@@ -6,7 +6,7 @@ use super::{
 };
 use std::collections::{BTreeMap, HashMap};
 
-/// Names under which training scripts keep a state dict, the likeliest first.
+/// Names that training scripts use for a state dict, the most likely first.
 const NAMES: [&[u8]; 9] = [
     b"state_dict",
     b"model_state_dict",
@@ -19,23 +19,24 @@ const NAMES: [&[u8]; 9] = [
     b"params",
 ];
 
-/// Dictionaries nested deeper are not looked into.
+/// Dictionaries nested deeper are ignored.
 const MOST_DEEP: usize = 3;
 
 const ADVICE: &str = "save model.state_dict() with torch.save";
 
-/// A dictionary, with its name in the one that holds it.
+/// A dictionary, with its name in its parent.
 struct Visited<'a> {
     value: Value<'a>,
     depth: usize,
     name: Option<&'a [u8]>,
 }
 
-/// The tensors of the state dict: the dictionary under the likeliest name, the one nearest to the top first; else the one
-/// with the most tensors, as others lie beside it or are an optimizer's.
+/// The tensors of the state dict. This is the dictionary under one of the [`NAMES`]: the one nearest to the top, then
+/// the one with the most likely name. Without these names it is the dictionary with the most tensors, as others belong
+/// to an optimizer or to extra values.
 ///
 /// # Errors
-/// What there is instead, and what to save.
+/// Names the content of the file, and what to save instead.
 pub(super) fn state_dict<'a>(pickle: &Pickle<'a>) -> Result<BTreeMap<String, Tensor<'a>>, String> {
     let n_tensors = |dictionary: &Visited<'a>| {
         let items = pickle.items(dictionary.value).unwrap_or_default().iter();
@@ -56,7 +57,7 @@ pub(super) fn state_dict<'a>(pickle: &Pickle<'a>) -> Result<BTreeMap<String, Ten
             let names = several.iter().take(6).filter_map(|(d, _)| d.name.map(shown));
             let names = names.collect::<Vec<_>>().join(", ");
             return Err(format!(
-                "it holds several state dicts, under {names}; save one of them alone"
+                "it holds several state dicts, under {names}; save only one of them"
             ));
         }
     };
@@ -68,12 +69,12 @@ pub(super) fn state_dict<'a>(pickle: &Pickle<'a>) -> Result<BTreeMap<String, Ten
     Ok(named.collect())
 }
 
-/// Where a name stands among the [`NAMES`], the likeliest first.
+/// Index of a name in [`NAMES`]; 0 is the most likely.
 fn likelihood(name: Option<&[u8]>) -> Option<usize> {
     NAMES.iter().position(|&known| Some(known) == name)
 }
 
-/// The dictionaries that are reached by names, from the top down, each once, under the likeliest of its names.
+/// The dictionaries that can be reached by names, from the top down. Each occurs once, under its most likely name.
 fn visit<'a>(pickle: &Pickle<'a>) -> Vec<Visited<'a>> {
     let mut visited = vec![Visited { value: pickle.root, depth: 0, name: None }];
     let mut places = HashMap::new();
@@ -101,7 +102,7 @@ fn visit<'a>(pickle: &Pickle<'a>) -> Vec<Visited<'a>> {
     visited
 }
 
-/// What is in a pickle without tensors.
+/// The message for a pickle without a state dict.
 fn nothing(pickle: &Pickle) -> String {
     if tensor(pickle, pickle.root).is_some() {
         return format!("it holds a single tensor, not a state dict; {ADVICE}");
@@ -122,7 +123,7 @@ fn nothing(pickle: &Pickle) -> String {
         None if pickle.values(pickle.root).is_some() => {
             format!("it holds a list or tuple, not a state dict; {ADVICE}")
         }
-        None => format!("there are no tensors in it; {ADVICE}"),
+        None => format!("it holds no tensors; {ADVICE}"),
     }
 }
 
@@ -138,7 +139,7 @@ mod tests {
                 "{" => bytes.extend(b"}("),
                 "}" => bytes.push(b'u'),
                 "[]" => bytes.push(b']'),
-                // Puts away what came last, and takes it again.
+                // Store the last value in the memo, and load it.
                 "put" => bytes.extend(b"q\0"),
                 "get" => bytes.extend(b"h\0"),
                 "object" => bytes.extend(b"cnets\nNet\n)\x81"),
@@ -160,11 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn the_likeliest_name_wins_and_then_the_largest() {
+    fn the_most_likely_name_wins_and_then_the_largest() {
         for (text, want) in [
             ("{ a * b * }", "a b"),
             ("{ epoch [] state_dict { a * } }", "a"),
-            // Beside tensors of another kind, in either order, and larger ones.
+            // Next to other tensors, in either order, and next to a larger dictionary.
             ("{ best_acc1 * state_dict { a * } }", "a"),
             ("{ model { a * b * } rng_state * }", "a b"),
             ("{ rng_state * mine { a * b * } }", "a b"),
@@ -175,7 +176,7 @@ mod tests {
             ("{ optimizer { state_dict { b * } } net { a * } }", "a"),
             ("{ state_dict [] model { a * } }", "a"),
             ("{ state_dict { } model { a * } }", "a"),
-            // One dictionary under two names, the likelier last or first.
+            // One dictionary under two names, the more likely last or first.
             ("{ best { a * } put ema { b * } state_dict get }", "a"),
             ("{ net { a * } put ema { b * } best get }", "a"),
             ("{ net { a * } put model { b * } state_dict get }", "a"),
@@ -185,16 +186,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_state_dict_is_named() {
+    fn other_contents_are_named() {
         for (text, part) in [
             ("{ student { a * } teacher { a * } }", "several state dicts, under student, teacher;"),
-            ("{ epoch [] }", "no tensors in it"),
+            ("{ epoch [] }", "it holds no tensors"),
             ("object", "an object of class nets.Net, not a state dict"),
             ("old", "an object of class nets.Net, not a state dict"),
             ("*", "a single tensor, not a state dict"),
             ("{ epoch [] model object }", "an object of class nets.Net"),
             ("[]", "a list or tuple, not a state dict"),
-            ("{ a { b { c { d { e * } } } } }", "no tensors in it"),
+            ("{ a { b { c { d { e * } } } } }", "it holds no tensors"),
         ] {
             let error = found_in(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

@@ -1,30 +1,31 @@
-//! A tensor of PyTorch's: which elements of a storage it is made of.
+//! A PyTorch tensor as a strided view of a storage.
 
 use crate::{element::width, source::n_elements};
 use safetensors::Dtype;
 
-/// A tensor over a storage.
+/// A view of a storage.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct View<S> {
     pub(super) dtype: Dtype,
     pub(super) storage: S,
-    /// Element of the storage that is the first one.
+    /// Index of the first element in the storage.
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
-    /// Elements of the storage from one to the next along each axis; 0 where a tensor is expanded.
+    /// Stride of each axis, in elements; 0 where a tensor is expanded.
     pub(super) stride: Vec<usize>,
 }
 
 impl<S> View<S> {
-    /// The elements in order, row by row, from the bytes of the storage.
+    /// Copies the elements in row-major order from the bytes of the storage.
     ///
     /// # Errors
-    /// If the storage has less than the tensor refers to. Nothing is allocated before; what is, is as large as the tensor,
-    /// which can be larger than its storage.
+    /// If the view reaches beyond the storage. Nothing is allocated before this check. The result has the size of the
+    /// tensor, which can be larger than the storage.
     pub(super) fn gather(&self, storage: &[u8]) -> Result<Vec<u8>, String> {
-        let width = width(self.dtype).ok_or_else(|| format!("its numbers are {}", self.dtype))?;
+        let width = width(self.dtype)
+            .ok_or_else(|| format!("its numbers are {}; save them as F32", self.dtype))?;
         let n = n_elements(&self.shape).filter(|n| n.checked_mul(width).is_some());
-        let n = n.ok_or("it is larger than any memory")?;
+        let n = n.ok_or_else(|| format!("its shape {:?} is larger than any memory", self.shape))?;
         if n == 0 {
             return Ok(Vec::new());
         }
@@ -34,9 +35,11 @@ impl<S> View<S> {
             });
         let has = storage.len() / width;
         if reach.is_none_or(|last| last >= has) {
-            return Err(format!("its storage has {has} elements, and it reaches beyond them"));
+            return Err(format!(
+                "its storage has {has} elements, but the tensor reaches beyond them"
+            ));
         }
-        // The innermost axes that lie row by row are copied at once.
+        // The innermost contiguous axes are copied as one run.
         let mut run = 1;
         let mut outer = self.shape.len();
         while outer > 0 && (self.stride[outer - 1] == run || self.shape[outer - 1] == 1) {
@@ -86,7 +89,7 @@ mod tests {
         assert_eq!(gather(1, &[2, 2], &[8, 1]).unwrap(), [1, 2, 9, 10]);
         assert_eq!(gather(3, &[2, 3], &[0, 1]).unwrap(), [3, 4, 5, 3, 4, 5]);
         assert_eq!(gather(3, &[2, 2], &[1, 0]).unwrap(), [3, 3, 4, 4]);
-        // Strides of axes of one element mean nothing.
+        // The stride of an axis of size 1 has no effect.
         assert_eq!(gather(0, &[2, 1, 2], &[2, 7, 1]).unwrap(), [0, 1, 2, 3]);
         assert!(gather(99, &[0, 3], &[3, 1]).unwrap().is_empty());
     }

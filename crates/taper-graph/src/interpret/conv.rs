@@ -3,7 +3,7 @@
 use super::{Value, channels, pixels, sizes};
 use crate::{Conv, Graph, GraphError, Tensor, Window};
 
-/// Sums that begin with a bias for each channel or pixel, or with 0.
+/// Sums that start at the bias of each channel or pixel, or at 0.
 pub(crate) fn biased(
     graph: &Graph,
     bias: Option<&str>,
@@ -15,7 +15,7 @@ pub(crate) fn biased(
     Ok(bias.values().iter().flat_map(|&b| std::iter::repeat_n(f64::from(b), each)).collect())
 }
 
-/// Adds a convolution to sums on planes of `to` pixels.
+/// Adds a convolution to `sums`, which have planes of `to` pixels.
 pub(crate) fn add(
     graph: &Graph,
     conv: &Conv,
@@ -40,7 +40,7 @@ pub(crate) fn add_linear(weight: &Tensor, input: Value, sums: &mut [f64]) {
     }
 }
 
-/// The kernel of each pair of output and input channel: the channels, and its taps. A weight `[out, in]` has one tap.
+/// The kernels: output channel, input channel and taps of each. A weight `[out, in]` has one tap.
 pub(crate) fn kernels(
     weight: &Tensor,
     groups: usize,
@@ -59,14 +59,14 @@ pub(crate) fn row(
     weights.chunks_exact(taps).enumerate().map(move |(i, taps)| (first + i, taps))
 }
 
-/// The kernels of one output channel with a weight other than 0, with their input channels.
+/// The kernels of one output channel that have a weight other than 0, with their input channels.
 pub(crate) fn reads(
     weight: &Tensor,
     groups: usize,
     o: usize,
 ) -> impl Iterator<Item = (usize, &[f32])> {
     let (first, taps, weights) = row_of(weight, groups, o);
-    // Most are 0, and several of them are compared at a time.
+    // Most kernels are 0, so several are compared at once.
     let is_read = |weights: &[f32]| weights.iter().fold(false, |any, &w| any | (w != 0.0));
     let n = (16 / taps).max(1);
     let parts = weights.chunks(n * taps).enumerate().filter(move |(_, part)| is_read(part));
@@ -76,14 +76,14 @@ pub(crate) fn reads(
     kernels.filter(move |(_, taps)| is_read(taps))
 }
 
-/// The first input channel of an output channel, the taps of a kernel, at least 1, and the weights.
+/// For one output channel: its first input channel, the number of taps of a kernel (at least 1), and its weights.
 fn row_of(weight: &Tensor, groups: usize, o: usize) -> (usize, usize, &[f32]) {
     let (dims, n) = (weight.dims(), pixels(weight.dims()));
     let first = o / (dims[0] / groups) * dims[1];
     (first, (n / dims[1].max(1)).max(1), &weight.values()[o * n..][..n])
 }
 
-/// Adds what one plane gives to one output channel.
+/// Adds the contribution of one input plane to one output channel.
 pub(crate) fn add_plane<T: Copy + Into<f64>>(
     taps: &[f32],
     plane: &[T],
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kernels_that_are_read_are_those_that_are_not_zero() {
+    fn reads_returns_the_kernels_that_are_not_zero() {
         for (dims, groups) in [
             (&[3, 70][..], 1),
             (&[2, 33, 1, 1], 1),

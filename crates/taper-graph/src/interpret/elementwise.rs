@@ -3,7 +3,7 @@
 use super::Value;
 use crate::ActivationFn;
 
-/// An activation of one element.
+/// Applies an activation to one element.
 pub(crate) fn activate(activation: ActivationFn, x: f64) -> f64 {
     let sigmoid = |x: f64| 1.0 / (1.0 + libm::exp(-x));
     match activation {
@@ -34,7 +34,7 @@ fn at_most(x: f64, max: f64) -> f64 {
     if x > max { max } else { x }
 }
 
-/// A function of two values of equal rank, where a size of 1 is broadcast.
+/// Applies a function to the elements of two values of equal rank; sizes of 1 are broadcast.
 pub(crate) fn broadcast<T: Copy + Into<f64>>(
     a: Value<T>,
     b: Value<T>,
@@ -45,7 +45,7 @@ pub(crate) fn broadcast<T: Copy + Into<f64>>(
     (0..dims.iter().product()).map(|i| f(element(a, i), element(b, i))).collect()
 }
 
-/// The element of a value of shape `from` that stands for element `i` of the shape `dims`.
+/// The element of a value of shape `from` that is broadcast to element `i` of shape `dims`.
 pub(crate) fn source(mut i: usize, from: &[usize], dims: &[usize]) -> usize {
     let (mut at, mut step) = (0, 1);
     for (&size, &own) in dims.iter().zip(from).rev() {
@@ -63,7 +63,7 @@ pub(crate) fn softmax(input: Value, axis: usize) -> Vec<f64> {
     let size = input.dims[axis];
     let step: usize = input.dims[axis + 1..].iter().product();
     let mut values = input.each(|x| x);
-    // First elements of the lines along the axis.
+    // The first element of each line along the axis.
     for first in (0..values.len()).filter(|i| (i / step).is_multiple_of(size)) {
         let line = || (0..size).map(|k| first + k * step);
         let most = super::pool::maximum(&line().map(|i| values[i]).collect::<Vec<f64>>());

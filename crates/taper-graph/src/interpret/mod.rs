@@ -1,9 +1,10 @@
-//! A scalar interpreter: the specification of what a graph computes.
+//! A scalar interpreter: the specification of the results of a graph.
 //!
-//! Sums are taken in f64, and values are rounded to f32 between nodes. Two rules hold for every implementation:
+//! Sums are computed in f64, and values are rounded to f32 between nodes. Two rules hold for every implementation:
 //!
-//! - A weight of 0 takes no part, even where its input is infinite or NaN. The same holds for a batch norm whose factor is 0.
-//! - NaN and infinity pass as in IEEE arithmetic otherwise. The largest of several values is NaN if one of them is.
+//! - A weight of 0 is skipped, even where its input is infinite or NaN. The same holds for a batch norm with a factor
+//!   of 0.
+//! - Otherwise NaN and infinity follow IEEE arithmetic. A maximum is NaN if one of its values is NaN.
 
 pub(crate) mod conv;
 pub(crate) mod elementwise;
@@ -15,17 +16,19 @@ pub(crate) use value::{Value, channels, pixels, sizes};
 
 use crate::{Graph, GraphError, Node, Op, tensor::n_elements};
 
-/// The results for images that lie one after the other.
+/// The results for consecutive images.
 ///
 /// # Errors
-/// If the graph is not valid, or the images are not whole.
+/// If the graph is not valid, or `images` is not a whole number of images.
 pub fn interpret(graph: &Graph, images: &[f32]) -> Result<Vec<f32>, GraphError> {
     graph.check()?;
     let dims = graph.input_dims();
     let size = n_elements(dims).unwrap_or(0);
     if size == 0 || !images.len().is_multiple_of(size) {
         let n = images.len();
-        return Err(GraphError::new(format!("{n} values are not whole images of shape {dims:?}")));
+        return Err(GraphError::new(format!(
+            "{n} values are not a whole number of images of shape {dims:?}"
+        )));
     }
     let mut results = Vec::new();
     for image in images.chunks_exact(size) {
@@ -112,8 +115,8 @@ pub(crate) fn value_of(
     Ok(values.into_iter().map(|x| x as f32).collect())
 }
 
-/// What an operation that treats each channel alone makes of one, from planes of `from` to planes of `to` pixels. Others
-/// leave it as it is.
+/// Applies a channel-wise operation to one channel of `from` pixels; the result has `to` pixels. Other operations
+/// return the channel unchanged.
 pub(crate) fn of_plane<T: Copy + Into<f64>>(
     op: &Op,
     plane: &[T],

@@ -1,8 +1,8 @@
-//! Largest and mean pixels.
+//! Max and average pooling.
 
 use crate::Window;
 
-/// The largest pixel of each window: −∞ if all of it is padding.
+/// The largest pixel of each window; −∞ for a window that covers padding only.
 pub(crate) fn largest<T: Copy + Into<f64>>(
     plane: &[T],
     from: [usize; 2],
@@ -12,7 +12,7 @@ pub(crate) fn largest<T: Copy + Into<f64>>(
     each(plane, from, window, to, |pixels| pixels.fold(f64::NEG_INFINITY, larger))
 }
 
-/// The mean of each window: NaN if all of it is padding that does not count.
+/// The mean of each window; NaN for a window that covers only padding that does not count.
 pub(crate) fn means<T: Copy + Into<f64>>(
     plane: &[T],
     from: [usize; 2],
@@ -41,7 +41,7 @@ fn larger(a: f64, b: f64) -> f64 {
     if a.is_nan() || a > b { a } else { b }
 }
 
-/// A function of the pixels of each window, without padding.
+/// Applies a function to the pixels of each window, without padding.
 fn each<T: Copy + Into<f64>>(
     plane: &[T],
     from: [usize; 2],

@@ -1,4 +1,4 @@
-//! Planes with borders, and larger ones.
+//! Padding and upsampling of planes.
 
 use crate::Pad;
 

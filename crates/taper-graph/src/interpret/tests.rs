@@ -1,4 +1,4 @@
-//! Each operation on values small enough to compute by hand.
+//! Each operation on small values that were computed by hand.
 
 use crate::{
     ActivationFn, Conv, Fused, Graph, GraphError, Norm, Op, Pad, Tensor, Window, interpret,
@@ -30,7 +30,7 @@ fn convolutions_sum_windows_with_stride_padding_and_dilation() {
 }
 
 #[test]
-fn groups_of_a_convolution_see_their_own_channels() {
+fn groups_of_a_convolution_read_their_own_channels() {
     let tensors = [
         ("w", tensor(&[4, 1, 1, 1], &[1.0, 2.0, 3.0, 4.0])),
         ("b", tensor(&[4], &[0.5, 0.0, 0.0, -1.0])),
@@ -42,7 +42,7 @@ fn groups_of_a_convolution_see_their_own_channels() {
 }
 
 #[test]
-fn a_weight_of_0_takes_no_part() {
+fn a_weight_of_0_is_skipped() {
     let tensors = [("w", tensor(&[2, 2], &[0.0, 1.0, 1.0, 1.0]))];
     let linear = Op::Linear { weight: "w".into(), bias: None };
     let out = value(linear, &[2], &tensors, &[NAN, 2.0]);
@@ -75,7 +75,7 @@ fn batch_norm_scales_and_shifts_channels() {
 }
 
 #[test]
-fn activations_at_their_bends() {
+fn activations_at_their_breakpoints() {
     let x = [-INF, -4.0, -3.0, -1.0, 0.0, 1.0, 3.0, 7.0, INF];
     let of = |activation| value(Op::Activation(activation), &[9], &[], &x);
     assert_eq!(of(ActivationFn::Relu), [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 3.0, 7.0, INF]);
@@ -149,7 +149,7 @@ fn pad_and_upsample() {
 }
 
 #[test]
-fn padding_takes_no_part_in_a_maximum() {
+fn a_maximum_ignores_padding() {
     let window = Window { stride: [1, 2], padding: [0, 1, 0, 0], ..Window::square(2, 1, 0) };
     let image = [-1.0, -2.0, -3.0, -4.0, NAN, -6.0];
     let out = value(Op::MaxPool(window), &[1, 2, 3], &[], &image);
@@ -158,7 +158,7 @@ fn padding_takes_no_part_in_a_maximum() {
 }
 
 #[test]
-fn means_count_padding_or_not() {
+fn means_include_padding_if_it_counts() {
     let window = Window { stride: [2, 2], padding: [1; 4], ..Window::square(2, 1, 0) };
     let image = [4.0, 8.0, 12.0, 16.0];
     let of =
@@ -168,7 +168,7 @@ fn means_count_padding_or_not() {
 }
 
 #[test]
-fn windows_wholly_in_padding_have_no_largest_pixel_and_no_mean() {
+fn windows_that_cover_padding_only_have_no_largest_pixel_and_no_mean() {
     let window = Window { padding: [1, 0, 1, 0], dilation: [2, 1], kernel: [2, 1], stride: [1, 1] };
     assert_eq!(value(Op::MaxPool(window), &[1, 1, 1], &[], &[5.0]), [-INF]);
     let mean = Op::AveragePool { window, counts_padding: false };
@@ -178,7 +178,7 @@ fn windows_wholly_in_padding_have_no_largest_pixel_and_no_mean() {
 }
 
 #[test]
-fn windows_far_larger_than_the_plane_are_no_work() {
+fn windows_much_larger_than_the_plane_take_no_time() {
     let size = 1 << 40;
     let window = Window {
         kernel: [size, size],
@@ -202,7 +202,7 @@ fn global_pools() {
 
 #[test]
 fn softmax_goes_along_its_axis_and_does_not_overflow() {
-    let third = [0.0, 1.098_612_3]; // Logarithms of 1 and 3.
+    let third = [0.0, 1.098_612_3]; // ln 1 and ln 3.
     let image = [third[0], 1000.0, third[1], 1000.0];
     let out = value(Op::Softmax { axis: 0 }, &[2, 2], &[], &image);
     let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6);
@@ -231,17 +231,17 @@ fn fused_convolutions_add_bias_and_residual_before_the_activation() {
 }
 
 #[test]
-fn images_lie_one_after_the_other() {
+fn images_are_consecutive() {
     let mut graph = Graph::new(&[1, 1, 2]);
     graph.output = graph.push(Op::GlobalMax, &[0]).unwrap();
     assert_eq!(interpret(&graph, &[1.0, 2.0, 4.0, 3.0, 5.0, 6.0]).unwrap(), [2.0, 4.0, 6.0]);
     assert_eq!(interpret(&graph, &[]).unwrap(), [0.0; 0]);
     let message = interpret(&graph, &[1.0; 3]).unwrap_err().to_string();
-    assert_eq!(message, "3 values are not whole images of shape [1, 1, 2]");
+    assert_eq!(message, "3 values are not a whole number of images of shape [1, 1, 2]");
 }
 
 #[test]
-fn what_is_not_valid_is_an_error() -> Result<(), GraphError> {
+fn an_invalid_graph_is_an_error() -> Result<(), GraphError> {
     let mut graph = Graph::new(&[1, 1, 2]);
     graph.output = graph.push(Op::GlobalMax, &[0])?;
     let valid = graph.clone();

@@ -1,8 +1,8 @@
-//! A value with its shape, and what a shape says of channels and their pixels.
+//! A value with its shape, and the channels and pixels of a shape.
 
 use crate::Tensor;
 
-/// What a node reads: a shape, and values in row-major order.
+/// An input of a node: a shape, and values in row-major order.
 #[derive(Clone, Copy)]
 pub(crate) struct Value<'a, T = f32> {
     pub(crate) dims: &'a [usize],
@@ -16,19 +16,19 @@ impl<'a> From<&'a Tensor> for Value<'a> {
 }
 
 impl Value<'_> {
-    /// A function of each plane of pixels.
+    /// Applies a function to the pixels of each channel.
     pub(super) fn each_plane(&self, f: impl Fn(&[f32]) -> Vec<f64>) -> Vec<f64> {
         let pixels = pixels(self.dims);
         (0..channels(self.dims)).flat_map(|c| f(&self.values[c * pixels..][..pixels])).collect()
     }
 
-    /// A function of each element.
+    /// Applies a function to each element.
     pub(super) fn each(&self, f: impl Fn(f64) -> f64) -> Vec<f64> {
         self.values.iter().map(|&x| f(f64::from(x))).collect()
     }
 }
 
-/// Number of channels: the first size, or 1 for a single number.
+/// Number of channels: the first size, or 1 for a scalar.
 pub(crate) fn channels(dims: &[usize]) -> usize {
     dims.first().copied().unwrap_or(1)
 }
@@ -38,7 +38,7 @@ pub(crate) fn pixels(dims: &[usize]) -> usize {
     dims.iter().skip(1).product()
 }
 
-/// Rows and columns of a channel; what is no plane is one row.
+/// Rows and columns of a channel. A channel that is not a plane has one row.
 pub(crate) fn sizes(dims: &[usize]) -> [usize; 2] {
     match dims {
         &[_, rows, columns] => [rows, columns],

@@ -1,4 +1,4 @@
-//! Functions `scale · x + shift` of what convolutions and linear layers give, as part of their weights and biases.
+//! Folds functions `scale · x + shift` into the weights and biases of the convolution or linear layer before them.
 
 use super::{
     drop_unread,
@@ -10,13 +10,15 @@ use crate::{
     interpret::{channels, elementwise::source, pixels},
 };
 
-/// Elements of a bias that may be made of fewer: enough for any that a network needs, too few to fill the memory.
+/// Largest number of elements of a new bias that is larger than the constant. Networks need no larger bias, and a small
+/// file could otherwise fill the memory.
 const ELEMENTS: usize = 1 << 20;
 
-/// The graph with each batch norm, and each sum or product with a constant, in the weights and biases of the layer before
-/// it. A layer is a convolution or linear layer that nothing else reads. The constants of a product have one value, or one
-/// for each channel; those of a sum may have one for each pixel, if there are
-/// at most 2²⁰ elements.
+/// Folds each batch norm, and each sum or product with a constant, into the weights and biases of the layer before it.
+///
+/// The layer must be a convolution or linear layer without another reader. The constant of a product has one value, or
+/// one per channel. The constant of a sum may have one per pixel, if the new bias has at most 2²⁰ elements or is not
+/// larger than the constant.
 ///
 /// # Errors
 /// If the graph is not valid.
@@ -27,8 +29,9 @@ pub fn fold_affine(graph: &Graph) -> Result<Graph, GraphError> {
     })
 }
 
-/// Folds what `function` finds. It gives what a node computes of its input, if it is affine: functions of each channel,
-/// or of each element with one factor for each channel.
+/// Folds affine nodes into the layers before them. `function(graph, node, input)` returns the affine functions that a
+/// node applies to its input: one per channel, or one per element with one factor per channel. It returns `None` if the
+/// node is not affine.
 pub(super) fn fold(
     graph: &Graph,
     function: impl Fn(&Graph, usize, usize) -> Result<Option<Vec<Affine>>, GraphError>,
@@ -61,7 +64,7 @@ pub(super) fn fold(
     drop_unread(&rebuild.finish()?)
 }
 
-/// The functions of a batch norm, for each channel.
+/// The functions of a batch norm, one per channel; `None` for other operations.
 pub(super) fn of_norm(graph: &Graph, node: usize) -> Result<Option<Vec<Affine>>, GraphError> {
     match &graph.nodes[node].op {
         Op::Norm(norm) => norm.affine(graph).map(Some),
@@ -69,14 +72,14 @@ pub(super) fn of_norm(graph: &Graph, node: usize) -> Result<Option<Vec<Affine>>,
     }
 }
 
-/// What is done to a layer: factors of its output channels, and its bias for each of them or for each element.
+/// The changes to a layer: the factors of its output channels, and the new bias of each channel or each element.
 struct Layer {
     scales: Vec<f64>,
     bias: Vec<f64>,
 }
 
 impl Layer {
-    /// A layer as it is; none if the node is something else or something follows its sum.
+    /// A layer without changes; `None` if the node is no layer, or has a residual input or an activation.
     fn of(graph: &Graph, node: usize) -> Result<Option<Self>, GraphError> {
         let node = &graph.nodes[node];
         let bias = match &node.op {
@@ -93,7 +96,7 @@ impl Layer {
         Ok(Some(Self { scales: vec![1.0; channels], bias }))
     }
 
-    /// Applies functions of each channel, or of each element.
+    /// Applies one function per channel, or one per element.
     fn change(&mut self, functions: &[Affine]) {
         let pixels = functions.len() / self.scales.len().max(1);
         let firsts = functions.iter().step_by(pixels.max(1));
@@ -108,7 +111,7 @@ impl Layer {
         let node = &graph.nodes[node];
         let bias = tensors::bias(&node.dims, &self.bias)?;
         let mut op = match &node.op {
-            // A plain convolution has no room for a bias of each pixel.
+            // A plain convolution cannot have a bias per pixel.
             Op::Conv(conv) if bias.dims().len() > 1 => Op::Fused(conv.clone().into()),
             op => op.clone(),
         };
@@ -130,7 +133,7 @@ impl Layer {
         Ok(op)
     }
 
-    /// Adds the weight of this name with its output channels scaled. Zeros stay zeros.
+    /// Adds the weight `name` with scaled output channels, and returns its new name. Zeros stay zeros.
     fn scaled(
         &self,
         graph: &Graph,
@@ -149,7 +152,8 @@ impl Layer {
     }
 }
 
-/// The functions of a sum or product of `input` and a constant, for each channel if that is enough, else for each element.
+/// The functions of a sum or product of `input` and a constant: one per channel if the constant has one value per
+/// channel, else one per element. `None` for other operations.
 fn of_constant(
     graph: &Graph,
     node: usize,
@@ -181,7 +185,7 @@ mod tests {
     use crate::passes::tests::{constant, conv, norm, ops, passed, push, put, values};
 
     #[test]
-    fn constants_of_channels_go_into_weight_and_bias() {
+    fn constants_per_channel_are_folded_into_weight_and_bias() {
         let mut graph = Graph::new(&[1, 1, 2]);
         let x = conv(&mut graph, "a", 0, [2, 1, 1, 1], &[1.0, 2.0], &[0.5, 0.0]);
         let factor = constant(&mut graph, "factor", &[2, 1, 1], &[3.0, 0.0]);
@@ -196,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summand_of_each_pixel_makes_a_bias_of_each_pixel() {
+    fn a_summand_per_pixel_makes_a_bias_per_pixel() {
         let mut graph = Graph::new(&[1, 1, 2]);
         let x = conv(&mut graph, "a", 0, [2, 1, 1, 1], &[1.0, 2.0], &[0.5, 0.0]);
         let summand = constant(&mut graph, "summand", &[1, 1, 2], &[10.0, 20.0]);
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn constants_of_features_go_into_linear_layers() {
+    fn constants_per_feature_are_folded_into_linear_layers() {
         let mut graph = Graph::new(&[1]);
         put(&mut graph, "a.weight", &[2, 1], &[1.0, 2.0]);
         let linear = Op::Linear { weight: "a.weight".into(), bias: None };
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_summand_that_would_make_an_immense_bias_stays() {
+    fn a_summand_that_would_make_a_very_large_bias_stays() {
         let mut graph = Graph::new(&[1, 1, 1]);
         put(&mut graph, "a", &[1, 1, 1, 1], &[1.0]);
         let window = crate::Window::square(1, 1, 1 << 10);
@@ -234,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn factors_of_pixels_and_constants_that_enlarge_a_value_stay() {
+    fn factors_per_pixel_and_constants_that_enlarge_a_value_stay() {
         let mut graph = Graph::new(&[1, 1, 1]);
         let x = conv(&mut graph, "a", 0, [1, 1, 1, 1], &[1.0], &[]);
         let summand = constant(&mut graph, "summand", &[1, 1, 2], &[10.0, 20.0]);

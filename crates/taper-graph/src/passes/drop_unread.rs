@@ -1,9 +1,9 @@
-//! Removal of what the output does not need.
+//! Removal of nodes and tensors that the output does not need.
 
 use super::rebuild::Rebuild;
 use crate::{Graph, GraphError};
 
-/// The graph without nodes and tensors that its output does not need. The input stays.
+/// Removes nodes and tensors that the output does not need. The input stays.
 ///
 /// # Errors
 /// If the graph is not valid.
@@ -28,7 +28,7 @@ mod tests {
     use crate::passes::tests::{constant, conv, ops, passed, put, relu};
 
     #[test]
-    fn nodes_and_tensors_that_the_output_does_not_need_go() {
+    fn nodes_and_tensors_that_the_output_does_not_need_are_removed() {
         let mut graph = Graph::new(&[1, 1, 2]);
         put(&mut graph, "unread", &[1], &[1.0]);
         constant(&mut graph, "constant", &[1], &[1.0]);

@@ -1,4 +1,4 @@
-//! Evaluation of what depends on no image.
+//! Constant folding: evaluates nodes that do not depend on the image.
 
 use super::{drop_unread, rebuild::Rebuild};
 use crate::{
@@ -8,12 +8,13 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// Elements of a constant that may be made of fewer: enough for any that a network needs, too few to fill the memory.
+/// Largest number of elements of a computed constant that is larger than its inputs. Networks need no larger constants,
+/// and a small file could otherwise fill the memory.
 const ELEMENTS: usize = 1 << 16;
 
-/// The graph with a constant in the place of each node that reads constants alone.
+/// Replaces each node that reads only constants by a constant.
 ///
-/// A result of more than 2¹⁶ elements stays uncomputed if it is larger than each of its inputs.
+/// A result of more than 2¹⁶ elements is not computed if it is larger than each of its inputs.
 ///
 /// # Errors
 /// If the graph is not valid.
@@ -49,7 +50,7 @@ mod tests {
     use crate::passes::tests::{constant, ops, passed, push, values};
 
     #[test]
-    fn what_reads_constants_alone_becomes_one() {
+    fn nodes_that_read_only_constants_become_constants() {
         let mut graph = Graph::new(&[2, 1, 1]);
         let a = constant(&mut graph, "a", &[2, 1, 1], &[1.0, 2.0]);
         let b = constant(&mut graph, "b", &[1, 1, 1], &[10.0]);
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_result_of_small_constants_stays_uncomputed() {
+    fn a_large_result_of_small_constants_is_not_computed() {
         let mut graph = Graph::new(&[1, 1, 1]);
         let a = constant(&mut graph, "a", &[1, 1, 1], &[1.0]);
         let large = push(&mut graph, Op::Upsample { factors: [1 << 20, 1 << 20] }, &[a]);

@@ -1,11 +1,11 @@
-//! Batch norm as part of the layer before it.
+//! Folds batch norm into the layer before it.
 
 use super::affine::{fold, of_norm};
 use crate::{Graph, GraphError};
 
-/// The graph with each batch norm that follows a convolution or linear layer in its weight and bias. A layer that has no
-/// bias gets one: `x.bias` for a weight `x.weight`. Zeros stay zeros. A batch norm behind something else, or behind a layer
-/// that something else reads, stays.
+/// Folds each batch norm that follows a convolution or linear layer into the weight and bias of that layer. A layer
+/// without bias gets one: `x.bias` for a weight `x.weight`. Zeros stay zeros. A batch norm after another operation, or
+/// after a layer with another reader, stays.
 ///
 /// # Errors
 /// If the graph is not valid.
@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn several_norms_go_into_a_linear_layer_with_a_bias() {
+    fn several_norms_are_folded_into_a_linear_layer_with_a_bias() {
         let mut graph = Graph::new(&[1]);
         put(&mut graph, "a.weight", &[1, 1], &[3.0]);
         put(&mut graph, "b", &[1], &[5.0]);
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn a_norm_stays_behind_what_has_another_reader_or_is_no_layer() {
+    fn a_norm_stays_if_its_input_has_another_reader_or_is_no_layer() {
         let mut graph = Graph::new(&[1, 2, 2]);
         let sum = conv(&mut graph, "a", 0, [1, 1, 1, 1], &[1.0], &[]);
         let read = norm(&mut graph, sum, &[2.0], &[1.0]);
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn the_output_is_read_from_outside() {
+    fn a_norm_is_not_folded_into_the_output() {
         let mut graph = Graph::new(&[1, 2, 2]);
         graph.output = conv(&mut graph, "a", 0, [1, 1, 1, 1], &[1.0], &[]);
         norm(&mut graph, 1, &[2.0], &[1.0]);

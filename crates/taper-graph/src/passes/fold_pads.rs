@@ -1,9 +1,9 @@
-//! Borders of 0 as padding.
+//! Folds borders of 0 into the padding of convolutions.
 
 use super::drop_unread;
 use crate::{Conv, Graph, GraphError, Op, Pad, Window};
 
-/// The graph with each border of 0 before a convolution in the convolution's padding.
+/// Folds each border of 0 before a convolution into the padding of the convolution.
 ///
 /// # Errors
 /// If the graph is not valid.
@@ -25,7 +25,7 @@ pub fn fold_pads(graph: &Graph) -> Result<Graph, GraphError> {
     drop_unread(&folded)
 }
 
-/// The windows on what a border surrounds, and the node of that.
+/// If `input` is a border of 0: the window with larger padding, and the node inside the border.
 fn without_pad(graph: &Graph, window: &Window, input: usize) -> Option<(Window, usize)> {
     let node = graph.nodes.get(input)?;
     let (Op::Pad(Pad { sizes, value: 0.0 }), &[before]) = (&node.op, &node.inputs[..]) else {

@@ -1,4 +1,4 @@
-//! Convolutions and what follows them, in one operation.
+//! Fuses convolutions with the sums and activations that follow them.
 
 use super::{
     drop_unread,
@@ -7,15 +7,15 @@ use super::{
 };
 use crate::{ActivationFn, Conv, Fused, Graph, GraphError, Op};
 
-/// The graph with each convolution as [`Op::Fused`], together with what follows it: the sum with another value or with
-/// another convolution (a shortcut), and an activation. Values between them have no other reader.
+/// Turns each convolution into an [`Op::Fused`], together with the operations that follow it: the sum with another
+/// value or with another convolution (a shortcut), and an activation. Intermediate values must have no other reader.
 ///
 /// # Errors
 /// If the graph is not valid.
 pub fn fuse(graph: &Graph) -> Result<Graph, GraphError> {
     let mut rebuild = Rebuild::new(graph)?;
     let readers = graph.sole_readers();
-    // The fused operation that ends at each node, and the nodes that are part of one.
+    // For each node, the fused operation that ends there, and whether the node is part of one.
     let mut chains: Vec<Option<Chain>> = graph.nodes.iter().map(|_| None).collect();
     let mut is_part = vec![false; graph.nodes.len()];
     for i in 0..graph.nodes.len() {
@@ -42,11 +42,11 @@ pub fn fuse(graph: &Graph) -> Result<Graph, GraphError> {
     drop_unread(&rebuild.finish()?)
 }
 
-/// Convolutions and what follows them.
+/// Convolutions and the operations that follow them.
 struct Chain {
     /// The node of the first convolution.
     first: usize,
-    /// With the nodes that they read.
+    /// The convolutions, with the nodes that they read.
     convs: Vec<(Conv, usize)>,
     biases: Vec<String>,
     residual: Option<usize>,
@@ -54,7 +54,7 @@ struct Chain {
 }
 
 impl Chain {
-    /// A convolution, fused or not, that no activation follows yet.
+    /// The chain of a convolution, fused or not, without activation; `None` for other nodes.
     fn of(graph: &Graph, first: usize) -> Option<Self> {
         let node = &graph.nodes[first];
         let fused = match &node.op {
@@ -68,7 +68,7 @@ impl Chain {
         Some(Self { first, convs, biases, residual, activation: None })
     }
 
-    /// Takes in what follows node `first`, and gives the last node.
+    /// Adds the operations that follow node `first`, and returns the last node.
     fn extend(
         &mut self,
         graph: &Graph,
@@ -207,7 +207,7 @@ mod tests {
         let twice = push(&mut graph, Op::Add, &[0, once]);
         let b = conv(&mut graph, "b", 0, [1, 1, 1, 1], &[3.0], &[]);
         graph.output = push(&mut graph, Op::Add, &[twice, b]);
-        // The second convolution adds what the first could not.
+        // The second convolution adds the second residual input.
         let passed = passed(fuse, &graph);
         assert_eq!(ops(&passed), ["fused convolution", "add", "fused convolution"]);
         assert!(fused(&passed, 1).residual && fused(&passed, 3).residual);

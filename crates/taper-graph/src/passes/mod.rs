@@ -1,20 +1,20 @@
-//! Functions from a graph to another one that computes the same.
+//! Passes: functions from a graph to an equivalent graph.
 //!
 //! | pass | effect |
 //! | --- | --- |
-//! | [`drop_unread()`] | without nodes and tensors that the output does not need |
-//! | [`fold_constants()`] | nodes that read constants alone become constants |
-//! | [`fold_pads()`] | borders of 0 become padding of convolutions |
-//! | [`fold_norms()`] | batch norm goes into the weights and biases before it |
-//! | [`fold_affine`] | so do sums and products with constants |
-//! | [`fuse()`] | bias, residual input, shortcut and activation join their convolution |
-//! | [`drop_dead()`] | without channels that have no effect, or a constant one |
-//! | [`unfuse()`] | fused operations become the ones that they are made of |
-//! | [`optimized`] | all of these but `unfuse`: what an engine compiles |
-//! | [`shrink`] | `drop_dead` and `unfuse`: a smaller network for files |
+//! | [`drop_unread()`] | removes nodes and tensors that the output does not need |
+//! | [`fold_constants()`] | replaces nodes that read only constants by constants |
+//! | [`fold_pads()`] | turns borders of 0 into padding of convolutions |
+//! | [`fold_norms()`] | folds batch norm into the weights and biases before it |
+//! | [`fold_affine`] | folds batch norm, and sums and products with constants |
+//! | [`fuse()`] | fuses bias, residual input, shortcut and activation with their convolution |
+//! | [`drop_dead()`] | removes channels that have no effect, or a constant effect |
+//! | [`unfuse()`] | splits fused operations into their parts |
+//! | [`optimized`] | all of these except `unfuse`, for an engine |
+//! | [`shrink`] | `drop_dead` and `unfuse`, for a smaller network in a file |
 //!
-//! Values stay equal up to rounding where they are finite. Names of tensors stay, but for a tensor that other nodes read
-//! unchanged: its changed form has a name of its own. Tensors that nothing reads are left out.
+//! Finite values stay equal up to rounding. Tensors keep their names. If other nodes still read the old values, the
+//! changed tensor gets a new name. Tensors that nothing reads are removed.
 
 mod affine;
 mod drop_dead;
@@ -38,29 +38,30 @@ pub use unfuse::unfuse;
 
 use crate::{Graph, GraphError};
 
-/// The graph after all passes: what an engine compiles.
+/// The graph after all passes except [`unfuse()`]. An engine compiles this graph.
 ///
 /// # Errors
 /// If the graph is not valid.
 pub fn optimized(graph: &Graph) -> Result<Graph, GraphError> {
     let graph = fold_constants(&drop_unread(graph)?)?;
     let graph = fuse(&fold_affine(&fold_pads(&graph)?)?)?;
-    // Constants that it has made can be folded and fused in turn.
+    // Elimination creates constants, which can be folded and fused again.
     let graph = drop_dead(&graph)?;
     fuse(&fold_affine(&fold_constants(&graph)?)?)
 }
 
-/// A smaller graph with equal results: without channels that have no effect on the output, or a constant one, as
-/// [`drop_dead()`] finds them, and of operations that files of other tools can say. Layers keep the names of their weights.
+/// A smaller graph with equal results. It has no dead channels ([`drop_dead()`]), and only operations that the file
+/// formats of other tools can represent ([`unfuse()`]). Layers keep the names of their weights.
 ///
-/// A channel is dead if all weights that make it are 0, if nothing reads it, or if all that it is made of is constant. What
-/// a dead channel gives to its readers becomes their bias; it is a constant of each pixel behind padding, where borders
-/// differ. Channels that a residual sum ties to live ones stay, and so do those of the image and of the output.
+/// A channel is dead if all weights that produce it are 0, if nothing reads it, or if it depends on constants only. The
+/// contribution of a dead channel to its readers becomes their bias. The bias is per pixel where padding makes borders
+/// differ. Channels that a residual sum ties to live channels stay. The channels of the image and of the output stay,
+/// too.
 ///
 /// ```
 /// use taper_graph::{ActivationFn, Conv, Graph, Op, Tensor, Window, interpret, passes};
 ///
-/// // The second of three filters is dead: it gives its bias, 2.
+/// // The second of three filters is dead: its output is its bias, 2.
 /// let mut graph = Graph::new(&[1, 2, 2]);
 /// graph.add_tensor("a.weight", Tensor::new(&[3, 1, 1, 1], [1.0, 0.0, -1.0])?);
 /// graph.add_tensor("a.bias", Tensor::new(&[3], [0.0, 2.0, 0.0])?);

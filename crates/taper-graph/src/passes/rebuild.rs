@@ -1,20 +1,20 @@
-//! A graph that is made of another one, node by node.
+//! Builds a graph from another graph, node by node.
 
 use crate::{Graph, GraphError, Op, Tensor};
 use std::collections::BTreeMap;
 
-/// The graph under construction. It holds the tensors that its nodes take, and no others.
+/// The graph under construction. It contains only the tensors of its nodes.
 pub(super) struct Rebuild<'a> {
     old: &'a Graph,
     new: Graph,
-    /// The new node that stands for each old one.
+    /// For each old node, the new node that replaces it.
     places: Vec<Option<usize>>,
-    /// How many old nodes take each tensor.
+    /// Number of uses of each tensor in the old graph.
     readers: BTreeMap<&'a str, usize>,
 }
 
 impl<'a> Rebuild<'a> {
-    /// A graph with the input and metadata of a valid one.
+    /// A graph with the input and metadata of `old`, which must be valid.
     pub(super) fn new(old: &'a Graph) -> Result<Self, GraphError> {
         old.check()?;
         let mut new = Graph::new(old.input_dims());
@@ -29,23 +29,23 @@ impl<'a> Rebuild<'a> {
         Ok(Self { old, new, places, readers })
     }
 
-    /// The new node that stands for an old one.
+    /// The new node that replaces an old node.
     pub(super) fn place(&self, node: usize) -> Result<usize, GraphError> {
         let missing = || GraphError::new(format!("node {node} is read but not computed"));
         self.places.get(node).copied().flatten().ok_or_else(missing)
     }
 
-    /// The new nodes that stand for old ones.
+    /// The new nodes that replace old nodes.
     pub(super) fn places(&self, nodes: &[usize]) -> Result<Vec<usize>, GraphError> {
         nodes.iter().map(|&node| self.place(node)).collect()
     }
 
-    /// Lets a new node stand for an old one.
+    /// Records that the new node `place` replaces the old node `node`.
     pub(super) fn stand(&mut self, node: usize, place: usize) {
         self.places[node] = Some(place);
     }
 
-    /// Adds a tensor, and gives the name that it has: this one, unless it is that of another tensor.
+    /// Adds a tensor, and returns its name: `name`, or `name.1`, `name.2` … if that is the name of another tensor.
     pub(super) fn put(&mut self, name: &str, tensor: Tensor) -> String {
         let mut free = name.to_string();
         for n in 1.. {
@@ -63,13 +63,13 @@ impl<'a> Rebuild<'a> {
         free
     }
 
-    /// Adds a tensor of the old graph, and gives its name.
+    /// Adds a tensor of the old graph, and returns its name.
     pub(super) fn keep(&mut self, name: &str) -> Result<String, GraphError> {
         let tensor = self.old.tensor(name)?.clone();
         Ok(self.put(name, tensor))
     }
 
-    /// Adds an operation over new tensors and nodes, with the name of an old node that it is a part of.
+    /// Adds an operation on new tensors and nodes, with the name of the old node `node`.
     pub(super) fn push(
         &mut self,
         node: usize,
@@ -81,7 +81,7 @@ impl<'a> Rebuild<'a> {
         Ok(place)
     }
 
-    /// Puts an operation over new tensors and old nodes in the place of an old node.
+    /// Replaces an old node by an operation on new tensors and old nodes.
     pub(super) fn replace(
         &mut self,
         node: usize,
@@ -94,7 +94,7 @@ impl<'a> Rebuild<'a> {
         Ok(())
     }
 
-    /// Copies a node with its tensors. The input is there from the beginning.
+    /// Copies a node with its tensors. The new graph already has the input.
     pub(super) fn copy(&mut self, node: usize) -> Result<(), GraphError> {
         let old = &self.old.nodes[node];
         if node == Graph::INPUT {

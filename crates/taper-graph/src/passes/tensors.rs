@@ -1,13 +1,14 @@
-//! Names and values of tensors that passes make.
+//! Names and values of tensors that passes create.
 
 use crate::{GraphError, Tensor, interpret::channels};
 
-/// Name of the bias that belongs to a weight.
+/// Name of the bias for a weight: `x.bias` for `x.weight`.
 pub(super) fn bias_of(weight: &str) -> String {
     format!("{}.bias", weight.strip_suffix(".weight").unwrap_or(weight))
 }
 
-/// A bias of values for each channel or each pixel, which are rounded. It is `[channels]` where no channel needs more.
+/// A bias from values for each channel or each pixel, rounded to f32. It is `[channels]` if all pixels of a channel are
+/// equal.
 pub(super) fn bias(dims: &[usize], values: &[f64]) -> Result<Tensor, GraphError> {
     let values: Vec<f32> = values.iter().map(|&x| x as f32).collect();
     let channels = channels(dims);
@@ -25,13 +26,13 @@ pub(super) fn wide(tensor: &Tensor) -> Vec<f64> {
     tensor.values().iter().map(|&x| x.into()).collect()
 }
 
-/// Values for channels or elements, repeated for `n` elements.
+/// Values of channels or elements, each repeated to make `n` elements.
 pub(super) fn spread<T: Copy>(values: &[T], n: usize) -> impl Iterator<Item = T> {
     let each = n / values.len().max(1);
     values.iter().flat_map(move |&x| std::iter::repeat_n(x, each))
 }
 
-/// Channels of a tensor (dimension 0), by their numbers.
+/// The given channels (dimension 0) of a tensor.
 pub(super) fn channels_of(tensor: &Tensor, channels: &[usize]) -> Result<Tensor, GraphError> {
     let Some((_, rest)) = tensor.dims().split_first() else { return Ok(tensor.clone()) };
     let pixels: usize = rest.iter().product();
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bias_is_of_channels_where_their_pixels_are_equal_or_all_nan() {
+    fn a_bias_is_per_channel_where_pixels_are_equal_or_all_nan() {
         let dims = |pixels: usize, values: &[f64]| {
             bias(&[2, 1, pixels], values).map(|bias| bias.dims().to_vec())
         };

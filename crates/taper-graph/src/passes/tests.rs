@@ -1,4 +1,4 @@
-//! What passes make of small graphs, and that they change no result.
+//! The passes on small graphs, and a property test that they change no result.
 
 use super::*;
 use crate::{ActivationFn, Conv, Norm, Op, Tensor, Window, interpret, random};
@@ -20,7 +20,7 @@ pub(super) fn constant(graph: &mut Graph, name: &str, dims: &[usize], values: &[
     push(graph, Op::Constant(name.into()), &[])
 }
 
-/// A convolution `name` of odd, square kernels that keeps the plane, with a bias if there is one.
+/// A convolution `name` with odd, square kernels that keeps the size of the plane. An empty `bias` means no bias.
 pub(super) fn conv(
     graph: &mut Graph,
     name: &str,
@@ -39,7 +39,7 @@ pub(super) fn conv(
     push(graph, Op::Conv(conv), &[input])
 }
 
-/// A batch norm with mean 1 and a variance that makes its factors those of `weight`.
+/// A batch norm with mean 1 and factors equal to `weight`.
 pub(super) fn norm(graph: &mut Graph, input: usize, weight: &[f32], bias: &[f32]) -> usize {
     let n = weight.len();
     let tensors =
@@ -67,7 +67,7 @@ pub(super) fn ops(graph: &Graph) -> Vec<&'static str> {
     graph.nodes.iter().skip(1).map(|node| node.op.name()).collect()
 }
 
-/// The graph after a pass that does not change what it computes.
+/// The graph after a pass. Checks that the pass changes no result.
 pub(super) fn passed(pass: Pass, graph: &Graph) -> Graph {
     let passed = pass(graph).unwrap();
     passed.check().unwrap();
@@ -78,7 +78,7 @@ pub(super) fn passed(pass: Pass, graph: &Graph) -> Graph {
     passed
 }
 
-/// Largest difference of two results, as a share of the largest magnitude.
+/// Largest difference of two results, relative to the largest magnitude.
 fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let most = a.iter().fold(1e-3f32, |most, x| most.max(x.abs()));
@@ -98,7 +98,7 @@ const PASSES: [(&str, Pass); 11] = [
     ("drop_dead", drop_dead),
     ("optimized", optimized),
     ("unfuse", unfuse),
-    ("unfuse behind optimized", |graph| unfuse(&optimized(graph)?)),
+    ("unfuse after optimized", |graph| unfuse(&optimized(graph)?)),
     ("shrink", shrink),
 ];
 
@@ -115,7 +115,7 @@ fn a_variance_below_zero_gives_nan_and_no_error() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    // Rounding grows where sums cancel; the bound holds for each seed of this range.
+    // Cancellation amplifies rounding errors; the bound holds for each seed of this range.
     #[test]
     fn passes_change_no_result(seed in 0..20_000u64) {
         let mut graph = random::graph(seed);
@@ -136,7 +136,8 @@ proptest! {
     }
 }
 
-/// A network with one dead filter in each of two layers: 3×3 on 4×4 pixels, then 1×1, then a linear layer of the means.
+/// A network with one dead filter in each of two 3×3 convolutions on 4×4 pixels, followed by global average pooling and
+/// a linear layer.
 fn half_dead() -> Graph {
     let mut graph = Graph::new(&[1, 4, 4]);
     let filter = |value: f32| vec![value; 9];
@@ -155,7 +156,7 @@ fn half_dead() -> Graph {
 }
 
 #[test]
-fn a_shrunk_network_costs_what_is_counted_by_hand() {
+fn a_shrunk_network_has_the_cost_counted_by_hand() {
     let graph = half_dead();
     let small = passed(shrink, &graph);
     let cost = |graph: &Graph| -> Vec<(String, Vec<usize>, u64)> {
@@ -174,17 +175,18 @@ fn a_shrunk_network_costs_what_is_counted_by_hand() {
         layer("c", &[3, 1], 3),
     ];
     assert_eq!((cost(&graph), cost(&small)), (before.to_vec(), after.to_vec()));
-    // The dead filter of the first layer gives 2, so that of a corner, a side and the middle 4, 6 and 9 times 2 · 4.
+    // The dead filter of the first layer outputs 2. With weight 4 in b, a corner gets 4, a side 6 and the middle 9
+    // times 2 · 4.
     let border = values(&small, "b.bias");
     assert_eq!(small.tensor("b.bias").unwrap().dims(), [1, 4, 4]);
     assert_eq!((border[0], border[1], border[5]), (32.0, 48.0, 72.0));
-    // That of the second gives max(−3, 0).
+    // The dead filter of the second layer outputs max(−3, 0) = 0.
     assert!(!small.tensors.contains_key("c.bias"));
     assert_eq!(ops(&small)[..4], ["convolution", "activation", "convolution", "constant"]);
 }
 
 #[test]
-fn what_is_shrunk_has_fewer_weights_and_no_fused_operation() {
+fn a_shrunk_graph_has_fewer_weights_and_no_fused_operation() {
     let mut n_smaller = 0;
     for seed in 0..500 {
         let graph = random::graph(seed);
@@ -194,7 +196,7 @@ fn what_is_shrunk_has_fewer_weights_and_no_fused_operation() {
         let (before, after): (u64, u64) = (cost(&graph), cost(&small));
         assert!(after <= before, "{seed}");
         n_smaller += u32::from(after < before);
-        // Nothing is left to remove.
+        // A second call removes nothing.
         assert_eq!(cost(&shrink(&small).unwrap()), after, "{seed}");
     }
     assert!(n_smaller > 100, "{n_smaller}");
@@ -213,13 +215,13 @@ fn a_fused_operation_has_the_name_of_its_first_convolution() {
     }
     let names = |graph: Graph| graph.nodes.into_iter().map(|node| node.name).collect::<Vec<_>>();
     assert_eq!(names(passed(optimized, &graph)), ["x", "conv", "pool"]);
-    // A convolution without weights leaves a sum and an activation.
+    // A convolution with all weights 0 becomes a constant, a sum and an activation.
     put(&mut graph, "a.weight", &[1, 1, 3, 3], &[0.0; 9]);
     assert_eq!(names(passed(optimized, &graph)), ["x", "conv", "conv", "conv", "pool"]);
 }
 
 #[test]
-fn passes_refuse_what_is_not_valid() {
+fn passes_reject_an_invalid_graph() {
     let mut graph = Graph::new(&[1, 2, 2]);
     graph.output = relu(&mut graph, 0);
     graph.nodes[1].inputs = vec![1];

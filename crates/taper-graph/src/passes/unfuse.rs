@@ -1,10 +1,10 @@
-//! Fused operations as the operations that they are made of.
+//! Splits fused operations into their parts.
 
 use super::rebuild::Rebuild;
 use crate::{Fused, Graph, GraphError, Op};
 
-/// The graph with each [`Op::Fused`] as convolutions, sums and an activation: what files of other tools can say. A bias of
-/// each channel is that of the first convolution; one of each pixel is added as a constant.
+/// Splits each [`Op::Fused`] into convolutions, sums and an activation, which the file formats of other tools can
+/// represent. A bias per channel becomes the bias of the first convolution. A bias per pixel is added as a constant.
 ///
 /// # Errors
 /// If the graph is not valid.
@@ -42,7 +42,7 @@ fn parts(
         summands.push(rebuild.push(node, Op::Constant(name), &[])?);
     }
     summands.extend(inputs.get(fused.convs.len()));
-    // The conditions on a fused operation ask for a convolution.
+    // A valid fused operation has a convolution.
     let Some((&first, rest)) = summands.split_first() else { return rebuild.copy(node) };
     let mut place = first;
     for &summand in rest {
@@ -63,7 +63,7 @@ mod tests {
         passes::tests::{ops, passed, push, put},
     };
 
-    /// Two convolutions with a bias of this shape, a residual input and an activation.
+    /// A fused operation of two convolutions with a bias of this shape, a residual input and an activation.
     fn fused(bias: &[usize]) -> Graph {
         let mut graph = Graph::new(&[1, 1, 2]);
         put(&mut graph, "a", &[1, 1, 1, 1], &[2.0]);
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fused_operation_becomes_its_parts_which_have_its_name() {
+    fn the_parts_of_a_fused_operation_have_its_name() {
         let graph = passed(unfuse, &fused(&[1]));
         assert_eq!(ops(&graph), ["convolution", "convolution", "add", "add", "activation"]);
         let biases: Vec<Option<&str>> = graph.nodes[1..3]

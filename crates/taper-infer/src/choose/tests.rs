@@ -1,10 +1,10 @@
-//! All candidates give the same bits, and a choice is that of the convolution that it was made for.
+//! All candidates give the same bits, and convolutions share a choice only if they have equal shapes.
 
 use super::*;
 use crate::{Engine, Options, compile::compile_by};
 use taper_graph::{ActivationFn, Conv as Convolution, Graph, Op, Tensor, Window, random};
 
-/// Bits of the results for one image, whatever the payload of NaN.
+/// Bits of the results for one image, with all NaN payloads made equal.
 fn bits(graph: &Graph, image: &[f32], variant: Variant, chooser: &mut Chooser) -> Vec<u32> {
     let compiled = compile_by(graph, variant, chooser).unwrap();
     let mut results = vec![0.0; compiled.output_len()];
@@ -25,7 +25,7 @@ fn check(graph: &Graph, image: &[f32], what: &str) {
     }
 }
 
-/// Numbers that are not finite, here and there.
+/// Puts numbers that are not finite into an image.
 fn spoil(image: &mut [f32], seed: usize) {
     let n = image.len();
     for (i, value) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().enumerate() {
@@ -83,12 +83,12 @@ fn candidates_of_single_layers_give_the_same_bits() {
     }
 }
 
-/// A chain of convolutions of 20 channels on 16×16. Of each one's weights, one in so many is not 0.
+/// A chain of convolutions of 20 channels on 16×16 pixels. In each layer, one weight in `one_in` is not 0.
 fn chain(one_in: &[usize]) -> Graph {
     chain_of(one_in, |i, one_in| i.is_multiple_of(one_in))
 }
 
-/// A chain of convolutions, whose weights are not 0 where a function of their index and the layer's number says so.
+/// A chain of convolutions. A weight is not 0 if `is_kept(index of the weight, number of the layer)`.
 fn chain_of(layers: &[usize], is_kept: impl Fn(usize, usize) -> bool) -> Graph {
     let mut graph = Graph::new(&[20, 16, 16]);
     for (layer, &number) in layers.iter().enumerate() {
@@ -103,7 +103,7 @@ fn chain_of(layers: &[usize], is_kept: impl Fn(usize, usize) -> bool) -> Graph {
     graph
 }
 
-/// How many convolutions are timed.
+/// Number of convolutions that are timed.
 fn n_timed(graph: &Graph) -> usize {
     let mut chooser = Chooser::Timing(Timing::default());
     compile_by(graph, Variant::current(), &mut chooser).unwrap();
@@ -112,20 +112,20 @@ fn n_timed(graph: &Graph) -> usize {
 }
 
 #[test]
-fn layers_that_are_alike_share_a_measurement() {
+fn layers_of_equal_shape_share_a_measurement() {
     assert_eq!(n_timed(&chain(&[5, 5, 5])), 1);
     // 720, 400 and 360 weights.
     assert_eq!(n_timed(&chain(&[5, 9, 10])), 3);
 }
 
 #[test]
-fn a_layer_with_a_zero_is_not_like_one_without() {
-    // The second of them multiplies its zero, by rule; the first may leave out what it has not.
+fn layers_with_and_without_a_zero_have_different_shapes() {
+    // By rule, layers with a zero here multiply it. The layer without zeros can use sparse kernels, too.
     let graph = chain_of(&[0, 1, 1], |i, zeros| i >= zeros);
     assert_eq!(n_timed(&graph), 2);
 }
 
-/// A convolution of `n` channels to as many.
+/// A 1×1 convolution from `n` to `n` channels.
 fn one_layer(n: usize, rows: usize, columns: usize) -> Graph {
     let mut graph = Graph::new(&[n, rows, columns]);
     graph.add_tensor("w", Tensor::new(&[n, n, 1, 1], vec![0.5; n * n]).unwrap());
@@ -137,7 +137,7 @@ fn one_layer(n: usize, rows: usize, columns: usize) -> Graph {
 #[test]
 fn large_layers_and_networks_are_not_timed() {
     assert_eq!(n_timed(&one_layer(2, 1024, 64)), 1);
-    // 64 MiB of planes, and 2²⁸ products.
+    // More than 64 MiB of planes, and more than 2²⁸ multiply-adds.
     assert_eq!(n_timed(&one_layer(2, 4096, 1024)), 0);
     assert_eq!(n_timed(&one_layer(1100, 16, 16)), 0);
 }

@@ -1,4 +1,4 @@
-//! The rows that a convolution reads and writes.
+//! The row layout of a convolution's inputs and output.
 
 use super::Term;
 use crate::{
@@ -7,23 +7,23 @@ use crate::{
 };
 use taper_kernels::planes::Tile;
 
-/// Rows of all planes of a convolution.
+/// The layout of rows, equal for all planes of a convolution.
 pub(super) struct Rows {
-    /// Floats from one to the next.
+    /// Floats from one row to the next.
     pub(super) pitch: usize,
-    /// Whether pixels in other columns are read where they lie, with zeros between the rows.
+    /// Whether taps in other columns are unaligned reads, with zeros between the rows. Otherwise sums are shifted.
     pub(super) is_flat: bool,
 }
 
 impl Drafts<'_> {
-    /// Chooses rows that no value has to be copied for, if possible, and that tiles fit.
+    /// Chooses a row layout that some tile supports, and that needs no copies of values if possible.
     pub(super) fn rows(
         &self,
         terms: &[Term<'_>],
         addends: &[&Value],
         [_, rows, columns]: [usize; 3],
     ) -> Rows {
-        // A phase of a value with a stride has fewer columns, and is a copy anyway.
+        // A strided value is copied in any case, and its phases have fewer columns.
         let of_term = |term: &Term<'_>| match term.stride {
             [1, 1] => natural_pitch(self.lanes, term.columns()).max(term.input.layout.pitch),
             _ => natural_pitch(self.lanes, term.columns()),
@@ -42,17 +42,17 @@ impl Drafts<'_> {
 }
 
 impl Term<'_> {
-    /// Columns of the planes that it multiplies: those of the value, or of a phase of it.
+    /// Columns of the planes that it multiplies: of the value, or of one of its phases.
     fn columns(&self) -> usize {
         self.input.layout.columns.div_ceil(self.stride[1])
     }
 
-    /// How far the taps of a row reach beyond it.
+    /// How many columns the taps reach beyond a row.
     pub(crate) fn reach(&self, columns: usize) -> usize {
         let left = self.padding[1] as i64;
         let right = ((self.dims[3] - 1) * self.dilation[1]) as i64 - left;
         let reach = (left.max(right).max(0) as usize).div_ceil(self.stride[1]);
-        // Taps farther away see padding alone.
+        // Taps farther away only read padding.
         reach.min(columns.max(self.columns()))
     }
 }

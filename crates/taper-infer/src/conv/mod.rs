@@ -1,4 +1,4 @@
-//! Convolutions, before planes have places in the arena and after.
+//! Convolutions, before and after their planes have positions in the arena.
 
 mod kind;
 mod layout;

@@ -1,15 +1,15 @@
-//! A convolution whose planes have places in the arena.
+//! A convolution with positions of its planes in the arena.
 
 use super::{Recipe, Term, taps::Tap};
 use crate::{place::Places, value::Plane};
 use taper_kernels::planes::{ConvSpec, Output, Outputs, TapLists, WeightedPixel, flush};
 
-/// A recipe with the places of its planes: gives the output channels to kernels, one at a time.
+/// A recipe with the positions of its planes. Kernels read the output channels one at a time.
 pub(crate) struct Placed<'a> {
     recipe: &'a Recipe<'a>,
     /// The planes of each term.
     terms: Vec<Vec<u32>>,
-    /// The planes of each value that is added.
+    /// The planes of each added value.
     addends: Vec<Vec<u32>>,
     to: Vec<u32>,
     arena: usize,
@@ -54,13 +54,13 @@ impl Outputs for Placed<'_> {
             term.sources(taps, planes, channel, lists, &mut sources);
         }
         let addends = self.addends.iter().map(|planes| planes[channel]).collect();
-        // A bias of −0 is 0, as what is added to it may be 0 or left out.
+        // A bias of −0 becomes 0: terms of 0 may be added or skipped, and only with +0 the bits are equal either way.
         let bias = bias[channel] + 0.0;
         Output { at: self.to[channel], bias, sources, addends }
     }
 }
 
-/// Weights that are looked at together, as most of them are 0.
+/// Weights that are compared with 0 together, because most are 0.
 const AT_A_TIME: usize = 16;
 
 impl Term<'_> {
@@ -70,7 +70,7 @@ impl Term<'_> {
         &self.weight[channel * n..][..n]
     }
 
-    /// Adds the sources of an output channel, with weights of 0 if all channels have the same.
+    /// Adds the sources of an output channel. Weights of 0 are included if all channels share one list of taps.
     fn sources(
         &self,
         taps: &[Tap],
@@ -80,7 +80,7 @@ impl Term<'_> {
         sources: &mut Vec<WeightedPixel>,
     ) {
         let [n_out, each_in, ..] = self.dims;
-        // Without weights, a kernel may claim any size.
+        // An empty weight can claim any kernel size.
         if self.weight.is_empty() {
             return;
         }
@@ -110,7 +110,7 @@ impl Term<'_> {
     }
 }
 
-/// Weights that are not 0.
+/// Number of weights other than 0.
 fn count(weights: &[f32]) -> u32 {
     weights.iter().map(|&weight| u32::from(weight != 0.0)).sum()
 }

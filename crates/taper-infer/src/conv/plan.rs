@@ -1,4 +1,4 @@
-//! The steps of a convolution: what its kernel reads, and the copies before it.
+//! The steps of a convolution: copies of its inputs, then its kernel.
 
 use super::{
     Recipe, Term,
@@ -11,7 +11,7 @@ use crate::{
 use taper_kernels::planes::{Columns, Depthwise, Epilogue, WindowKind, flush};
 
 impl<'a> Drafts<'a> {
-    /// Convolutions whose sums are added to each other, to `bias`, and to `addends`, which have the result's shape.
+    /// Adds a step for the sum of `terms`, `bias` and `addends`. The addends have the shape of the result.
     pub(crate) fn conv(
         &mut self,
         mut terms: Vec<Term<'a>>,
@@ -46,7 +46,7 @@ impl<'a> Drafts<'a> {
         let columns = if rows.is_flat { Columns::InPlace } else { Columns::Shifted(most) };
         let taps: Vec<Vec<Tap>> =
             terms.iter().map(|term| taps::of(term, &to.layout, rows.is_flat)).collect();
-        // A plane that is one vector is read alone.
+        // A kernel on planes of one vector reads nothing around them.
         let is_alone = windows == WindowKind::Alone;
         for (term, taps) in terms.iter().zip(&taps).filter(|_| !is_alone) {
             for tap in taps {
@@ -64,7 +64,7 @@ impl<'a> Drafts<'a> {
         to
     }
 
-    /// A depthwise convolution of every second pixel, from the plane itself: [`split`](Self::split) would copy it first.
+    /// A depthwise convolution with stride 2 that reads the plane directly, without the copy of [`split`](Self::split).
     fn strided(
         &mut self,
         mut terms: Vec<Term<'a>>,
@@ -83,7 +83,7 @@ impl<'a> Drafts<'a> {
             Tap { at, phase: 0, delta: down * from.pitch as i32, shift: right }
         });
         let taps: Vec<Vec<Tap>> = vec![taps.collect()];
-        // From the row below the first one on; the row above it needs as much as the pitch.
+        // The lowest taps start one row (a pitch) below the first row, the highest taps one row above it.
         let below = from.pitch + Depthwise::reads(&from, &to.layout);
         self.widen_halo(&input.planes, from.pitch, below);
         let nonzeros = terms[0].weight.iter().filter(|&&w| flush(w) != 0.0).count();

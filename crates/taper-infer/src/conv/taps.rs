@@ -4,46 +4,47 @@ use super::Term;
 use crate::value::Plane;
 use taper_kernels::planes::Layout;
 
-/// A weight of a kernel, and what it multiplies.
+/// A tap: a weight of a kernel, and the position of the pixels that it multiplies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Tap {
-    /// Which weight of the kernel.
+    /// Index of the weight in the kernel.
     pub(super) at: usize,
-    /// Which phase of a channel.
+    /// Index of the phase of a channel.
     pub(super) phase: usize,
-    /// Floats from the begin of the plane.
+    /// Offset of the rows that it reads, in floats from the start of the plane.
     pub(super) delta: i32,
-    /// Columns to the right.
+    /// Offset in columns to the right.
     pub(super) shift: i32,
 }
 
 impl Tap {
-    /// The planes that it is multiplied with, channel by channel.
+    /// The planes that it multiplies, channel by channel.
     pub(super) fn planes<'t>(&self, term: &'t Term<'_>) -> impl Iterator<Item = &'t Plane> {
         term.input.planes.iter().skip(self.phase).step_by(term.n_phases())
     }
 }
 
 impl Term<'_> {
-    /// Planes of a channel.
+    /// Number of phases: planes per channel.
     pub(super) fn n_phases(&self) -> usize {
         self.stride[0] * self.stride[1]
     }
 
-    /// Weights of a kernel.
+    /// Number of weights of a kernel.
     pub(super) fn kernel(&self) -> usize {
         self.dims[2] * self.dims[3]
     }
 }
 
-/// The taps of each kernel of a term, without those that see padding alone. Columns lie where they are if rows are flat.
+/// The taps of each kernel of a term, without taps that only read padding. If rows are flat, `delta` includes the
+/// shift.
 pub(super) fn of(term: &Term<'_>, to: &Layout, is_flat: bool) -> Vec<Tap> {
-    // Without channels, a kernel may claim any size.
+    // An empty weight can claim any kernel size.
     if term.weight.is_empty() {
         return Vec::new();
     }
     let from = &term.input.layout;
-    // The phase of what a row or column of the kernel multiplies first, and how far that lies from the plane's begin.
+    // For a row or column of the kernel: the phase that it reads, and the offset of its first pixel in that phase.
     let place = |axis: usize, i: usize| {
         let at = (i * term.dilation[axis]) as i64 - term.padding[axis] as i64;
         let stride = term.stride[axis] as i64;

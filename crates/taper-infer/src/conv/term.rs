@@ -1,13 +1,13 @@
-//! A convolution among those whose sums are added.
+//! A term: one convolution of a sum of convolutions.
 
 use crate::value::Value;
 use std::borrow::Cow;
 use taper_kernels::planes::{Depthwise, Layout, WindowKind};
 
-/// The convolution of one value, the weights of which are those of the graph or its own.
+/// The convolution of one value. Its weights are borrowed from the graph or owned.
 #[derive(Debug)]
 pub(crate) struct Term<'a> {
-    /// The node that the value is of, for what is shared between its readers.
+    /// The node of the value. Readers of the same node share copies.
     pub(crate) node: usize,
     pub(crate) input: Value,
     pub(crate) weight: Cow<'a, [f32]>,
@@ -15,13 +15,13 @@ pub(crate) struct Term<'a> {
     pub(crate) dims: [usize; 4],
     pub(crate) groups: usize,
     pub(crate) stride: [usize; 2],
-    /// Pixels above and to the left.
+    /// Padding above and to the left, in pixels.
     pub(crate) padding: [usize; 2],
     pub(crate) dilation: [usize; 2],
 }
 
 impl<'a> Term<'a> {
-    /// A convolution of single pixels.
+    /// A 1×1 convolution.
     pub(crate) fn pointwise(
         node: usize,
         input: Value,
@@ -34,13 +34,13 @@ impl<'a> Term<'a> {
         Self { node, input, weight, dims, groups, stride, padding, dilation }
     }
 
-    /// What is known of the windows of a result.
+    /// The kind of windows, for depthwise kernels.
     pub(super) fn windows(&self, to: &Layout) -> WindowKind {
         let from = self.input.layout;
         let is_centred = self.dims == [self.groups, 1, 3, 3]
             && self.groups == self.input.planes.len()
             && [self.padding, self.dilation] == [[1, 1], [1, 1]];
-        // Of a single row or column, some weights see padding alone.
+        // With a single row or column, some weights only read padding.
         let sees_all = [from.rows, from.columns, to.columns].iter().all(|&n| n > 1);
         let is_alone = from.rows == to.rows && to.vectors() == 1 && sees_all;
         match self.stride {
@@ -50,7 +50,7 @@ impl<'a> Term<'a> {
         }
     }
 
-    /// Whether it multiplies single pixels, not padding.
+    /// Whether it is a 1×1 convolution without padding.
     pub(super) fn is_of_pixels(&self) -> bool {
         self.dims[2..] == [1, 1] && self.padding == [0, 0]
     }

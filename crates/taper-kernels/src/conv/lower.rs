@@ -1,13 +1,13 @@
-//! Lowering an image to a matrix: one row a weight position, one column an output pixel.
+//! im2col: lowers an image to a matrix with one row per weight position and one column per output pixel.
 
 use super::ConvShape;
 use crate::matmul::Matrix;
 use rayon::prelude::*;
 
-/// Floats of the matrix that a task should have.
+/// Floats of the matrix per task.
 const TASK: usize = 1 << 16;
 
-/// The matrix of one image's channels of one group; `buffer` holds it where it is not the image itself.
+/// The matrix of one image and one group of channels. `buffer` holds it, unless it is the image itself.
 pub(super) fn columns<'a>(
     shape: &ConvShape,
     image: &'a [f32],
@@ -42,7 +42,7 @@ pub(super) fn columns<'a>(
     Matrix::new(buffer, rows, pixels)
 }
 
-/// The transpose of [`columns`]: adds each entry of the matrix to the pixel it came from.
+/// The transpose of [`columns`] (col2im): adds each entry of the matrix to its pixel.
 pub(super) fn add_back(shape: &ConvShape, columns: &[f32], image: &mut [f32]) {
     let channel = columns.len() / shape.group_in();
     let channels = image.par_chunks_mut(shape.in_pixels()).zip(columns.par_chunks(channel));
@@ -58,14 +58,15 @@ pub(super) fn add_back(shape: &ConvShape, columns: &[f32], image: &mut [f32]) {
     });
 }
 
-/// Which output pixels of a row see the image, and which only padding.
+/// Which output pixels of a row read the image, and which read only padding.
 enum Span {
     Outside,
     Inside { first: usize, last: usize },
 }
 
-/// Calls `visit(from, to, span)` for each weight position of a channel and output row: `to` is the row's place in the
-/// channel's rows of the matrix, `from` the pixel of its plane that the first inside column reads.
+/// Calls `visit(from, to, span)` for each weight position of a channel and each output row. `to` is the place of the
+/// row in the channel's part of the matrix. `from` is the pixel of the channel's plane that the first inside column
+/// reads.
 fn each_row(shape: &ConvShape, mut visit: impl FnMut(usize, std::ops::Range<usize>, Span)) {
     let (out_height, out_width) = shape.out_hw();
     let mut start = 0;

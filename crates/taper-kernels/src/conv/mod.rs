@@ -1,11 +1,11 @@
 //! Convolution and its two gradients, in NCHW.
 //!
-//! [`scalar`] is the specification. The functions here lower each image to a matrix (one row a weight position,
-//! one column an output pixel) and multiply; a 1×1 convolution of stride 1 needs no lowering. A linear layer is one on
-//! a 1×1 plane, and one product for the whole batch.
+//! [`scalar`] is the specification. The functions here lower each image to a matrix (im2col: one row per weight
+//! position, one column per output pixel) and multiply. A 1×1 convolution of stride 1 needs no lowering. A linear layer
+//! is a convolution of a 1×1 plane, and one product for the whole batch.
 //!
-//! The order of every sum depends on the shape alone, so that results have the same bits for any instruction set,
-//! number of threads and size of caches.
+//! The order of every sum depends on the shape alone. Results are therefore bit-identical for any instruction set,
+//! number of threads and cache size.
 
 pub mod blocked;
 mod lower;
@@ -23,7 +23,7 @@ use rayon::prelude::*;
 /// `out[n, o, y, x] = Σ weight[o, i, ky, kx]·input[n, i, …]`; no bias.
 ///
 /// # Panics
-/// If a slice's length is not what `shape` says.
+/// If the length of a slice does not fit `shape`.
 pub fn forward(shape: &ConvShape, input: &[f32], weight: &[f32], out: &mut [f32]) {
     shape.check(input, weight, out);
     if shape.out_image() == 0 || shape.in_image() == 0 {
@@ -47,10 +47,10 @@ pub fn forward(shape: &ConvShape, input: &[f32], weight: &[f32], out: &mut [f32]
     );
 }
 
-/// Gradient of the input, from that of the output.
+/// Gradient of the input, from the gradient of the output.
 ///
 /// # Panics
-/// If a slice's length is not what `shape` says.
+/// If the length of a slice does not fit `shape`.
 pub fn grad_input(shape: &ConvShape, weight: &[f32], grad_out: &[f32], grad_input: &mut [f32]) {
     shape.check(grad_input, weight, grad_out);
     if shape.in_image() == 0 || shape.out_image() == 0 {
@@ -83,10 +83,10 @@ pub fn grad_input(shape: &ConvShape, weight: &[f32], grad_out: &[f32], grad_inpu
         });
 }
 
-/// Gradient of the weight, from that of the output; summed over the batch, image by image.
+/// Gradient of the weight, from the gradient of the output; summed over the batch, image by image.
 ///
 /// # Panics
-/// If a slice's length is not what `shape` says.
+/// If the length of a slice does not fit `shape`.
 pub fn grad_weight(shape: &ConvShape, input: &[f32], grad_out: &[f32], grad_weight: &mut [f32]) {
     shape.check(input, grad_weight, grad_out);
     grad_weight.fill(0.0);
@@ -182,7 +182,7 @@ pub(crate) mod tests {
             .prop_filter("the kernel reaches past the padded plane", |s| s.out_size().is_some())
     }
 
-    /// Small integers, so that sums are exact in any order and results can be compared to the bit.
+    /// Small integers: sums are exact in any order, and results can be compared bit by bit.
     pub(crate) fn integers(n: usize, seed: usize) -> Vec<f32> {
         (0..n).map(|i| ((i * 7919 + seed * 104_729) % 11) as f32 - 5.0).collect()
     }

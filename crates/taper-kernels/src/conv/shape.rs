@@ -3,7 +3,7 @@
 use crate::sizes::{checked_product, product};
 use std::ops::Range;
 
-/// Sizes of a convolution in NCHW; weight `[channels_out, channels_in / groups, kernel.0, kernel.1]`.
+/// Sizes of a convolution in NCHW. The weight is `[channels_out, channels_in / groups, kernel.0, kernel.1]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
     /// Images.
@@ -24,12 +24,12 @@ pub struct ConvShape {
     pub padding: usize,
     /// Distance between kernel taps, in input pixels; at least 1.
     pub dilation: usize,
-    /// Groups of channels that do not see each other.
+    /// Groups of channels that are convolved separately.
     pub groups: usize,
 }
 
 impl ConvShape {
-    /// A linear layer as the convolution that it is.
+    /// A linear layer as a 1×1 convolution.
     pub fn linear(batch: usize, features_in: usize, features_out: usize) -> Self {
         Self {
             batch,
@@ -45,8 +45,8 @@ impl ConvShape {
         }
     }
 
-    /// Rows and columns of the output; `None` if the kernel reaches past the padded input, if a stride, dilation or
-    /// group count is impossible, or if a side has more values than memory holds.
+    /// Rows and columns of the output. `None` if the kernel is larger than the padded input, if a stride, dilation or
+    /// group count is invalid, or if sizes are more than memory holds.
     pub fn out_size(&self) -> Option<(usize, usize)> {
         let size = |input: usize, kernel: usize| {
             let reach = self.dilation.checked_mul(kernel.checked_sub(1)?)?.checked_add(1)?;
@@ -68,14 +68,14 @@ impl ConvShape {
         Some((height, width))
     }
 
-    /// Multiply-accumulates of one image when dense.
+    /// Multiply-accumulates of one image with dense weights.
     pub fn macs_per_image(&self) -> u64 {
         self.n_weights() as u64 * self.out_pixels() as u64
     }
 
     pub(super) fn out_hw(&self) -> (usize, usize) {
         self.out_size().unwrap_or_else(|| {
-            panic!("impossible: the kernel reaches past the padded input, or sizes are too large: {self:?}")
+            panic!("the kernel is larger than the padded input, a stride, dilation or group count is invalid, or sizes are too large: {self:?}")
         })
     }
 
@@ -106,7 +106,7 @@ impl ConvShape {
         self.channels_out / self.groups
     }
 
-    /// Weights that feed one output channel.
+    /// Weights per output channel.
     pub(super) fn taps(&self) -> usize {
         product([self.group_in(), self.kernel.0, self.kernel.1])
     }
@@ -131,7 +131,7 @@ impl ConvShape {
         g * len..(g + 1) * len
     }
 
-    /// Whether the input itself is the lowered matrix.
+    /// Whether the input itself is the im2col matrix.
     pub(super) fn is_pointwise(&self) -> bool {
         self.kernel == (1, 1) && self.stride == 1 && self.padding == 0
     }

@@ -1,8 +1,8 @@
-//! What convolutions and normalisations do to each other's activations while these are in the cache.
+//! Batch norm and ReLU fused with convolutions, while activations are in the cache.
 //!
-//! Normalisation, rectifier and their gradients are one multiply-add or three per pixel. Done on the way into the cache
-//! ([`Source`], [`GradSource`]) they cost no pass over memory of their own; nor do the statistics of a batch ([`Moments`])
-//! and the sums of a gradient ([`GradSums`]), taken of channels that have just been computed.
+//! Batch norm, ReLU and their gradients take one to three multiply-adds per pixel. Computed while data is loaded into
+//! the cache ([`Source`], [`GradSource`]), they need no separate pass over memory. Neither do the statistics of a batch
+//! ([`Moments`]) and the sums of a gradient ([`GradSums`]): they are taken from channels that have just been computed.
 
 mod moments;
 mod source;

@@ -1,4 +1,4 @@
-//! Mean and variance of each channel, taken while rows are in the cache.
+//! Mean and variance of each channel, computed while rows are in the cache.
 
 use super::sums::{MOST_PARTS, MOST_VECTORS};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 /// Number, mean and summed squared deviation of some values.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Moments {
-    /// How many values.
+    /// Number of values.
     pub count: f64,
     /// Their mean.
     pub mean: f64,
@@ -19,7 +19,7 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Of both sets of values together.
+    /// The moments of both sets of values together.
     ///
     /// # References
     /// Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances".
@@ -45,7 +45,7 @@ impl Moments {
     }
 }
 
-/// Of each channel.
+/// One entry per channel.
 impl Summand for Vec<Moments> {
     fn plus(mut self, other: Self) -> Self {
         self.iter_mut().zip(other).for_each(|(left, right)| *left = left.merge(right));
@@ -56,7 +56,8 @@ impl Summand for Vec<Moments> {
 /// Sums of a channel's values, from which its moments follow.
 #[derive(Clone, Debug)]
 pub(crate) struct MomentSums {
-    /// One of the values, which is nearer to the mean than 0 is where that matters: sums are those of deviations from it.
+    /// One of the values. Sums are those of deviations from it. If the mean is large, this value is nearer to the mean
+    /// than 0 is.
     centre: f32,
     sum: Lanes,
     squares: Lanes,
@@ -75,7 +76,7 @@ impl MomentSums {
         total: Moments { count: 0.0, mean: 0.0, squares: 0.0 },
     };
 
-    /// Adds values: all lanes, or those of which `pixels` has all bits; `n_pixels` in all.
+    /// Adds values: all lanes, or the `n_pixels` lanes that the bit mask `pixels` selects.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
@@ -86,11 +87,11 @@ impl MomentSums {
         pixels: Option<&[Lanes]>,
         n_pixels: usize,
     ) {
-        // SAFETY: the caller vouches for the instructions.
+        // SAFETY: the caller guarantees the instruction set.
         unsafe { self.add_sums::<S, _>(values, 0.0, pixels, n_pixels, ()) }
     }
 
-    /// Adds values plus a bias, and stores them past the caches. Zeros become positive.
+    /// Adds values plus a bias, and stores them past the caches. Negative zeros become positive.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
@@ -103,7 +104,7 @@ impl MomentSums {
         n_pixels: usize,
         to: &mut [Lanes],
     ) {
-        // SAFETY: the caller vouches for the instructions.
+        // SAFETY: the caller guarantees the instruction set.
         unsafe { self.add_sums::<S, _>(values, bias, pixels, n_pixels, to) }
     }
 
@@ -123,7 +124,7 @@ impl MomentSums {
             }
             let first = i * MOST_VECTORS;
             let pixels = pixels.map(|pixels| &pixels[first..][..values.len()]);
-            // SAFETY: the caller vouches for the instructions.
+            // SAFETY: the caller guarantees the instruction set.
             unsafe { self.add_run::<S, T>(values, bias, pixels, &mut to, first) };
             self.vectors += values.len();
             self.count += match pixels {
@@ -201,9 +202,9 @@ impl MomentSums {
     }
 }
 
-/// Where values go that are summed.
+/// Where the summed values are stored.
 trait Storing {
-    /// Puts lanes of a vector.
+    /// Stores a value at a lane of a vector.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
@@ -218,7 +219,7 @@ impl Storing for () {
 impl Storing for &mut [Lanes] {
     #[inline(always)]
     unsafe fn put<S: Simd>(&mut self, vector: usize, lane: usize, value: S::V) {
-        // SAFETY: the lanes are those of a vector, which is aligned.
+        // SAFETY: the lanes lie within one vector, which is aligned.
         unsafe { S::store_past(self[vector].0.as_mut_ptr().add(lane), value) }
     }
 }
@@ -247,7 +248,7 @@ mod tests {
         type Out = ();
 
         unsafe fn run<S: Simd>(self) {
-            // SAFETY: as the caller vouches.
+            // SAFETY: guaranteed by the caller.
             unsafe { self.sums.add::<S>(self.values, self.pixels, self.n) }
         }
     }
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_shows() {
+    fn non_finite_values_propagate() {
         assert!(of(&[Lanes([f32::NAN; 16])], 16).mean.is_nan());
         assert!(of(&[Lanes([f32::INFINITY; 16])], 16).variance().is_nan());
     }

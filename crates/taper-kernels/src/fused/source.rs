@@ -1,4 +1,4 @@
-//! What a kernel reads, computed on the way.
+//! Inputs that a kernel computes while it reads them.
 
 use super::ActivationView;
 use crate::{
@@ -12,45 +12,45 @@ use std::ops::Range;
 pub enum Source<'a> {
     /// As it is stored.
     Plain(ActivationView<'a>),
-    /// `scale·x + shift` per channel, cut off at 0 if `relu`.
+    /// `scale·x + shift` per channel, followed by ReLU if `relu`.
     Normed {
-        /// What is stored.
+        /// The stored activation.
         x: ActivationView<'a>,
         /// Factor of each channel.
         scale: &'a [f32],
         /// Summand of each channel.
         shift: &'a [f32],
-        /// Whether a rectifier follows.
+        /// Whether ReLU follows.
         relu: bool,
     },
 }
 
-/// Which pixels of a gradient pass.
+/// The pixels where a gradient passes.
 #[derive(Clone, Copy, Debug)]
 pub enum PassWhere<'a> {
-    /// All.
+    /// All pixels.
     Everywhere,
-    /// Those where `scale·x + shift` is positive.
+    /// Pixels where `scale·x + shift` is positive.
     Normed {
         /// Factor of each channel.
         scale: &'a [f32],
         /// Summand of each channel.
         shift: &'a [f32],
     },
-    /// Those where this activation is positive.
+    /// Pixels where this activation is positive.
     Positive(&'a [Lanes]),
 }
 
-/// `scale·(gradient − mean_grad − (x − mean)·slope)`: the gradient of a normalisation, for one channel.
+/// `scale·(gradient − mean_grad − (x − mean)·slope)`: the gradient of batch norm, for one channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NormSlope {
-    /// γ over the deviation.
+    /// γ divided by the standard deviation.
     pub scale: f32,
     /// Mean of `x`.
     pub mean: f32,
     /// Mean of the gradient; 0 where the statistics are constants.
     pub mean_grad: f32,
-    /// Mean of gradient times `x − mean`, over the variance; 0 where the statistics are constants.
+    /// Mean of gradient times `x − mean`, divided by the variance; 0 where the statistics are constants.
     pub slope: f32,
 }
 
@@ -59,21 +59,21 @@ pub struct NormSlope {
 pub enum GradSource<'a> {
     /// As it is stored.
     Plain(&'a [Lanes]),
-    /// Through a rectifier and a normalisation that follow the convolution.
+    /// Computed through the batch norm and the ReLU that follow the convolution.
     Normed {
-        /// Gradient of what the rectifier gives.
+        /// Gradient of the ReLU's output.
         grad: &'a [Lanes],
-        /// What the convolution gave.
+        /// Output of the convolution.
         x: ActivationView<'a>,
-        /// What the rectifier lets pass.
+        /// Where the ReLU passes the gradient.
         pass: PassWhere<'a>,
-        /// The normalisation's part, of each channel.
+        /// The coefficients of batch norm, one entry per channel.
         slopes: &'a [NormSlope],
     },
 }
 
 impl<'a> Source<'a> {
-    /// What is read of some units.
+    /// Adds the memory that is read for some units to `into`.
     pub(crate) fn read(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<Stretch>) {
         match self {
             Self::Plain(x) | Self::Normed { x, .. } => x.stretches(plane, units, into),
@@ -86,14 +86,17 @@ impl<'a> Source<'a> {
             Self::Plain(x) => x.check(plane, "source"),
             Self::Normed { x, scale, shift, .. } => {
                 x.check(plane, "source");
-                assert!(scale.len() == channels && shift.len() == channels, "one a channel");
+                assert!(
+                    scale.len() == channels && shift.len() == channels,
+                    "one scale and shift per channel"
+                );
             }
         }
     }
 }
 
 impl<'a> GradSource<'a> {
-    /// What is read of some units.
+    /// Adds the memory that is read for some units to `into`.
     pub(crate) fn read(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<Stretch>) {
         match *self {
             Self::Plain(x) => ActivationView::Whole(x).stretches(plane, units, into),
@@ -112,7 +115,7 @@ impl<'a> GradSource<'a> {
             Self::Normed { grad, x, pass, slopes } => {
                 assert_eq!(grad.len(), len, "gradient of {plane:?}");
                 x.check(plane, "activation");
-                assert_eq!(slopes.len(), channels, "one slope a channel");
+                assert_eq!(slopes.len(), channels, "one slope per channel");
                 pass.check(plane);
             }
         }
@@ -120,7 +123,7 @@ impl<'a> GradSource<'a> {
 }
 
 impl<'a> PassWhere<'a> {
-    /// What is read of some units beside the gradient and what it belongs to.
+    /// Adds the memory that is read for some units to `into`, without the gradient and its activation.
     pub(crate) fn read(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<Stretch>) {
         if let Self::Positive(y) = *self {
             ActivationView::Whole(y).stretches(plane, units, into);
@@ -138,9 +141,9 @@ impl<'a> PassWhere<'a> {
     }
 }
 
-/// Something that gives the pixels of a channel.
+/// A source of the pixels of a channel.
 pub(crate) trait ChannelSource: Copy {
-    /// Computes the pixels of a channel, all of whose vectors `out` has.
+    /// Computes the pixels of a channel; `out` has all of its vectors.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
@@ -151,11 +154,11 @@ impl ChannelSource for Source<'_> {
     #[inline(always)]
     unsafe fn fill<S: Simd>(&self, of: ChannelOf, out: &mut [Lanes]) {
         match *self {
-            // SAFETY: the caller vouches for the instructions.
+            // SAFETY: the caller guarantees the instruction set.
             Self::Plain(x) => unsafe { copy::<S>(x.channel(of, out.len()), out) },
             Self::Normed { x, scale, shift, relu } => {
                 let (x, channel) = (x.channel(of, out.len()), of.channel);
-                // SAFETY: the caller vouches for the instructions; both slices have `n` floats.
+                // SAFETY: the caller guarantees the instruction set; both slices have `n` floats.
                 unsafe {
                     let (scale, shift) = (S::splat(scale[channel]), S::splat(shift[channel]));
                     let (from, to, n) =
@@ -181,20 +184,20 @@ impl ChannelSource for GradSource<'_> {
     #[inline(always)]
     unsafe fn fill<S: Simd>(&self, of: ChannelOf, out: &mut [Lanes]) {
         match *self {
-            // SAFETY: the caller vouches for the instructions.
+            // SAFETY: the caller guarantees the instruction set.
             Self::Plain(x) => unsafe { copy::<S>(&x[of.at..of.at + out.len()], out) },
             Self::Normed { grad, x, pass, slopes } => {
                 let (grad, x) = (&grad[of.at..of.at + out.len()], x.channel(of, out.len()));
                 let row = GradRow { grad, x, pass, slopes: slopes[of.channel], of, out };
-                // SAFETY: the caller vouches for the instructions.
+                // SAFETY: the caller guarantees the instruction set.
                 unsafe { S::call(row) }
             }
         }
     }
 }
 
-/// Expands to `each!(|i, g, x| …)` with what passes of `g`, the gradient of `x`, for each way to pass: within one loop,
-/// the way would be looked up again for each vector. `$of` is the channel, of `$n` vectors.
+/// Expands to `each!(|i, g, x| …)` with the part of `g`, the gradient of `x`, that passes. Each kind of `$pass` gets
+/// its own loop: a single loop would branch on the kind for each vector. `$of` is the channel, of `$n` vectors.
 macro_rules! each_passed {
     ($S:ident, $pass:expr, $of:expr, $n:expr, $each:ident) => {
         match $pass {
@@ -212,7 +215,7 @@ macro_rules! each_passed {
 }
 pub(super) use each_passed;
 
-/// A channel of the gradient behind a normalisation. A kernel of its own, which has all registers to itself.
+/// A channel of the gradient w.r.t. the input of batch norm. As a separate kernel it has all registers for itself.
 struct GradRow<'a> {
     grad: &'a [Lanes],
     x: &'a [Lanes],
@@ -233,7 +236,7 @@ impl Kernel for GradRow<'_> {
             self.x.as_ptr().cast::<f32>(),
             self.out.as_mut_ptr().cast::<f32>(),
         );
-        // SAFETY: the caller vouches for the instructions; all slices have `n` floats, and the activation has them at
+        // SAFETY: the caller guarantees the instruction set; all slices have `n` floats, and the activation has them at
         // the channel.
         unsafe {
             let (scale, mean) = (S::splat(self.slopes.scale), S::splat(self.slopes.mean));
@@ -256,10 +259,10 @@ impl Kernel for GradRow<'_> {
     }
 }
 
-/// Floats between what is copied and what is asked for: two or three rows of a channel.
+/// Prefetch distance in floats.
 const AHEAD: usize = 2048;
 
-/// Copies pixels that will be followed by those behind them in memory.
+/// Copies pixels, and prefetches those after them in memory, which are copied next.
 ///
 /// # Safety
 /// The instructions of `S` must be available.
@@ -269,7 +272,7 @@ unsafe fn copy<S: Simd>(x: &[Lanes], out: &mut [Lanes]) {
     let (from, to) = (x.as_ptr().cast::<f32>(), out.as_mut_ptr().cast::<f32>());
     for i in (0..n).step_by(S::WIDTH) {
         S::will_read(from.wrapping_add(i + AHEAD));
-        // SAFETY: the caller vouches for the instructions; both slices have `n` floats.
+        // SAFETY: the caller guarantees the instruction set; both slices have `n` floats.
         unsafe { S::store(to.add(i), S::load(from.add(i))) };
     }
 }

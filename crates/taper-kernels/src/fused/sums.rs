@@ -1,4 +1,4 @@
-//! Sums of a gradient that a normalisation before it needs, taken while the gradient is in the cache.
+//! Sums of a gradient that the batch norm before it needs, computed while the gradient is in the cache.
 
 use super::{ActivationView, PassWhere, source::each_passed};
 use crate::{
@@ -7,16 +7,16 @@ use crate::{
     tree::Summand,
 };
 
-/// What a normalisation needs of a gradient over the whole batch, for one channel.
+/// The sums of a gradient over the whole batch that batch norm needs, for one channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GradSums {
-    /// Sum of the gradient: that of the bias β.
+    /// Sum of the gradient: the gradient of the bias β.
     pub grad: f64,
     /// Sum of the gradient times `x − mean`.
     pub dot: f64,
 }
 
-/// Of each channel.
+/// One entry per channel.
 impl Summand for Vec<GradSums> {
     fn plus(mut self, other: Self) -> Self {
         for (left, right) in self.iter_mut().zip(other) {
@@ -27,7 +27,7 @@ impl Summand for Vec<GradSums> {
     }
 }
 
-/// Vectors after which sums in single precision are added to those in double precision.
+/// Number of vectors after which f32 sums are added to the f64 sums.
 pub(super) const MOST_VECTORS: usize = 256;
 
 /// Sums of a channel's gradient, from which [`GradSums`] follow.
@@ -47,18 +47,18 @@ impl GradSum {
         total: GradSums { grad: 0.0, dot: 0.0 },
     };
 
-    /// Adds the sums of a run of a gradient.
+    /// Adds a run of a gradient to the sums.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
     #[inline(always)]
     pub(crate) unsafe fn add_run<S: Simd>(&mut self, grad: &[Lanes], run: GradRun) {
-        // SAFETY: the caller vouches for the instructions.
+        // SAFETY: the caller guarantees the instruction set.
         unsafe { self.add_sums::<S, _>(grad, run, ()) }
     }
 
-    /// Puts what passes of a run of a gradient where `placed` says, past the caches unless it is added to what is there, and
-    /// adds its sums. Zeros become positive.
+    /// Stores the part of a run of a gradient that passes, as `placed` says, and adds it to the sums. It is stored past
+    /// the caches, unless it is added to values in memory. Negative zeros become positive.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
@@ -70,7 +70,7 @@ impl GradSum {
         to: &mut [Lanes],
         placed: Placed,
     ) {
-        // SAFETY: the caller vouches for the instructions.
+        // SAFETY: the caller guarantees the instruction set.
         unsafe {
             match (placed.scale, placed.is_added) {
                 (None, true) => self.add_sums::<S, _>(grad, run, Added(to)),
@@ -85,7 +85,7 @@ impl GradSum {
     unsafe fn add_sums<S: Simd, T: GradTarget>(&mut self, grad: &[Lanes], run: GradRun, target: T) {
         assert!(target.has_room(grad.len()), "room for a run of the gradient");
         let run = SumRun { grad, run, target, sums: self };
-        // SAFETY: the caller vouches for the instructions.
+        // SAFETY: the caller guarantees the instruction set.
         unsafe { run.run::<S>() };
         self.vectors += grad.len();
         if self.vectors >= MOST_VECTORS {
@@ -109,25 +109,26 @@ impl GradSum {
 /// How a gradient is stored.
 #[derive(Clone, Copy)]
 pub(crate) struct Placed {
-    /// Whether something is there to which it is added.
+    /// Whether it is added to the values in memory.
     pub(crate) is_added: bool,
-    /// Without a factor, the gradient is first added to what is there, and what passes of the sum is stored. With one, what
-    /// passes of the gradient alone is multiplied by it, and then added.
+    /// Without a factor, the gradient is first added to the values in memory, and the part of the sum that passes is
+    /// stored. With a factor, the mask applies to the gradient alone: the part that passes is multiplied by the factor,
+    /// and then added.
     pub(crate) scale: Option<f32>,
 }
 
-/// Where what passes of a gradient goes.
+/// Where the part of a gradient that passes is stored.
 trait GradTarget {
-    /// Whether there is room for so many vectors.
+    /// Whether there is room for `n` vectors.
     fn has_room(&self, n: usize) -> bool;
 
-    /// The gradient with what is there.
+    /// The gradient, plus the values in memory if they are added before the mask.
     ///
     /// # Safety
     /// The instructions of `S` must be available, and the vector must lie within the target.
     unsafe fn with<S: Simd>(&self, at: usize, grad: S::V) -> S::V;
 
-    /// Puts a vector at a float.
+    /// Stores a vector from float `at` on.
     ///
     /// # Safety
     /// As [`with`](Self::with).
@@ -149,7 +150,7 @@ impl GradTarget for () {
     unsafe fn put<S: Simd>(&mut self, _: usize, _: S::V) {}
 }
 
-/// In place of what is there.
+/// Overwrites memory with the part that passes.
 struct Stored<'a>(&'a mut [Lanes]);
 
 impl GradTarget for Stored<'_> {
@@ -159,18 +160,18 @@ impl GradTarget for Stored<'_> {
 
     #[inline(always)]
     unsafe fn with<S: Simd>(&self, _: usize, grad: S::V) -> S::V {
-        // SAFETY: as the caller vouches.
+        // SAFETY: guaranteed by the caller.
         unsafe { S::add(grad, S::splat(0.0)) }
     }
 
     #[inline(always)]
     unsafe fn put<S: Simd>(&mut self, at: usize, value: S::V) {
-        // SAFETY: as the caller vouches; vectors are aligned.
+        // SAFETY: guaranteed by the caller; vectors are aligned.
         unsafe { S::store_past(self.0.as_mut_ptr().cast::<f32>().add(at), value) }
     }
 }
 
-/// Added to what is there.
+/// Adds the gradient to memory, and stores the part that passes.
 struct Added<'a>(&'a mut [Lanes]);
 
 impl GradTarget for Added<'_> {
@@ -180,7 +181,7 @@ impl GradTarget for Added<'_> {
 
     #[inline(always)]
     unsafe fn with<S: Simd>(&self, at: usize, grad: S::V) -> S::V {
-        // SAFETY: as the caller vouches.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let before = S::load(self.0.as_ptr().cast::<f32>().add(at));
             S::add(S::add(grad, before), S::splat(0.0))
@@ -189,12 +190,12 @@ impl GradTarget for Added<'_> {
 
     #[inline(always)]
     unsafe fn put<S: Simd>(&mut self, at: usize, value: S::V) {
-        // SAFETY: as the caller vouches.
+        // SAFETY: guaranteed by the caller.
         unsafe { S::store(self.0.as_mut_ptr().cast::<f32>().add(at), value) }
     }
 }
 
-/// What passes, times a factor, in place of what is there.
+/// Overwrites memory with the part that passes, times a factor.
 struct StoredTimes<'a>(&'a mut [Lanes], f32);
 
 impl GradTarget for StoredTimes<'_> {
@@ -209,7 +210,7 @@ impl GradTarget for StoredTimes<'_> {
 
     #[inline(always)]
     unsafe fn put<S: Simd>(&mut self, at: usize, value: S::V) {
-        // SAFETY: as the caller vouches; vectors are aligned.
+        // SAFETY: guaranteed by the caller; vectors are aligned.
         unsafe {
             let value = S::fma(value, S::splat(self.1), S::splat(0.0));
             S::store_past(self.0.as_mut_ptr().cast::<f32>().add(at), value);
@@ -217,7 +218,7 @@ impl GradTarget for StoredTimes<'_> {
     }
 }
 
-/// What passes, times a factor, added to what is there.
+/// Adds the part that passes, times a factor, to memory.
 struct AddedTimes<'a>(&'a mut [Lanes], f32);
 
 impl GradTarget for AddedTimes<'_> {
@@ -232,7 +233,7 @@ impl GradTarget for AddedTimes<'_> {
 
     #[inline(always)]
     unsafe fn put<S: Simd>(&mut self, at: usize, value: S::V) {
-        // SAFETY: as the caller vouches.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let to = self.0.as_mut_ptr().cast::<f32>().add(at);
             S::store(to, S::fma(value, S::splat(self.1), S::load(to)));
@@ -240,7 +241,7 @@ impl GradTarget for AddedTimes<'_> {
     }
 }
 
-/// What the gradient of a channel is summed with.
+/// The data that is summed with the gradient of a channel.
 pub(crate) struct GradRun<'a> {
     /// The activation.
     pub(crate) x: ActivationView<'a>,
@@ -250,7 +251,7 @@ pub(crate) struct GradRun<'a> {
     pub(crate) of: ChannelOf,
 }
 
-/// Lanes that hold no pixel have no gradient, and so add nothing.
+/// Lanes without a pixel have a gradient of 0 and add nothing.
 struct SumRun<'a, 'b, T> {
     grad: &'a [Lanes],
     run: GradRun<'a>,
@@ -258,7 +259,7 @@ struct SumRun<'a, 'b, T> {
     sums: &'b mut GradSum,
 }
 
-/// Vectors that make sixteen lanes, at most.
+/// Maximum number of vectors that make up sixteen lanes.
 pub(super) const MOST_PARTS: usize = 16;
 
 impl<T: GradTarget> Kernel for SumRun<'_, '_, T> {

@@ -11,30 +11,30 @@ use std::ops::Range;
 pub enum ActivationView<'a> {
     /// Stored in one piece.
     Whole(&'a [Lanes]),
-    /// Stored in parts, whose channels follow one another.
+    /// Stored in parts. The channels of the parts follow one another.
     Joined(&'a JoinedParts<'a>),
 }
 
-/// Activations whose channels, one after the other, are those of a larger one.
+/// Activations that form a larger one: their channels follow one another.
 #[derive(Clone, Debug)]
 pub struct JoinedParts<'a> {
     parts: Vec<(Plane, &'a [Lanes])>,
-    /// Part and channel of it, for each channel.
+    /// For each channel, its part and its index in the part.
     channels: Vec<(u32, u32)>,
 }
 
 impl<'a> JoinedParts<'a> {
-    /// The parts, in the order of their channels.
+    /// Joins the parts, in the order of their channels.
     ///
     /// # Panics
-    /// If they differ in anything but their channels, or a length does not fit.
+    /// If parts differ in batch, height or width, or a length does not fit.
     pub fn new(parts: Vec<(Plane, &'a [Lanes])>) -> Self {
         let mut channels = Vec::new();
         for (i, (plane, x)) in parts.iter().enumerate() {
             assert_eq!(
                 Plane { channels: plane.channels, ..parts[0].0 },
                 *plane,
-                "parts of one size"
+                "parts must have equal batch, height and width"
             );
             assert_eq!(x.len(), plane.len(), "activation of {plane:?}");
             channels.extend((0..plane.channels).map(|channel| (i as u32, channel as u32)));
@@ -42,7 +42,7 @@ impl<'a> JoinedParts<'a> {
         Self { parts, channels }
     }
 
-    /// Sizes of the whole, if there is a part.
+    /// Sizes of the joined activation; `None` if there are no parts.
     pub(crate) fn plane(&self) -> Option<Plane> {
         let (first, _) = self.parts.first()?;
         Some(Plane { channels: self.channels.len(), ..*first })
@@ -67,7 +67,7 @@ impl<'a> From<&'a Vec<Lanes>> for ActivationView<'a> {
 }
 
 impl<'a> ActivationView<'a> {
-    /// Its sizes must be those of `plane`.
+    /// Checks that its sizes are those of `plane`.
     pub(crate) fn check(&self, plane: &Plane, what: &str) {
         match self {
             Self::Whole(x) => assert_eq!(x.len(), plane.len(), "{what} of {plane:?}"),
@@ -78,7 +78,7 @@ impl<'a> ActivationView<'a> {
         }
     }
 
-    /// The vectors of a channel, of which there are `n`.
+    /// The `n` vectors of a channel.
     #[inline(always)]
     pub(crate) fn channel(&self, of: ChannelOf, n: usize) -> &'a [Lanes] {
         match self {
@@ -91,7 +91,7 @@ impl<'a> ActivationView<'a> {
         }
     }
 
-    /// Adds the stretches of some units of `plane` to `into`.
+    /// Adds the address ranges of some units of `plane` to `into`.
     pub(crate) fn stretches(&self, plane: &Plane, units: Range<usize>, into: &mut Vec<Stretch>) {
         let stretch = |x: &'a [Lanes], unit: usize| {
             x.get(units.start * unit..units.end * unit).map(<[Lanes]>::as_ptr_range)
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "parts of one size")]
+    #[should_panic(expected = "equal batch, height and width")]
     fn parts_of_other_sizes_are_refused() {
         let plane = |height| Plane { batch: 1, channels: 1, height, width: 32 };
         let (a, b) = ([Lanes::ZERO; 2], [Lanes::ZERO; 4]);

@@ -1,11 +1,11 @@
-//! Which magnitudes are above a value, sixty-four to a word.
+//! Compares magnitudes with a value, sixty-four per word.
 
 use crate::simd::{Kernel, Simd, is_above};
 
-/// Bit `i % 64` of word `i / 64` says whether `|weights[i]|` is above `at` or NaN.
+/// Bit `i % 64` of word `i / 64` is 1 if `|weights[i]|` is above `at` or NaN.
 pub(crate) struct Words<'a> {
     pub(crate) weights: &'a [f32],
-    /// Not NaN.
+    /// Must not be NaN.
     pub(crate) at: f32,
 }
 
@@ -19,7 +19,7 @@ impl Kernel for Words<'_> {
         for chunk in whole {
             let mut word = 0u64;
             for i in (0..64).step_by(S::WIDTH) {
-                // SAFETY: the caller vouches for the instructions; a chunk has the floats of every part.
+                // SAFETY: the caller guarantees the instruction set; a chunk has the floats of every part.
                 word |=
                     u64::from(unsafe { S::above(S::load(chunk.as_ptr().add(i)), self.at) }) << i;
             }

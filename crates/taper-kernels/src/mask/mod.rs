@@ -13,7 +13,7 @@ pub struct Mask {
     len: usize,
 }
 
-/// How a mask differs from the one before it.
+/// Mask churn: how a mask differs from the mask before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change {
     /// Weights in the new mask that were not in the old one.
@@ -37,13 +37,13 @@ impl Mask {
         Self { words: vec![0; len.div_ceil(64)], len }
     }
 
-    /// Keeps weights whose magnitude is above `at`. NaN counts as above.
+    /// Keeps weights with a magnitude above `at`. NaN counts as above.
     pub fn above(weights: &[f32], at: f32) -> Self {
         Self::above_with_ties(weights, at, &mut 0)
     }
 
-    /// Keeps weights whose magnitude is above `at`, and of those whose magnitude equals `at` the first
-    /// `ties_left` in index order, which is counted down so that one budget serves several layers.
+    /// Keeps weights with a magnitude above `at`. Of the weights with magnitude `at`, keeps the first `ties_left` in
+    /// index order. `ties_left` is counted down: one budget serves several layers.
     pub fn above_with_ties(weights: &[f32], at: f32, ties_left: &mut u64) -> Self {
         if *ties_left == 0 && !at.is_nan() {
             let words = launch(Variant::current(), above::Words { weights, at });
@@ -67,8 +67,8 @@ impl Mask {
         Self { words, len: weights.len() }
     }
 
-    /// Takes back what [`words`](Self::words) gave; `None` if the number of words does not fit `len` weights
-    /// or a bit past the end is set.
+    /// Creates a mask from its [`words`](Self::words). `None` if the number of words does not fit `len` weights or a
+    /// bit past the end is set.
     pub fn from_words(words: Vec<u64>, len: usize) -> Option<Self> {
         let fits = words.len() == len.div_ceil(64)
             && words.last().is_none_or(|last| len.is_multiple_of(64) || last >> (len % 64) == 0);
@@ -109,12 +109,12 @@ impl Mask {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
-    /// Share of the weights that are kept, 0 where there are none.
+    /// Fraction of the weights that are kept; 0 if there are no weights.
     pub fn density(&self) -> f64 {
         self.n_kept() as f64 / self.len.max(1) as f64
     }
 
-    /// Keeps what either mask keeps.
+    /// Keeps the weights that either mask keeps.
     ///
     /// # Panics
     /// If the masks differ in length.
@@ -123,7 +123,7 @@ impl Mask {
         self.combine(other, |a, b| a | b)
     }
 
-    /// Keeps what both masks keep.
+    /// Keeps the weights that both masks keep.
     ///
     /// # Panics
     /// If the masks differ in length.
@@ -132,7 +132,7 @@ impl Mask {
         self.combine(other, |a, b| a & b)
     }
 
-    /// Keeps what this mask keeps and the other does not.
+    /// Keeps the weights that this mask keeps and the other mask does not.
     ///
     /// # Panics
     /// If the masks differ in length.
@@ -141,7 +141,7 @@ impl Mask {
         self.combine(other, |a, b| a & !b)
     }
 
-    /// Keeps what this mask does not.
+    /// Keeps the weights that this mask does not keep.
     #[must_use]
     pub fn complement(&self) -> Self {
         Self::full(self.len).difference(self)
@@ -153,7 +153,7 @@ impl Mask {
         Self { words, len: self.len }
     }
 
-    /// Keeps weight `index`, or no longer.
+    /// Keeps weight `index`, or prunes it.
     ///
     /// # Panics
     /// If `index` is not below [`len`](Self::len).
@@ -163,7 +163,7 @@ impl Mask {
         if is_kept { *word |= bit } else { *word &= !bit }
     }
 
-    /// Whether a weight of a range is kept.
+    /// Whether any weight of a range is kept.
     ///
     /// # Panics
     /// If the range is not within `0..len`.
@@ -172,7 +172,7 @@ impl Mask {
         words_of(range).any(|(word, bits)| self.words[word] & bits != 0)
     }
 
-    /// Keeps no weight of a range.
+    /// Prunes all weights of a range.
     ///
     /// # Panics
     /// If the range is not within `0..len`.
@@ -181,7 +181,7 @@ impl Mask {
         words_of(range).for_each(|(word, bits)| self.words[word] &= !bits);
     }
 
-    /// How this mask differs from the one before it.
+    /// How this mask differs from the mask before.
     ///
     /// # Panics
     /// If the masks differ in length.
@@ -194,7 +194,7 @@ impl Mask {
     }
 }
 
-/// The words that a range of weights touches, each with the bits that belong to it.
+/// The words that contain a range of weights, each with the bits of the range.
 fn words_of(range: std::ops::Range<usize>) -> impl Iterator<Item = (usize, u64)> {
     let (first, last) = (range.start / 64, range.end.div_ceil(64));
     (first..last).map(move |word| {
@@ -204,7 +204,7 @@ fn words_of(range: std::ops::Range<usize>) -> impl Iterator<Item = (usize, u64)>
     })
 }
 
-/// Places of the bits that are set, from the lowest.
+/// Indices of the bits that are set, from the lowest.
 pub(crate) fn ones(mut word: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let bit = (word != 0).then(|| word.trailing_zeros() as usize);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn nan_is_kept_so_that_it_shows() {
+    fn nan_is_kept() {
         assert!(Mask::above(&[f32::NAN], 1.0).is_kept(0));
     }
 

@@ -1,9 +1,10 @@
-//! Neighbouring columns of the output in the lanes of a vector: each output is one chain of multiply-adds.
+//! Matrix products with neighbouring columns of the output in the SIMD lanes: each output is one chain of
+//! multiply-adds.
 
 use super::matrix::Matrix;
 use crate::simd::{Kernel, Simd};
 
-/// The product, or a sum with it.
+/// Computes the product, or adds it to the output.
 pub(super) struct ColumnProducts<'a> {
     pub(super) a: Matrix<'a>,
     pub(super) b: Matrix<'a>,
@@ -12,12 +13,12 @@ pub(super) struct ColumnProducts<'a> {
     pub(super) accumulate: bool,
 }
 
-/// Floats of a packed panel: what the first-level cache holds beside the rest. Chains go on through the output from one
-/// panel to the next, so that it changes no bit.
+/// Floats of a packed panel: it fits into the first-level cache beside the other data. Chains continue in the output
+/// from one panel to the next, so its size changes no bit.
 const PANEL: usize = 1 << 13;
-/// Rows of the largest tile. Fewer rows than these read the panel once, so that it need not be packed.
+/// Rows of the largest tile. If there are not more rows, they read the panel only once, and it need not be packed.
 const TILE: usize = 6;
-/// Rows that are read in place for one panel after the other.
+/// Rows of the panel that are read in place at a time.
 const STREAMS: usize = 8;
 
 impl Kernel for ColumnProducts<'_> {
@@ -29,7 +30,7 @@ impl Kernel for ColumnProducts<'_> {
         let mut first = 0;
         while first < self.b.cols {
             let left = self.b.cols - first;
-            // SAFETY: as the caller vouches; the panel begins within the columns.
+            // SAFETY: guaranteed by the caller; the panel begins within the columns.
             first += unsafe {
                 if S::ACCUMULATORS >= 24 && left > 2 * S::WIDTH {
                     self.panel::<S, 4>(first, &mut packed)
@@ -44,7 +45,7 @@ impl Kernel for ColumnProducts<'_> {
 }
 
 impl ColumnProducts<'_> {
-    /// The columns of `P` vectors from `first` on; gives their number.
+    /// Computes the columns of `P` vectors from `first` on; returns their number.
     #[inline(always)]
     unsafe fn panel<S: Simd, const P: usize>(
         &mut self,
@@ -76,7 +77,7 @@ impl ColumnProducts<'_> {
                 let out = &mut self.out[row * n + first..];
                 let a = &self.a.data[row * self.a.row_step + start * self.a.col_step..];
                 let (a_row, a_col) = (self.a.row_step, self.a.col_step);
-                // A panel that reaches past the last column is computed elsewhere.
+                // A panel that reaches past the last column is computed in `spare`.
                 let is_whole = cols == width;
                 if !is_whole && continues {
                     for (out, spare) in out.chunks(n).zip(spare.chunks_mut(width)).take(rows) {
@@ -89,7 +90,7 @@ impl ColumnProducts<'_> {
                 assert!(b.len() >= (depth - 1) * b_step + width, "a panel");
                 assert!(a.len() > (rows - 1) * a_row + (depth - 1) * a_col, "rows of a tile");
                 let (a, b, to) = (a.as_ptr(), b.as_ptr(), to.as_mut_ptr());
-                // SAFETY: the caller vouches for the instructions; the lengths were asserted.
+                // SAFETY: the caller guarantees the instruction set; the lengths were asserted.
                 unsafe {
                     macro_rules! tile {
                         ($rows:literal) => {
@@ -125,7 +126,7 @@ impl ColumnProducts<'_> {
     }
 }
 
-/// Copies a part of a matrix, row after row of `width`, with zeros behind its columns.
+/// Copies a part of a matrix to rows of `width` floats, with zeros after the columns.
 fn pack(
     b: &Matrix,
     rows: std::ops::Range<usize>,
@@ -151,7 +152,8 @@ fn pack(
 
 /// `R` rows of `P` vectors.
 ///
-/// `a` has `depth` values for each row, `b` a row of the vectors for each of these, `out` the rows.
+/// `a` has `depth` values for each row of the tile. `b` has one row of vectors for each of these values. `out` has the
+/// rows of the tile.
 struct ColumnTile<const R: usize, const P: usize> {
     a: *const f32,
     a_row: usize,
@@ -161,7 +163,7 @@ struct ColumnTile<const R: usize, const P: usize> {
     depth: usize,
     out: *mut f32,
     out_step: usize,
-    /// Whether the chains go on from what is in `out`.
+    /// Whether the chains continue from the values in `out`.
     continues: bool,
 }
 
@@ -170,7 +172,7 @@ impl<const R: usize, const P: usize> Kernel for ColumnTile<R, P> {
 
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        // SAFETY: the caller gives places of the lengths above.
+        // SAFETY: the caller provides places of the lengths above.
         unsafe {
             let mut sums = [[S::splat(0.0); P]; R];
             if self.continues {

@@ -1,4 +1,5 @@
-//! Sixteen parts of a sum in the lanes of a vector, for sums whose terms lie side by side on both sides.
+//! Matrix products with sixteen partial sums in the SIMD lanes, for operands that are contiguous along the inner
+//! dimension.
 
 use super::matrix::Matrix;
 use crate::{
@@ -6,7 +7,7 @@ use crate::{
     simd::{Kernel, Simd, add_sums},
 };
 
-/// The product, or a sum with it. Rows of `a` and columns of `b` are contiguous.
+/// Computes the product, or adds it to the output. Rows of `a` and columns of `b` are contiguous.
 pub(super) struct DotProducts<'a> {
     pub(super) a: Matrix<'a>,
     pub(super) b: Matrix<'a>,
@@ -22,7 +23,7 @@ impl Kernel for DotProducts<'_> {
     unsafe fn run<S: Simd>(mut self) {
         let mut row = 0;
         while row < self.a.rows {
-            // SAFETY: the caller vouches for the instructions; the rows are there.
+            // SAFETY: the caller guarantees the instruction set; the rows exist.
             row += unsafe {
                 match self.a.rows - row {
                     4.. if S::ACCUMULATORS >= 24 => self.rows::<S, 4>(row),
@@ -35,12 +36,12 @@ impl Kernel for DotProducts<'_> {
 }
 
 impl DotProducts<'_> {
-    /// `R` rows of the output; gives `R`.
+    /// Computes `R` rows of the output; returns `R`.
     #[inline(always)]
     unsafe fn rows<S: Simd, const R: usize>(&mut self, row: usize) -> usize {
         let mut col = 0;
         while col < self.b.cols {
-            // SAFETY: as the caller vouches; the columns are there.
+            // SAFETY: guaranteed by the caller; the columns exist.
             col += unsafe {
                 match self.b.cols - col {
                     4.. => self.tile::<S, R, 4>(row, col),
@@ -52,7 +53,7 @@ impl DotProducts<'_> {
         R
     }
 
-    /// `R × C` outputs; gives `C`.
+    /// Computes `R × C` outputs; returns `C`.
     #[inline(always)]
     unsafe fn tile<S: Simd, const R: usize, const C: usize>(
         &mut self,
@@ -65,7 +66,7 @@ impl DotProducts<'_> {
         let b: [&[f32]; C] =
             std::array::from_fn(|c| &self.b.data[(col + c) * self.b.col_step..][..terms]);
         let out = &mut self.out[row * n + col..];
-        // SAFETY: the caller vouches for the instructions.
+        // SAFETY: the caller guarantees the instruction set.
         unsafe { add_sums::<S, C>(&S::call(DotTile { a, b, terms }), out, n, !self.accumulate) };
         C
     }
@@ -84,7 +85,7 @@ impl<const R: usize, const C: usize> Kernel for DotTile<'_, R, C> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> [[Lanes; C]; R] {
         let whole = self.terms / LANES * LANES;
-        // What is left fills up with zeros, whose products change no sum.
+        // The rest is filled up with zeros; their products change no sum.
         let rest = |from: &[f32]| {
             let mut lanes = [0.0; LANES];
             lanes[..from.len() - whole].copy_from_slice(&from[whole..]);
@@ -96,7 +97,7 @@ impl<const R: usize, const C: usize> Kernel for DotTile<'_, R, C> {
         let b_rest = b_lanes.each_ref().map(|lanes| lanes.as_ptr());
         let mut totals = [[Lanes::ZERO; C]; R];
         for part in (0..LANES).step_by(S::WIDTH) {
-            // SAFETY: the caller vouches for the instructions; all rows and columns have `terms` values.
+            // SAFETY: the caller guarantees the instruction set; all rows and columns have `terms` values.
             unsafe {
                 let mut sums = [[S::splat(0.0); C]; R];
                 for at in (part..whole).step_by(LANES) {
@@ -114,7 +115,7 @@ impl<const R: usize, const C: usize> Kernel for DotTile<'_, R, C> {
     }
 }
 
-/// One vector of each row and column, from `at` on.
+/// Adds the products of one vector of each row and column, from `at` on.
 #[inline(always)]
 unsafe fn step<S: Simd, const R: usize, const C: usize>(
     sums: &mut [[S::V; C]; R],
@@ -122,7 +123,7 @@ unsafe fn step<S: Simd, const R: usize, const C: usize>(
     b: [*const f32; C],
     at: usize,
 ) {
-    // SAFETY: the caller gives a vector at each place.
+    // SAFETY: the caller provides a vector at each place.
     unsafe {
         let mut left = [S::splat(0.0); R];
         for (left, a) in left.iter_mut().zip(a) {

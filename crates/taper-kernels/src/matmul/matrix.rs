@@ -5,7 +5,7 @@ use crate::sizes::product;
 /// A matrix in a slice: row-major, or the transpose of one.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
-    /// Has the place `row·row_step + column·column_step` of every row and column.
+    /// Contains the index `row·row_step + column·column_step` of every row and column.
     pub(super) data: &'a [f32],
     pub(super) rows: usize,
     pub(super) cols: usize,

@@ -1,8 +1,8 @@
-//! Products of matrices for what is computed image by image.
+//! Matrix products of the convolutions that are computed image by image.
 //!
-//! Each output is a sum in an order that the sizes alone decide, so that its bits depend on neither the instruction set,
-//! nor the sizes of caches, nor the number of threads. Two ways cover the shapes: [`columns`] keeps neighbouring outputs
-//! in the lanes of a vector, [`dots`] sixteen parts of one sum.
+//! The sizes alone decide the order of each sum. Results are therefore bit-identical for any instruction set, cache
+//! size and number of threads. There are two methods: [`columns`] has neighbouring outputs in the SIMD lanes, [`dots`]
+//! has sixteen partial sums of one output.
 
 mod columns;
 mod dots;
@@ -17,14 +17,14 @@ use dots::DotProducts;
 pub(crate) use matrix::Matrix;
 use rayon::prelude::*;
 
-/// Multiply-adds that a task should have.
+/// Multiply-adds per task.
 const TASK: usize = 1 << 20;
 
 /// `out = a·b`, or `out += a·b`.
 ///
-/// Where terms lie side by side in `a` and in `b`, sums of at least 512 of them, or of 64 where `a` has fewer than sixteen
-/// rows, are taken in sixteen parts, which are added in halves. All others are one chain of fused multiply-adds in the
-/// order of the inner dimension.
+/// If both operands are contiguous along the inner dimension, sums of at least 512 terms are taken in sixteen parts,
+/// which are added in halves. If `a` has fewer than sixteen rows, 64 terms are enough. All other sums are one chain of
+/// fused multiply-adds in the order of the inner dimension.
 ///
 /// # Panics
 /// If the sizes do not fit.
@@ -46,10 +46,11 @@ pub(crate) fn matmul(
         }
         return;
     }
-    // Packing the columns takes less time than that only where many rows use them.
+    // Packing the columns pays only if many rows use them. With few rows, sums in parts are faster even for fewer
+    // terms.
     let least_terms = if a.rows < 16 { 64 } else { 512 };
     let is_spread = a.col_step == 1 && b.row_step == 1 && a.cols >= least_terms;
-    // Columns are packed once a task, which few rows do not pay for.
+    // Each task packs the columns once, which pays only with many rows.
     let least = if is_spread { 16 } else { 64 };
     let rows = (TASK / a.cols / b.cols).max(1).next_multiple_of(least);
     out.par_chunks_mut(rows * b.cols).enumerate().for_each(|(i, out)| {

@@ -1,4 +1,4 @@
-//! Against the sums that define a product, to the bit.
+//! Compares products with the sums that define them, bit by bit.
 
 use super::*;
 use crate::{
@@ -97,7 +97,7 @@ fn every_variant_layout_and_number_of_threads_gives_the_specified_bits() {
 
 #[test]
 fn tasks_and_threads_change_no_bit() {
-    // More rows than a task has, both ways.
+    // More rows than a task has, for both methods.
     let (m, k, n) = (200, 520, 170);
     let (left, right) = (wave(m * k, 1), wave(k * n, 2));
     for b in [Matrix::new(&right, k, n), Matrix::new(&right, n, k).t()] {

@@ -1,9 +1,9 @@
-//! Normalisation, rectifier and residual addition of activations in vectors.
+//! Batch norm, ReLU and residual addition of activations in vectors.
 //!
-//! Between two convolutions stands `relu(scale·x + shift + residual)`. Where one reader follows, it computes that on
-//! the way ([`Source::Normed`]); where several do, [`combine`] stores it once. The gradient goes back in two sweeps at
-//! most: [`sums`] for what a normalisation needs of the whole batch, and the reader's own, which may again be a
-//! convolution ([`GradSource::Normed`]).
+//! Between two convolutions stands `relu(scale·x + shift + residual)`. A single reader computes it while it reads
+//! ([`Source::Normed`]). For several readers, [`combine`] stores it once. The backward pass reads the gradient at most
+//! twice: in [`sums`], for the sums over the whole batch that batch norm needs, and in the reader of the gradient,
+//! which may again be a convolution ([`GradSource::Normed`]).
 
 use crate::{
     fused::{
@@ -16,8 +16,8 @@ use crate::{
 };
 use rayon::prelude::*;
 
-/// Moments of each channel over a share of a batch, of an activation that no convolution has just computed; none if there are
-/// no pixels.
+/// Moments of each channel over a share of a batch, for an activation that no convolution has just computed. Empty if
+/// there are no pixels.
 ///
 /// # Panics
 /// If a length does not fit `plane`.
@@ -39,7 +39,7 @@ pub fn moments(plane: &Plane, x: &[Lanes], share: BatchShare) -> Roots<Vec<Momen
 
 struct BlockMoments<'a> {
     plane: &'a Plane,
-    /// The unit that comes first.
+    /// The first unit.
     first: usize,
     x: &'a [Lanes],
     sums: &'a mut [MomentSums],
@@ -54,14 +54,14 @@ impl Kernel for BlockMoments<'_> {
         for (unit, x) in (first..).zip(x.chunks_exact(plane.unit())) {
             let (pixels, n) = (plane.pixels(unit), plane.filled(unit) * plane.height * plane.width);
             for (sums, x) in sums.iter_mut().zip(x.chunks_exact(plane.vectors())) {
-                // SAFETY: the caller vouches for the instructions.
+                // SAFETY: the caller guarantees the instruction set.
                 unsafe { sums.add::<S>(x, pixels.as_deref(), n) };
             }
         }
     }
 }
 
-/// Writes `main + residual`, cut off at 0 if `relu`.
+/// Writes `main + residual`, followed by ReLU if `relu`.
 ///
 /// # Panics
 /// If a length does not fit `plane`.
@@ -94,7 +94,7 @@ struct Combine<'a> {
     residual: Option<Source<'a>>,
     relu: bool,
     unit: usize,
-    /// Lanes of a channel that hold pixels, if not all do.
+    /// Bit mask of a channel's lanes that hold pixels; `None` if all lanes do.
     pixels: Option<&'a [Lanes]>,
     out: &'a mut [Lanes],
 }
@@ -110,7 +110,8 @@ impl Kernel for Combine<'_> {
         for (channel, out) in out.chunks_exact_mut(n).enumerate() {
             let of = plane.channel_of(unit, channel);
             let [one, other] = &mut sides;
-            // SAFETY: the channel lies within the activation; all slices have its floats, `pixels` among them, and vectors are aligned.
+            // SAFETY: the channel lies within the activation. All slices have the floats of the channel, `pixels`
+            // included. Vectors are aligned.
             unsafe {
                 main.fill::<S>(of, one);
                 if let Some(residual) = &residual {
@@ -134,7 +135,8 @@ impl Kernel for Combine<'_> {
     }
 }
 
-/// Sums over a share of a batch of what passes of `grad`, with `mean` the centre of each channel; none if there are no pixels.
+/// Sums of the part of `grad` that passes, over a share of a batch. `mean` is the centre of each channel. Empty if
+/// there are no pixels.
 ///
 /// # Panics
 /// If a length does not fit `plane`.
@@ -146,7 +148,7 @@ pub fn sums(
     mean: &[f32],
     share: BatchShare,
 ) -> Roots<Vec<GradSums>> {
-    assert_eq!(mean.len(), plane.channels, "one mean a channel");
+    assert_eq!(mean.len(), plane.channels, "one mean per channel");
     assert_eq!(grad.len(), plane.len(), "gradient of {plane:?}");
     x.check(plane, "activation");
     pass.check(plane);
@@ -170,7 +172,7 @@ struct BlockSum<'a> {
     x: ActivationView<'a>,
     pass: PassWhere<'a>,
     mean: &'a [f32],
-    /// The unit that comes first.
+    /// The first unit.
     first: usize,
     sums: &'a mut [GradSum],
 }
@@ -185,13 +187,14 @@ impl Kernel for BlockSum<'_> {
             let (unit, channel) = (first + i / plane.channels, i % plane.channels);
             let of = plane.channel_of(unit, channel);
             let run = GradRun { x, pass, mean: mean[channel], of };
-            // SAFETY: the caller vouches for the instructions.
+            // SAFETY: the caller guarantees the instruction set.
             unsafe { sums[channel].add_run::<S>(grad, run) };
         }
     }
 }
 
-/// Zeroes what of a gradient does not pass where `pass` names an activation; a normalisation's own sign is not known here.
+/// Zeroes a gradient where it does not pass. The activation must be stored: with [`PassWhere::Normed`], its sign is not
+/// known here.
 ///
 /// # Panics
 /// If a length does not fit `plane`, or `pass` is [`PassWhere::Normed`].
@@ -201,7 +204,7 @@ pub fn mask(plane: &Plane, grad: &mut [Lanes], pass: PassWhere) {
     let y = match pass {
         PassWhere::Everywhere => return,
         PassWhere::Positive(y) => y,
-        PassWhere::Normed { .. } => panic!("the activation must be stored"),
+        PassWhere::Normed { .. } => panic!("PassWhere::Normed stores no activation"),
     };
     let variant = Variant::current();
     grad.par_chunks_mut(MASK_CHUNK).zip(y.par_chunks(MASK_CHUNK)).for_each(|(grad, y)| {
@@ -209,7 +212,7 @@ pub fn mask(plane: &Plane, grad: &mut [Lanes], pass: PassWhere) {
     });
 }
 
-/// Pixels that a task masks.
+/// Vectors that a task masks.
 const MASK_CHUNK: usize = 1 << 12;
 
 struct MaskChunk<'a> {
@@ -233,7 +236,7 @@ impl Kernel for MaskChunk<'_> {
     }
 }
 
-/// Writes the gradient that `source` computes to `out`, or adds it to what is there.
+/// Writes the gradient of `source` to `out`; with `is_added`, adds it.
 ///
 /// # Panics
 /// If a length does not fit `plane`.
@@ -256,7 +259,7 @@ struct Gradient<'a> {
     source: GradSource<'a>,
     is_added: bool,
     unit: usize,
-    /// Lanes of a channel that hold pixels, if not all do.
+    /// Bit mask of a channel's lanes that hold pixels; `None` if all lanes do.
     pixels: Option<&'a [Lanes]>,
     out: &'a mut [Lanes],
 }
@@ -271,7 +274,7 @@ impl Kernel for Gradient<'_> {
         let mut other = vec![Lanes::ZERO; if is_added { n } else { 0 }];
         for (channel, out) in out.chunks_exact_mut(n).enumerate() {
             let of = plane.channel_of(unit, channel);
-            // SAFETY: both slices have the channel's floats; the caller vouches for the instructions.
+            // SAFETY: both slices have the channel's floats; the caller guarantees the instruction set.
             unsafe {
                 if !is_added {
                     source.fill::<S>(of, out);
@@ -322,7 +325,7 @@ mod tests {
         out
     }
 
-    /// Whether lanes that hold no pixel are zero: all values have as many others as pixels.
+    /// Whether lanes without a pixel are zero: there are at least as many zeros as such lanes.
     fn has_zeros_beside(out: &[Lanes]) -> bool {
         let n = PLANE.batch * PLANE.image();
         let others = out.iter().flat_map(|l| l.0).filter(|v| v.to_bits() == 0).count();
@@ -413,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_rectifier_let_through_is_summed() {
+    fn only_the_gradient_that_passes_the_relu_is_summed() {
         let (x, grad) = (blocked(&wave(0.7)), blocked(&wave(1.3)));
         let (scale, shift) = ([1.0, -1.0, 0.0], [0.1, 0.0, 0.0]);
         let mut y = vec![Lanes::ZERO; x.len()];

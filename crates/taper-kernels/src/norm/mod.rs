@@ -1,7 +1,7 @@
-//! Batch normalisation over `[batch, channels, pixels]` and its gradient.
+//! Batch normalization (batch norm) over `[batch, channels, pixels]`, and its gradient.
 //!
-//! Sums are taken in f64 and in the order of the batch, so that they depend neither on the number of threads nor
-//! much on the size of the batch.
+//! Sums are in f64 and in the order of the batch. They do not depend on the number of threads, and their accuracy
+//! hardly depends on the size of the batch.
 
 pub mod blocked;
 
@@ -24,7 +24,7 @@ impl NormShape {
         product([self.channels, self.pixels])
     }
 
-    /// Values behind each channel's statistics.
+    /// Number of values in each channel's statistics.
     pub fn count(&self) -> usize {
         product([self.batch, self.pixels])
     }
@@ -44,7 +44,7 @@ impl NormShape {
 pub struct Stats {
     /// Mean of each channel.
     pub mean: Vec<f32>,
-    /// Mean squared distance from it.
+    /// Biased variance of each channel.
     pub var: Vec<f32>,
 }
 
@@ -58,7 +58,7 @@ impl Stats {
 /// Statistics of a batch.
 ///
 /// # Panics
-/// If `x` does not have the length that `shape` says.
+/// If the length of `x` does not fit `shape`.
 pub fn stats(shape: &NormShape, x: &[f32]) -> Stats {
     shape.check(x);
     let count = shape.count() as f64;
@@ -74,7 +74,7 @@ pub fn stats(shape: &NormShape, x: &[f32]) -> Stats {
     Stats { mean, var }
 }
 
-/// `y = scale·x + shift` per channel: what normalisation comes down to once the statistics are known.
+/// `y = scale·x + shift` per channel: batch norm with known statistics.
 ///
 /// # Panics
 /// If the lengths do not fit `shape`.
@@ -83,7 +83,7 @@ pub fn affine(shape: &NormShape, x: &[f32], scale: &[f32], shift: &[f32], y: &mu
     shape.check(y);
     assert!(
         scale.len() == shape.channels && shift.len() == shape.channels,
-        "one scale and shift a channel"
+        "one scale and shift per channel"
     );
     if shape.image() == 0 {
         return;
@@ -98,14 +98,14 @@ pub fn affine(shape: &NormShape, x: &[f32], scale: &[f32], shift: &[f32], y: &mu
     });
 }
 
-/// Gradients of a normalisation with batch statistics.
+/// Gradients of batch norm with batch statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NormGrads {
-    /// Of the input.
+    /// Gradient of the input.
     pub x: Vec<f32>,
-    /// Of the weight γ.
+    /// Gradient of the weight γ.
     pub weight: Vec<f32>,
-    /// Of the bias β.
+    /// Gradient of the bias β.
     pub bias: Vec<f32>,
 }
 

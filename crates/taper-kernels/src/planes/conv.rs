@@ -21,8 +21,9 @@ use std::ops::Range;
 
 /// A convolution of planes that lie in one arena, for one image.
 ///
-/// An output pixel is `((bias + Σ right, shifted) + Σ centre) + (Σ left, shifted)`, each sum a chain of fused multiply-adds in
-/// the order of the sources. So results do not depend on the instruction set, nor on how channels are split over threads.
+/// An output pixel is `((bias + Σ right, shifted) + Σ centre) + (Σ left, shifted)`. Each sum is a chain of fused
+/// multiply-adds in the order of the sources. Results therefore depend neither on the instruction set nor on the split
+/// of channels over threads.
 #[derive(Debug)]
 pub struct PlaneConv {
     variant: Variant,
@@ -35,31 +36,32 @@ pub struct PlaneConv {
     finish: Epilogue,
     /// Whether denormal results become 0.
     flushes: bool,
-    /// Shifts to the left and to the right: groups of taps are those of the right, the centre, and the left.
+    /// Number of shifts of sums to the left (`down`) and to the right (`up`). Groups of taps are in this order: pixels
+    /// to the right, the centre, pixels to the left.
     down: usize,
     up: usize,
-    /// Whether groups are for the order of the sum alone, and not shifted.
+    /// Whether groups only decide the order of the sum, without shifts.
     in_place: bool,
-    /// Bytes from the first tile to each.
+    /// Bytes from the first tile to each tile.
     tiles: Vec<u32>,
     outputs: Vec<u32>,
     bias: Vec<f32>,
     bounds: Vec<u32>,
     taps: Vec<Tap>,
-    /// Instead of taps, where channels share them: places, and a weight of each channel of a block for each.
+    /// Used instead of `taps` if channels share them: places, and for each place one weight per channel of a block.
     places: Vec<u32>,
     weights: Vec<f32>,
-    /// Where the taps of each block are that are not shared: planes that are added.
+    /// Bounds of the taps of each block that are not shared: planes that are added.
     addend_bounds: Vec<u32>,
-    /// Bits that columns other than the first, or the last, of a row keep in a shift.
+    /// Bit masks for shifts: all columns of a row except the first, and all except the last.
     not_first: Vec<f32>,
     not_last: Vec<f32>,
-    /// For each tile, the bits that are kept where a layout has more than its columns; empty where it has not.
+    /// For each tile, a bit mask of the lanes that hold pixels; empty if all lanes do.
     masks: Vec<f32>,
 }
 
 impl PlaneConv {
-    /// Blocks of output channels, which may be computed in any order.
+    /// Number of blocks of output channels. Blocks may be computed in any order.
     pub fn n_blocks(&self) -> usize {
         self.outputs.len() / self.each
     }
@@ -71,7 +73,7 @@ impl PlaneConv {
             + 4 * (self.bounds.len() + 2 * self.outputs.len() + self.masks.len())
     }
 
-    /// The kernel in short: vectors of a tile × output channels at a time.
+    /// A short name of the kernel: vectors of a tile × output channels at a time.
     pub fn name(&self) -> String {
         let kind = match self.lists {
             TapLists::Own => "sparse",
@@ -83,23 +85,26 @@ impl PlaneConv {
     /// Computes blocks of output channels.
     ///
     /// # Panics
-    /// If the arena is not the one that was packed for, or there are fewer blocks.
+    /// If the arena is shorter than specified, or blocks are out of range.
     pub fn run(&self, arena: &mut [f32], blocks: Range<usize>) {
         self.run_ahead(arena, blocks, &mut Ahead::default());
     }
 
-    /// Steps of [`run_ahead`](Self::run_ahead).
+    /// Number of steps of [`run_ahead`](Self::run_ahead) for all blocks.
     #[cfg(feature = "training")]
     pub(crate) fn steps(&self) -> usize {
         self.tiles.len() * self.n_blocks()
     }
 
-    /// Computes blocks of output channels, and asks for memory at each step.
+    /// Computes blocks of output channels, and prefetches memory at each step.
     ///
     /// # Panics
     /// As [`run`](Self::run).
     pub(crate) fn run_ahead(&self, arena: &mut [f32], blocks: Range<usize>, ahead: &mut Ahead) {
-        assert!(arena.len() >= self.arena && blocks.end <= self.n_blocks(), "another arena");
+        assert!(
+            arena.len() >= self.arena && blocks.end <= self.n_blocks(),
+            "the arena or the blocks do not fit the packed convolution"
+        );
         let arena = arena.as_mut_ptr();
         macro_rules! choose {
             ($kernel:ident: $(($nv:literal, $no:literal, $row:tt)),* $(,)?) => {

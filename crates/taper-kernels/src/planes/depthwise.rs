@@ -1,4 +1,4 @@
-//! Depthwise convolution with windows of three columns and three rows, zeros and all.
+//! Depthwise convolution with 3×3 windows, weights of zero included.
 
 mod run;
 mod window;
@@ -10,46 +10,48 @@ use super::{
 use crate::Variant;
 use window::{Phases, Whole, places};
 
-/// A convolution each of whose output channels reads a 3×3 window of one plane, or of the four planes that
+/// A convolution in which each output channel reads a 3×3 window: of one plane, of the four planes that
 /// [`ParitySplit`](super::ParitySplit) makes of one, or of every second pixel of a plane.
 ///
-/// An output pixel is the sum of [`PlaneConv`](super::PlaneConv), to the bit, if that multiplies zeros as well.
+/// An output pixel is bit-identical to that of [`PlaneConv`](super::PlaneConv), if the latter multiplies zeros as well.
 #[derive(Debug)]
 pub struct Depthwise {
     variant: Variant,
-    /// That of the results, in vectors that the kernel computes.
+    /// Layout of the results, with the vectors of the kernel.
     layout: Layout,
     arena: usize,
     finish: Epilogue,
     flushes: bool,
     reads: Reads,
-    /// Floats from the first pixel of a channel to each that is read for it.
+    /// Floats from the first pixel of a channel to each pixel that is read for it.
     places: [i32; 6],
     channels: Vec<Channel>,
-    /// Bits that columns other than the last, or the first, of a row keep in a shift, where a vector is a row or several.
+    /// Bit masks for shifts, if a vector is one or several rows: all columns of a row except the last, and all except
+    /// the first.
     not_last: Vec<f32>,
     not_first: Vec<f32>,
-    /// The bits that are kept of each vector of a plane, where a layout has more than its columns; empty where it has not.
+    /// For each vector of a plane, a bit mask of the lanes that hold pixels; empty if all lanes do.
     masks: Vec<f32>,
 }
 
-/// What windows are taken from.
+/// The planes that windows read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Reads {
     /// A plane.
     Whole,
     /// A plane that is one vector; rows above and below it count as zeros.
     Alone,
-    /// The four planes of every second row and column of one.
+    /// The four planes of a parity split.
     Phases,
-    /// Every second pixel of a plane whose rows are twice as many vectors as those of the result, at least two.
+    /// Every second pixel of a plane. Its rows have at least two vectors, twice those of the result.
     Wide,
-    /// Every second pixel of a plane whose rows are vectors.
+    /// Every second pixel of a plane. Each of its rows is one vector.
     Paired,
 }
 
 impl Reads {
-    /// How every second pixel of planes of a layout is read for planes of another, and the floats of the vectors.
+    /// How every second pixel of planes of layout `from` is read for planes of layout `to`, and the floats of the
+    /// vectors.
     fn strided(from: &Layout, to: &Layout) -> Option<(Self, usize)> {
         if from.pitch != 2 * to.pitch {
             return None;
@@ -67,7 +69,7 @@ impl Reads {
 
 #[derive(Clone, Copy, Debug)]
 struct Channel {
-    /// The first pixel that the first of the places is relative to, and the first that is written.
+    /// The pixel that the places are relative to, and the first pixel that is written.
     from: u32,
     to: u32,
     bias: f32,
@@ -75,7 +77,7 @@ struct Channel {
 }
 
 impl Depthwise {
-    /// Packs a convolution, if it is one whose sums are shifted along rows.
+    /// Packs a convolution. `None` if it has other windows, or if sums are not shifted along rows.
     ///
     /// # Panics
     /// If a source or output lies outside of the arena.
@@ -84,7 +86,7 @@ impl Depthwise {
         if columns == Columns::InPlace || outputs.count() == 0 {
             return None;
         }
-        // Zeros, too.
+        // Weights of zero are included.
         let output = |channel: usize| outputs.output(channel, TapLists::Shared);
         let Output { sources: pattern, .. } = output(0);
         let has_right = pattern.iter().any(|source| source.shift > 0);
@@ -103,7 +105,7 @@ impl Depthwise {
         };
         let layout = &Layout { lanes, ..*layout };
         let end = layout.vectors() * layout.lanes;
-        // Floats from a source's place to the end of all that is read from there.
+        // Floats from the place of a source to the end of the data that is read from there.
         let read = match windows {
             WindowKind::Strided(from) => Self::reads(&from, layout),
             _ => end,
@@ -119,7 +121,7 @@ impl Depthwise {
             if !is_window || !sources.iter().zip(&pattern).all(is_alike) {
                 return None;
             }
-            // Planes that are read alone begin with the row of the pixel itself; nothing is read around them.
+            // With `Alone`, reading begins at the row of the pixel itself; nothing around the plane is read.
             let (from, read_at) = match windows {
                 WindowKind::Alone => {
                     let own = from.wrapping_add_signed(places[1]);
@@ -135,7 +137,7 @@ impl Depthwise {
             let by_column = [1, 0, -1].into_iter().flat_map(of_column);
             weights.iter_mut().zip(by_column).for_each(|(weight, source)| *weight = source.weight);
             if let WindowKind::Strided(_) = windows {
-                // Of a whole plane, pixels to the right are in the sum of the own column, row by row.
+                // With a whole plane, pixels to the right are in the sum of the centre column, row by row.
                 let [d, e, f, a, b, c, left @ ..] = weights;
                 weights[..6].copy_from_slice(&[a, d, b, e, c, f]);
                 weights[6..].copy_from_slice(&left);
@@ -172,16 +174,16 @@ impl Depthwise {
         size_of::<Channel>() * self.channels.len() + 4 * self.masks.len()
     }
 
-    /// Whether every second pixel of planes of a layout can be read for planes of another.
+    /// Whether every second pixel of planes of layout `from` can be read for planes of layout `to`.
     pub fn strides(from: &Layout, to: &Layout) -> bool {
         Reads::strided(from, to).is_some()
     }
 
-    /// Floats from the place of a window's pixel in the first row to the end of what is read from there on, for all rows, of
-    /// planes that it [strides](Self::strides).
+    /// Floats from a window's pixel in the first row to the end of the data that is read from there for all rows, for
+    /// layouts that it [strides](Self::strides).
     pub fn reads(from: &Layout, to: &Layout) -> usize {
         let rows = match Reads::strided(from, to) {
-            // The rows of two outputs each.
+            // A vector has two rows of the output and reads four rows.
             Some((Reads::Paired, lanes)) => 4 * (to.rows * to.pitch).div_ceil(lanes) - 1,
             _ => 2 * to.rows - 1,
         };

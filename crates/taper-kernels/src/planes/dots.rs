@@ -1,4 +1,4 @@
-//! Dense products for planes of a few pixels: output channels in the lanes.
+//! Dense products for planes of a few pixels, with output channels in the SIMD lanes.
 #![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
 use super::{
@@ -10,11 +10,11 @@ use crate::{
     simd::{Kernel, Simd, launch},
 };
 
-/// A convolution all of whose output channels have a weight for each tap, on planes of so few pixels that vectors of them
-/// would be mostly empty.
+/// A convolution of planes with so few pixels that vectors of pixels would be mostly empty. All output channels have a
+/// weight for each tap.
 ///
-/// An output pixel is the chain of fused multiply-adds from the bias on, in the order of the taps: the bits of
-/// [`PlaneConv`](super::PlaneConv) without shifts.
+/// An output pixel is a chain of fused multiply-adds in the order of the taps, starting from the bias. It is
+/// bit-identical to [`PlaneConv`](super::PlaneConv) without shifts.
 #[derive(Debug)]
 pub struct Dots {
     variant: Variant,
@@ -31,21 +31,22 @@ pub struct Dots {
     outputs: Vec<u32>,
 }
 
-/// Most pixels of a plane.
+/// Maximum pixels per plane.
 const MOST: usize = 4;
-/// Output channels at a time.
+/// Output channels that are computed at a time.
 const BLOCK: usize = 64;
 
 impl Dots {
-    /// Whether planes have so few pixels.
+    /// Whether planes of this layout have few enough pixels.
     pub fn fits(layout: &Layout) -> bool {
         layout.is_full() && layout.vectors() * layout.lanes <= MOST
     }
 
-    /// Packs a convolution without addends, whose sources are not shifted.
+    /// Packs a convolution without addends and without shifts.
     ///
     /// # Panics
-    /// If planes do not [fit](Self::fits) or lie outside of the arena, or channels have addends or other sources.
+    /// If planes do not [fit](Self::fits) or lie outside of the arena, or if channels have addends or different
+    /// sources.
     pub fn new(variant: Variant, spec: &ConvSpec<'_>) -> Self {
         let &ConvSpec { layout, outputs, finish, arena, .. } = spec;
         assert!(Self::fits(layout) && spec.reach == [0, 0], "{layout:?} does not fit");
@@ -67,7 +68,10 @@ impl Dots {
             for Output { at, sources, addends, .. } in &channels {
                 check(*at);
                 let are_same = sources.iter().map(|source| source.at).eq(taps.iter().copied());
-                assert!(are_same && addends.is_empty(), "channels have other sources");
+                assert!(
+                    are_same && addends.is_empty(),
+                    "channels must have the same sources and no addends"
+                );
             }
             for tap in 0..taps.len() {
                 let missing = BLOCK - channels.len();
@@ -87,12 +91,17 @@ impl Dots {
         4 * (self.weights.len() + self.taps.len() + self.bias.len() + self.outputs.len())
     }
 
-    /// Computes it.
+    /// Runs the convolution.
     ///
     /// # Panics
-    /// If the arena is another one.
+    /// If the arena is shorter than the one of the specification.
     pub fn run(&self, arena: &mut [f32]) {
-        assert!(arena.len() >= self.arena, "another arena");
+        assert!(
+            arena.len() >= self.arena,
+            "the arena has {} floats, but {} are needed",
+            arena.len(),
+            self.arena
+        );
         let arena = arena.as_mut_ptr();
         match self.pixels {
             1 => launch(self.variant, DotsRun::<1> { dots: self, arena }),
@@ -117,8 +126,9 @@ impl<const P: usize> Kernel for DotsRun<'_, P> {
         for block in 0..dots.outputs.len().div_ceil(BLOCK) {
             let mut out = [[0.0f32; BLOCK]; P];
             for first in (0..BLOCK).step_by(2 * S::WIDTH) {
-                // SAFETY: the caller vouches for the instructions; `new` has checked that taps lie in the arena, and packed
-                // `BLOCK` weights for each and biases for each block, of which `first` begins two vectors.
+                // SAFETY: the caller guarantees the instruction set. `new` has checked that all taps lie in the arena.
+                // It has packed `BLOCK` weights for each tap and `BLOCK` biases for each block, and two vectors begin
+                // at `first` in them.
                 unsafe {
                     let part = Part::<P> {
                         arena,
@@ -142,7 +152,7 @@ impl<const P: usize> Kernel for DotsRun<'_, P> {
     }
 }
 
-/// Two vectors of output channels, of all pixels.
+/// Two vectors of output channels, for all pixels.
 struct Part<'a, const P: usize> {
     arena: *const f32,
     taps: &'a [u32],
@@ -229,7 +239,7 @@ mod tests {
                     let layout = layout(pixels);
                     let spec = ConvSpec { finish, ..spec(&layout, &outputs, arena.len()) };
                     Dots::new(variant, &spec).run(&mut arena);
-                    // To the bit, as there is one order of a sum.
+                    // Bit-identical, since there is only one order of a sum.
                     assert_eq!(arena, want, "{variant}: {pixels} pixels, {n_taps} taps to {n_out}");
                 }
             }

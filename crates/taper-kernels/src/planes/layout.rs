@@ -1,8 +1,8 @@
-//! How the planes of a value lie in memory.
+//! Memory layout of the planes of a value.
 
-/// Planes of one size, columns in the lanes: a row is a whole number of vectors, or a vector is a whole number of rows. Lanes
-/// behind the last column or row are 0. In front of each plane and behind the last are `halo` zeros, which stand for the rows
-/// above and below.
+/// Planes of equal size, with columns in the SIMD lanes: a row is a whole number of vectors, or a vector is a whole
+/// number of rows. Lanes after the last column or row are 0. Before each plane and after the last are `halo` zeros,
+/// which stand for the rows above and below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Layout {
     /// Rows of a plane.
@@ -13,8 +13,8 @@ pub struct Layout {
     pub pitch: usize,
     /// Floats between planes, a multiple of the lanes.
     pub halo: usize,
-    /// Floats of a vector: the longest of the machine that a plane, rounded up to a power of two, fills. So planes of shorter
-    /// vectors than the longest are one vector, or two of one float.
+    /// Floats per vector: the longest vector of the machine that a plane fills, if the plane is rounded up to a power
+    /// of two. With any but the longest vectors, a plane is therefore one vector, or two vectors of one float.
     pub lanes: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Functions of single pixels, products, and softmax. Results that are denormal become 0.
+//! Functions of single pixels, sums and products of planes, and softmax. Denormal results become 0.
 
 use super::layout::Layout;
 use crate::{
@@ -53,8 +53,8 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// eˣ, to 2 units in the last place; 0 below −87.3, infinity above 88.7. Without branches, so that loops of it become
-/// vector instructions.
+/// eˣ, with an error of at most 2 units in the last place; 0 below −87.3, infinity above 88.7. It has no branches, so
+/// the compiler can vectorise loops of it.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     // x = n·ln 2 + r with |r| ≤ ln 2 / 2; ln 2 in two parts.
@@ -84,7 +84,7 @@ pub struct Map {
     pub layouts: [Layout; 2],
     /// The function.
     pub function: Function,
-    /// Begin of the source and of the result for each plane, in the arena.
+    /// Where the source and the result of each plane begin in the arena.
     pub planes: Vec<[u32; 2]>,
 }
 
@@ -92,7 +92,7 @@ pub struct Map {
 const CHUNK: usize = 256;
 
 impl Map {
-    /// Computes.
+    /// Applies the function.
     ///
     /// # Panics
     /// If a plane lies outside of the arena.
@@ -145,12 +145,12 @@ pub struct Pairs {
     pub op: Pairwise,
     /// Layouts of the two operands and of the result. A size of 1 in an operand is broadcast.
     pub layouts: [Layout; 3],
-    /// Begins of the two operands and of the result for each plane, in the arena.
+    /// Where the two operands and the result of each plane begin in the arena.
     pub planes: Vec<[u32; 3]>,
 }
 
 impl Pairs {
-    /// Computes.
+    /// Computes the results.
     ///
     /// # Panics
     /// If a plane lies outside of the arena.
@@ -204,12 +204,12 @@ impl Kernel for PairsRun<'_> {
 /// A copy of single pixels.
 #[derive(Clone, Debug)]
 pub struct PixelCopy {
-    /// Where each pixel is read and written, in the arena.
+    /// Where each pixel is read and where it is written, in the arena.
     pub pixels: Vec<[u32; 2]>,
 }
 
 impl PixelCopy {
-    /// Copies.
+    /// Copies the pixels.
     ///
     /// # Panics
     /// If a pixel lies outside of the arena.
@@ -218,15 +218,15 @@ impl PixelCopy {
     }
 }
 
-/// Softmax over groups of pixels that are anywhere.
+/// Softmax over groups of pixels, which may lie anywhere.
 #[derive(Clone, Debug)]
 pub struct Softmax {
-    /// For each group, its pixels and where the results go, in the arena.
+    /// For each group, the places of its pixels and of their results in the arena.
     pub groups: Vec<Vec<[u32; 2]>>,
 }
 
 impl Softmax {
-    /// Computes.
+    /// Computes the results.
     ///
     /// # Panics
     /// If a pixel lies outside of the arena.
@@ -367,7 +367,7 @@ mod tests {
         let mut numbers = Numbers(3);
         for n in [1, 2, 7, 100] {
             let mut arena: Vec<f32> = numbers.many(4 * n).iter().map(|v| 200.0 * v).collect();
-            // Two groups, one between the other.
+            // Two groups with alternating pixels.
             let group = |first: usize| {
                 (0..n)
                     .map(move |i| [(2 * i + first) as u32, (2 * (n + i) + first) as u32])

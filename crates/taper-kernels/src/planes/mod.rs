@@ -1,4 +1,4 @@
-//! Inference of one image: planes of pixels with columns in the lanes of vectors, in one arena.
+//! Inference of one image: planes of pixels in one arena, with columns in the SIMD lanes.
 
 mod conv;
 mod depthwise;

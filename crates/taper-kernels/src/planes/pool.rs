@@ -7,12 +7,12 @@ use crate::{
 };
 use std::{marker::PhantomData, ops::Range};
 
-/// What becomes of the pixels of a window.
+/// How the pixels of a window are reduced.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reduce {
-    /// The largest; NaN if one is, −∞ if there is none.
+    /// The maximum; NaN if a pixel is NaN, −∞ if there are no pixels.
     Max,
-    /// Their mean, 0 where it is denormal; NaN if there is none.
+    /// The mean, 0 if it is denormal; NaN if there are no pixels.
     Mean,
 }
 
@@ -29,27 +29,27 @@ pub struct Pool {
     pub columns: Vec<Range<u32>>,
     /// Steps from one row and one column of a window to the next.
     pub steps: [usize; 2],
-    /// What becomes of a window.
+    /// How windows are reduced.
     pub reduce: Reduce,
-    /// Pixels that a mean divides by; those of the window itself if it is 0.
+    /// The divisor of a mean; if it is 0, the number of pixels of the window.
     pub count: usize,
-    /// Begin of the source and of the result for each plane, in the arena.
+    /// Where the source and the result of each plane begin in the arena.
     pub planes: Vec<[u32; 2]>,
 }
 
 impl Pool {
-    /// Floats of scratch memory that a run takes.
+    /// Floats of scratch memory that a run needs.
     pub fn scratch(&self) -> usize {
         LINES * self.windows().line
     }
 
-    /// Pools, with scratch memory of any content.
+    /// Pools the planes. The content of `scratch` does not matter.
     ///
     /// # Panics
     /// If a plane lies outside of the arena, or there is too little scratch memory.
     pub fn run(&self, variant: Variant, arena: &mut [f32], scratch: &mut [f32]) {
         let windows = self.windows();
-        // The last vector of a row overlaps the one before it.
+        // No vector may be longer than a row: the last vector of a row overlaps the one before it.
         let narrowest = self.from.columns.min(self.columns.len());
         let lanes = variant.lanes().iter().copied().find(|&lanes| lanes <= narrowest).unwrap_or(1);
         let scratch = &mut scratch[..LINES * windows.line];
@@ -65,7 +65,7 @@ impl Pool {
         }
     }
 
-    /// How the windows of columns lie.
+    /// The pattern of the columns of windows.
     fn windows(&self) -> LineWindows {
         let n = self.from.columns;
         let irregular = LineWindows { stride: 0, lead: 0, kernel: 0, line: n };
@@ -91,10 +91,11 @@ impl Pool {
     }
 }
 
-/// How the windows of columns lie in a line: a row of reduced pixels with room at both ends for what windows have of padding.
+/// The pattern of the columns of windows in a line. A line is a row of reduced pixels, with room for padding at both
+/// ends.
 #[derive(Clone, Copy, Debug)]
 struct LineWindows {
-    /// Columns from one window to the next, 1 or 2; 0 where windows follow no rule.
+    /// Columns from one window to the next, 1 or 2; 0 if windows are irregular.
     stride: usize,
     /// Floats of a line before the first column.
     lead: usize,
@@ -104,19 +105,19 @@ struct LineWindows {
     line: usize,
 }
 
-/// Columns of a window that whole vectors are reduced for, padding and all. Wider ones are mostly padding, and reduced pixel by
-/// pixel.
+/// Maximum columns of windows that are reduced in whole vectors, padding included. Wider windows are mostly padding;
+/// they are reduced pixel by pixel.
 const MOST_COLUMNS: usize = 64;
 
-/// Rows of the result at a time: a line is not loaded right after it is stored.
+/// Rows of the result at a time. With several rows, a line is not loaded right after it is stored.
 const LINES: usize = 4;
 
-/// What is done with two pixels of a window.
+/// The reduction of two pixels of a window.
 trait Fold {
-    /// What there is of no pixels: it changes nothing.
+    /// The neutral value: a reduction with it changes nothing.
     const NONE: f32;
 
-    /// Of the pixels so far and the next one.
+    /// Reduces the value so far and the next pixel, in each lane.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
@@ -133,7 +134,7 @@ impl Fold for Largest {
 
     #[inline(always)]
     unsafe fn of<S: Simd>(so_far: S::V, next: S::V) -> S::V {
-        // SAFETY: the caller vouches for the instructions.
+        // SAFETY: the caller guarantees the instruction set.
         unsafe { S::larger(so_far, next) }
     }
 
@@ -150,7 +151,7 @@ impl Fold for Sum {
 
     #[inline(always)]
     unsafe fn of<S: Simd>(so_far: S::V, next: S::V) -> S::V {
-        // SAFETY: the caller vouches for the instructions.
+        // SAFETY: the caller guarantees the instruction set.
         unsafe { S::add(so_far, next) }
     }
 
@@ -186,7 +187,7 @@ impl<F: Fold> Kernel for PoolRun<'_, F> {
                     }
                     let place = |row: u32| from as usize + row as usize * pool.from.pitch;
                     let pixels = &arena[place(rows.start)..place(rows.end - 1) + n_from];
-                    // SAFETY: the caller vouches for the instructions; a row is at least as long as a vector.
+                    // SAFETY: the caller guarantees the instruction set; a row is at least as long as a vector.
                     unsafe { fold_rows::<S, F>(line, pixels, pool.steps[0], pool.from.pitch) };
                 }
                 let lines = scratch.chunks_exact(windows.line).zip(rows);
@@ -209,13 +210,13 @@ impl<F: Fold> Kernel for PoolRun<'_, F> {
     }
 }
 
-/// Begins of vectors that cover `n` floats, at least as many as a vector has.
+/// Start offsets of vectors that cover `n` floats; `n` is at least the length of a vector.
 #[inline(always)]
 fn vectors<S: Simd>(n: usize) -> impl Iterator<Item = usize> {
     (0..n).step_by(S::WIDTH).map(move |at| at.min(n - S::WIDTH))
 }
 
-/// Every `step`-th of the rows that begin `pitch` floats apart, into a line of one row's length.
+/// Reduces every `step`-th row to a line of one row's length. Rows begin `pitch` floats apart.
 ///
 /// # Safety
 /// The instructions of `S` must be available, and the line must be at least as long as a vector.
@@ -236,16 +237,16 @@ unsafe fn fold_rows<S: Simd, F: Fold>(line: &mut [f32], pixels: &[f32], step: us
     }
 }
 
-/// Windows of `kernel` columns that begin one after the other.
+/// Reduces windows of `kernel` columns that begin one column apart.
 ///
 /// # Safety
-/// The instructions of `S` must be available, the result must be at least as long as a vector, and the line as long as all
-/// windows are.
+/// The instructions of `S` must be available. The result must be at least as long as a vector, and the line as long as
+/// all windows.
 #[inline(always)]
 unsafe fn fold_columns<S: Simd, F: Fold>(out: &mut [f32], line: &[f32], kernel: usize) {
     debug_assert!(line.len() + 1 >= out.len() + kernel);
     for at in vectors::<S>(out.len()) {
-        // SAFETY: the caller vouches for the lengths.
+        // SAFETY: the caller guarantees the lengths.
         unsafe {
             let pixels = line.as_ptr().add(at);
             let mut value = S::load(pixels);
@@ -257,15 +258,15 @@ unsafe fn fold_columns<S: Simd, F: Fold>(out: &mut [f32], line: &[f32], kernel: 
     }
 }
 
-/// Windows of `kernel` columns that begin two columns apart.
+/// Reduces windows of `kernel` columns that begin two columns apart.
 ///
 /// # Safety
-/// As [`fold_columns`]; the line has room for a window more.
+/// As [`fold_columns`]; the line must also have room for one more window.
 #[inline(always)]
 unsafe fn fold_columns_in_twos<S: Simd, F: Fold>(out: &mut [f32], line: &[f32], kernel: usize) {
     debug_assert!(line.len() >= 2 * out.len() + kernel);
     for at in vectors::<S>(out.len()) {
-        // SAFETY: the caller vouches for the lengths.
+        // SAFETY: the caller guarantees the lengths.
         unsafe {
             let pixels = line.as_ptr().add(2 * at);
             let mut value = S::splat(F::NONE);
@@ -284,7 +285,7 @@ unsafe fn fold_columns_in_twos<S: Simd, F: Fold>(out: &mut [f32], line: &[f32], 
 }
 
 impl Pool {
-    /// Windows that follow no rule.
+    /// Reduces irregular windows.
     fn fold_windows<F: Fold>(&self, out: &mut [f32], line: &[f32]) {
         for (out, columns) in out.iter_mut().zip(&self.columns) {
             let pixels = line[columns.start as usize..columns.end as usize].iter();
@@ -292,7 +293,7 @@ impl Pool {
         }
     }
 
-    /// Divides sums of windows of so many rows.
+    /// Turns sums of windows with `n_rows` rows into means.
     #[inline(always)]
     fn divide(&self, sums: &mut [f32], n_rows: usize) {
         for (sum, columns) in sums.iter_mut().zip(&self.columns) {
@@ -305,25 +306,25 @@ impl Pool {
     }
 }
 
-/// The larger of two, the first where they are equal; NaN if one is.
+/// The maximum, the first value where both are equal; NaN where one is NaN.
 #[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if a >= b || a.is_nan() { a } else { b }
 }
 
-/// Reduction of whole planes, each to one number.
+/// Reduction of whole planes, each to one value.
 #[derive(Clone, Debug)]
 pub struct GlobalPool {
     /// Layout of the planes that are read.
     pub from: Layout,
-    /// What becomes of a plane.
+    /// How planes are reduced.
     pub reduce: Reduce,
-    /// Begin of each plane, and where its number goes, in the arena.
+    /// Where each plane begins and where its value is stored, in the arena.
     pub planes: Vec<[u32; 2]>,
 }
 
 impl GlobalPool {
-    /// Reduces.
+    /// Reduces the planes.
     ///
     /// # Panics
     /// If a plane lies outside of the arena.
@@ -332,7 +333,7 @@ impl GlobalPool {
         for &[from, to] in &self.planes {
             let plane = &arena[from as usize..from as usize + (rows - 1) * pitch + columns];
             arena[to as usize] = match self.reduce {
-                // What lies behind the columns is 0.
+                // Floats after the columns are 0.
                 Reduce::Mean => flush(sum(plane) / (rows * columns) as f32),
                 Reduce::Max => {
                     let row = |y: usize| &plane[y * pitch..][..columns];
@@ -344,7 +345,7 @@ impl GlobalPool {
     }
 }
 
-/// A sum in sixteen chains, which are then added.
+/// A sum of sixteen partial sums, which are added in halves.
 fn sum(values: &[f32]) -> f32 {
     if values.len() <= 16 {
         return values.iter().sum();
@@ -373,7 +374,7 @@ mod tests {
         Layout { rows, columns, pitch, halo: 0, lanes: 1 }
     }
 
-    /// What becomes of some numbers.
+    /// The reduction of some numbers, by definition.
     fn reduced(reduce: Reduce, count: usize, pixels: &[f32]) -> f32 {
         let n = if count == 0 { pixels.len() } else { count };
         match reduce {
@@ -389,8 +390,8 @@ mod tests {
         assert!(is_same || (got - want).abs() <= 1e-6, "{got} {want}");
     }
 
-    /// The pixels of all windows of a plane, in their order: rows first, which are reduced before columns are.
-    fn twin(pool: &Pool, arena: &[f32], from: usize) -> Vec<f32> {
+    /// Reference implementation: reduces the windows of a plane in the order of the kernel, rows before columns.
+    fn reference(pool: &Pool, arena: &[f32], from: usize) -> Vec<f32> {
         let fold = |values: &mut dyn Iterator<Item = f32>| match pool.reduce {
             Reduce::Max => values.reduce(larger).unwrap_or(f32::NEG_INFINITY),
             Reduce::Mean => values.fold(-0.0, |sum, value| sum + value),
@@ -414,7 +415,7 @@ mod tests {
         results
     }
 
-    /// Pools two planes between others, and compares with the twin and the definition.
+    /// Pools two planes, and compares with the reference implementation and the definition.
     fn check(variant: Variant, mut pool: Pool, numbers: &mut Numbers) {
         let (from, to, steps) = (pool.from, pool.to, pool.steps);
         let (n_from, n_to) = (from.rows * from.pitch, to.rows * to.pitch);
@@ -431,7 +432,7 @@ mod tests {
             (0..2).map(|plane| [(plane * n_from) as u32, (first + plane * n_to) as u32]).collect();
         pool.run(variant, &mut arena, &mut vec![f32::NAN; pool.scratch()]);
         for &[source, out] in &pool.planes {
-            let twin = twin(&pool, &before, source as usize);
+            let reference = reference(&pool, &before, source as usize);
             for (y, rows) in pool.rows.iter().enumerate() {
                 for (x, columns) in pool.columns.iter().enumerate() {
                     let row = |y: u32| {
@@ -442,11 +443,11 @@ mod tests {
                     let pixels: Vec<f32> = places.map(|i| before[source as usize + i]).collect();
                     let got = arena[out as usize + y * to.pitch + x];
                     same(got, reduced(pool.reduce, pool.count, &pixels));
-                    let twin = twin[y * to.columns + x];
-                    let is_equal = got.to_bits() == twin.to_bits() || got.is_nan() && twin.is_nan();
-                    assert!(is_equal, "{variant}: {got} {twin} of {pixels:?}");
+                    let want = reference[y * to.columns + x];
+                    let is_equal = got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
+                    assert!(is_equal, "{variant}: {got} {want} of {pixels:?}");
                 }
-                // What is behind the columns stays.
+                // Floats after the columns must not change.
                 let behind = out as usize + y * to.pitch + to.columns;
                 assert_eq!(arena[behind], before[behind]);
             }
@@ -479,7 +480,7 @@ mod tests {
         }
     }
 
-    /// The columns of regular windows: the part that lies on a row of `n`.
+    /// The columns of regular windows, clipped to a row of `n` columns.
     fn windows(n: usize, kernel: usize, stride: usize, padding: [usize; 2]) -> Vec<Range<u32>> {
         let n_windows = (n + padding[0] + padding[1] - kernel) / stride + 1;
         let place = |at: usize| at.saturating_sub(padding[0]).min(n) as u32;
@@ -503,7 +504,7 @@ mod tests {
                 let count = numbers.below(2) * kernel * kernel;
                 let (steps, planes) = ([1; 2], Vec::new());
                 let pool = Pool { from, to, rows, columns, steps, reduce, count, planes };
-                // Windows of one column follow the rule of any stride.
+                // Windows of one column are regular for any stride.
                 let found = pool.windows().stride;
                 assert!(found == stride || stride == 3 && found == 0 || to.columns <= 2, "{found}");
                 check(variant, pool, &mut numbers);
@@ -536,7 +537,7 @@ mod tests {
                 for behind in [0, 1, 5] {
                     let from = layout(rows, columns, columns + behind);
                     let mut arena = vec![0.0; rows * from.pitch + 3];
-                    // All below 0: what is behind the columns is no pixel.
+                    // All pixels are below 0: floats after the columns are no pixels.
                     let pixels: Vec<f32> =
                         (0..rows * columns).map(|_| numbers.next() - 1.5).collect();
                     for (y, row) in pixels.chunks(columns).enumerate() {

@@ -1,8 +1,8 @@
-//! Planes whose pixels are those of other planes in other places: padding, cropping, every other pixel, repeated pixels.
+//! Copies of planes with rearranged pixels: padding, cropping, every other pixel, repeated pixels.
 
 use super::layout::Layout;
 
-/// Where a row or column comes from; none for those that are filled.
+/// The source of a row or column; `None` for rows and columns of fill values.
 pub type ReadFrom = Option<u32>;
 
 /// A copy of planes, pixel by pixel.
@@ -16,19 +16,19 @@ pub struct Remap {
     pub rows: Vec<ReadFrom>,
     /// The column of the source for each column.
     pub columns: Vec<ReadFrom>,
-    /// Where nothing comes from.
+    /// The value of pixels without a source.
     pub fill: f32,
-    /// Begin of the source and of the result for each plane, in the arena.
+    /// Where the source and the result of each plane begin in the arena.
     pub planes: Vec<[u32; 2]>,
 }
 
 impl Remap {
-    /// Floats of scratch memory that a run takes.
+    /// Floats of scratch memory that a run needs.
     pub fn scratch(&self) -> usize {
         self.from.columns
     }
 
-    /// Copies, with scratch memory of any content.
+    /// Copies the planes. The content of `scratch` does not matter.
     ///
     /// # Panics
     /// If a plane lies outside of the arena, or there is too little scratch memory.
@@ -147,7 +147,7 @@ mod tests {
                     border(left).chain(twice).chain(border(right)).collect();
                 check(from, &rows, &columns, &mut numbers);
             }
-            // A gap, and nothing at all.
+            // A gap, and no source at all.
             let gap = [Some(0), None, Some(columns - 1)];
             check(from, &rows, &gap, &mut numbers);
             check(from, &rows, &[None, None], &mut numbers);

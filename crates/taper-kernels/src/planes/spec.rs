@@ -1,9 +1,9 @@
-//! What a convolution of planes computes, and where.
+//! The specification of a convolution of planes.
 
 use super::layout::Layout;
 use crate::simd::Simd;
 
-/// What follows the sums of an output channel.
+/// The function that is applied to the sums of an output channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Epilogue {
     /// Nothing.
@@ -17,7 +17,7 @@ pub enum Epilogue {
     },
     /// `x` where it is at least 0, else `slope·x`.
     Leaky {
-        /// Factor below 0.
+        /// Factor for values below 0.
         slope: f32,
     },
 }
@@ -26,7 +26,7 @@ impl Epilogue {
     /// `max(x, 0)`.
     pub const RELU: Self = Self::Clip { min: 0.0, max: f32::INFINITY };
 
-    /// Applies it to vectors of sums, of which those that are denormal become 0 if it `flushes`.
+    /// Applies it to vectors of sums. If `flushes`, denormal results become 0.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
@@ -36,7 +36,7 @@ impl Epilogue {
         flushes: bool,
         values: &mut [S::V; N],
     ) {
-        // SAFETY: the caller vouches for the instructions.
+        // SAFETY: the caller guarantees the instruction set.
         unsafe {
             match self {
                 Self::None => {}
@@ -45,7 +45,7 @@ impl Epilogue {
                     for value in values.iter_mut() {
                         *value = S::at_least(*value, least);
                     }
-                    // ReLU has no maximum, and one instruction less.
+                    // ReLU has no maximum and needs one instruction less.
                     if max < f32::INFINITY {
                         let most = S::splat(max);
                         for value in values.iter_mut() {
@@ -69,8 +69,8 @@ impl Epilogue {
         }
     }
 
-    /// Whether results of sums that begin with this bias are to be flushed. With a bias of ordinary size they need not be:
-    /// the last place of such a number is no denormal number, so a sum is denormal only where other terms cancel the bias to
+    /// Whether denormal results must be flushed, for sums that begin with this bias. A bias of ordinary size does not
+    /// need it: its last place is not a denormal number, so a sum is denormal only if other terms cancel the bias to
     /// the last bit.
     pub(super) fn flushes(self, bias: f32) -> bool {
         bias.abs() < 1e-30 || matches!(self, Self::Leaky { .. })
@@ -82,10 +82,9 @@ impl Epilogue {
 pub struct WeightedPixel {
     /// The weight.
     pub weight: f32,
-    /// Where the pixel lies that the weight multiplies for the first output pixel, without the shift: an index into the
-    /// arena.
+    /// The pixel that the weight multiplies for the first output pixel, without the shift: an index into the arena.
     pub at: u32,
-    /// Columns to the right of that pixel; the columns beyond an end of a row are 0.
+    /// Columns from that pixel to the right. Columns beyond an end of a row are 0.
     pub shift: i32,
 }
 
@@ -94,30 +93,31 @@ pub struct WeightedPixel {
 pub struct Output {
     /// Index of its first pixel in the arena.
     pub at: u32,
-    /// What its sums begin with.
+    /// The start value of its sums.
     pub bias: f32,
-    /// Its weights, in the order of their sum within a shift.
+    /// Its weights. Weights of equal shift are summed in this order.
     pub sources: Vec<WeightedPixel>,
-    /// Begins of planes that are added at the end.
+    /// Where planes begin that are added after the weights without a shift.
     pub addends: Vec<u32>,
 }
 
-/// The output channels of a convolution. Each is made when it is packed, as sources take several times the memory of weights.
+/// The output channels of a convolution. Each channel is built when it is packed, since sources need several times the
+/// memory of weights.
 pub trait Outputs {
-    /// How many there are.
+    /// Number of output channels.
     fn count(&self) -> usize;
 
-    /// An output channel, from 0 on. Weights of 0 are among its sources if the lists are [`TapLists::Shared`], and may be
-    /// left out otherwise.
+    /// An output channel, counted from 0. If `lists` is [`TapLists::Shared`], weights of 0 are among its sources.
+    /// Otherwise they may be left out.
     fn output(&self, channel: usize, lists: TapLists) -> Output;
 
-    /// About how many sources of a channel are not 0: channels with as many are computed together.
+    /// Approximate number of sources of a channel that are not 0. Channels with similar numbers are computed together.
     fn n_sources(&self, channel: usize) -> usize {
         self.output(channel, TapLists::Own).sources.len()
     }
 }
 
-/// Channels that are there.
+/// Channels that have been built already.
 impl Outputs for Vec<Output> {
     fn count(&self) -> usize {
         self.len()
@@ -128,12 +128,14 @@ impl Outputs for Vec<Output> {
     }
 }
 
-/// How pixels in other columns are reached.
+/// How a convolution reads pixels in other columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Columns {
-    /// Sums are shifted along rows. Planes that are read have at most so many columns, with zeros behind them up to the pitch.
+    /// Sums are shifted along rows. Planes that are read have at most this many columns, with zeros after them up to
+    /// the pitch.
     Shifted(usize),
-    /// Sources lie where their shift says, and rows have as many zeros between them as that reaches.
+    /// Nothing is shifted. The place of a source includes its shift, which only decides the order of the sum. Between
+    /// rows are as many zeros as the shifts reach.
     InPlace,
 }
 
@@ -155,35 +157,36 @@ pub enum TapLists {
     Shared,
 }
 
-/// What is known of the windows of a convolution. [`Depthwise`](super::Depthwise) alone takes those that are not any.
+/// What is known about the windows of a convolution. Only [`Depthwise`](super::Depthwise) accepts other kinds than
+/// [`Any`](Self::Any).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WindowKind {
     /// Nothing.
     Any,
-    /// Each output channel has windows of three rows and columns around the pixels of one plane, which is a vector. Rows above
-    /// and below it are 0, whatever lies there in memory.
+    /// Each output channel has 3×3 windows around the pixels of one plane. The plane is one vector. The rows above and
+    /// below it count as 0, whatever the memory holds there.
     Alone,
-    /// Each output channel has windows of three rows and columns around every second row and column of a plane of this layout.
-    /// Sources are those of the first output pixel.
+    /// Each output channel has 3×3 windows around every second row and column of a plane of this layout. Sources are
+    /// those of the first output pixel.
     Strided(Layout),
 }
 
-/// What a convolution computes, and where.
+/// A convolution of planes.
 #[derive(Clone, Copy)]
 pub struct ConvSpec<'a> {
     /// Layout of the results. The pitch is that of the planes that are read.
     pub layout: &'a Layout,
     /// How pixels in other columns are reached.
     pub columns: Columns,
-    /// Columns to the left and to the right that sources are shifted by at most.
+    /// Largest shifts of sources to the left and to the right, in columns.
     pub reach: [usize; 2],
     /// The output channels.
     pub outputs: &'a dyn Outputs,
-    /// What follows the sums.
+    /// The function that is applied to the sums.
     pub finish: Epilogue,
-    /// What is known of the windows of output channels.
+    /// What is known about the windows of output channels.
     pub windows: WindowKind,
-    /// Floats of the arena.
+    /// Length of the arena in floats.
     pub arena: usize,
     /// Where in the arena a plane of zeros begins.
     pub zero: u32,

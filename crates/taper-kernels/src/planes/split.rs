@@ -1,4 +1,4 @@
-//! Every other pixel of planes, from each of the first four: what convolutions of stride 2 read.
+//! Splits planes by the parity of rows and columns, for convolutions of stride 2.
 #![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
 use super::layout::Layout;
@@ -7,22 +7,23 @@ use crate::{
     simd::{Kernel, Simd, launch_on},
 };
 
-/// Planes of even sizes, each split in four: even or odd rows by even or odd columns.
+/// Splits planes of even sizes into four: even or odd rows by even or odd columns.
 #[derive(Debug)]
 pub struct ParitySplit {
     variant: Variant,
     from: Layout,
     to: Layout,
     arena: usize,
-    /// Begin of the source and of the four results for each plane.
+    /// Where the source and the four results of each plane begin.
     planes: Vec<[u32; 5]>,
-    /// For planes whose rows are shorter than a vector: for each vector of the result, the four phases one after the other,
-    /// and each vector of the source, which lanes it gives and where.
+    /// Only for planes with rows shorter than a vector: for each vector of the result (the four phases follow each
+    /// other) and each vector of the source, the source lane of each lane. `masks` selects the lanes that come from
+    /// this source vector.
     places: Vec<u32>,
     masks: Vec<f32>,
 }
 
-/// Most vectors of a plane whose rows are shorter than a vector.
+/// Maximum vectors of a plane with rows shorter than a vector.
 const SMALL: usize = 8;
 
 impl ParitySplit {
@@ -43,11 +44,11 @@ impl ParitySplit {
         halves && (from.pitch.is_multiple_of(2 * from.lanes) || is_paired || is_small)
     }
 
-    /// Prepares it. `planes` are the begins of each source and of its results: even rows and even columns, even rows and odd
-    /// columns, odd rows and even columns, odd rows and odd columns.
+    /// Prepares the split. `planes` has the places where each source and its results begin: even rows and even columns,
+    /// even rows and odd columns, odd rows and even columns, odd rows and odd columns.
     ///
     /// # Panics
-    /// If the layouts do not fit, or a plane lies outside of the arena of so many floats.
+    /// If the layouts do not fit, or a plane lies outside of an arena of `arena` floats.
     pub fn new(
         variant: Variant,
         from: Layout,
@@ -55,7 +56,7 @@ impl ParitySplit {
         planes: Vec<[u32; 5]>,
         arena: usize,
     ) -> Self {
-        assert!(Self::fits(&from, &to), "planes of these layouts are not split");
+        assert!(Self::fits(&from, &to), "planes of these layouts cannot be split");
         for &[source, ref results @ ..] in &planes {
             assert!(source as usize + from.vectors() * from.lanes <= arena, "outside of the arena");
             for &at in results {
@@ -90,12 +91,17 @@ impl ParitySplit {
         self.planes.len()
     }
 
-    /// Splits.
+    /// Splits the planes.
     ///
     /// # Panics
-    /// If the arena is another one.
+    /// If the arena is shorter than specified.
     pub fn run(&self, arena: &mut [f32]) {
-        assert!(arena.len() >= self.arena, "another arena");
+        assert!(
+            arena.len() >= self.arena,
+            "the arena has {} floats, but {} are needed",
+            arena.len(),
+            self.arena
+        );
         let arena = arena.as_mut_ptr();
         launch_on(self.variant, self.from.lanes, SplitRun { split: self, arena });
     }
@@ -113,7 +119,8 @@ impl Kernel for SplitRun<'_> {
     unsafe fn run<S: Simd>(self) {
         let Self { split, arena } = self;
         for &[source, ref results @ ..] in &split.planes {
-            // SAFETY: `new` has checked that all planes lie in the arena, and `run` its size; layouts have the lanes of `S`.
+            // SAFETY: `new` has checked that all planes lie in the arena, and `run` has checked the length of the
+            // arena. The layouts have the lanes of `S`.
             unsafe {
                 let from = arena.cast_const().add(source as usize);
                 let to = results.map(|at| arena.add(at as usize));
@@ -156,8 +163,8 @@ unsafe fn wide<S: Simd>(split: &ParitySplit, from: *const f32, to: [*mut f32; 4]
     }
 }
 
-/// Rows of one vector: two of them fill a vector of the result. Behind the last row are zeros, where a plane has an odd number
-/// of pairs.
+/// Rows of one vector: two rows fill a vector of the result. If a plane has an odd number of row pairs, zeros follow
+/// the last row.
 #[inline(always)]
 unsafe fn paired<S: Simd>(split: &ParitySplit, from: *const f32, to: [*mut f32; 4]) {
     for y in (0..split.from.rows).step_by(4) {
@@ -178,7 +185,8 @@ unsafe fn paired<S: Simd>(split: &ParitySplit, from: *const f32, to: [*mut f32; 
     }
 }
 
-/// Planes of `N` vectors, split into planes of `EACH` floats: each vector of the result is gathered from all of the source.
+/// Planes of `N` vectors, split into planes of `EACH` floats: each vector of the result is gathered from all vectors of
+/// the source.
 #[inline(always)]
 unsafe fn small<S: Simd, const N: usize, const EACH: usize>(
     split: &ParitySplit,
@@ -186,7 +194,8 @@ unsafe fn small<S: Simd, const N: usize, const EACH: usize>(
     to: [*mut f32; 4],
 ) {
     let mut out = [0.0f32; SMALL * 16];
-    // SAFETY: see `run`; a plane has at most `SMALL` vectors, and each entry of the tables as many floats as a vector.
+    // SAFETY: see `run`; a plane has at most `SMALL` vectors, and each entry of the tables has as many floats as a
+    // vector.
     unsafe {
         let mut pixels = [S::splat(0.0); N];
         for s in 0..N {
@@ -197,7 +206,7 @@ unsafe fn small<S: Simd, const N: usize, const EACH: usize>(
             for s in 0..N {
                 let at = (v * N + s) * S::WIDTH;
                 let given = S::permute(pixels[s], split.places.as_ptr().add(at));
-                // A plane of one vector gives all of it.
+                // With one source vector, every lane comes from it.
                 value = match N {
                     1 => given,
                     _ => S::or(value, S::and(given, S::load(split.masks.as_ptr().add(at)))),
@@ -296,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "not split")]
+    #[should_panic(expected = "cannot be split")]
     fn other_layouts_are_refused() {
         let _ = ParitySplit::new(
             Variant::Scalar,

@@ -1,8 +1,8 @@
-//! What tests of planes have in common.
+//! Helpers of the tests of planes.
 
 use crate::Variant;
 
-/// Numbers without visible order.
+/// Pseudo-random numbers.
 pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
@@ -17,13 +17,13 @@ impl Numbers {
         self.below(1 << 20) as f32 / (1 << 19) as f32 - 1.0
     }
 
-    /// So many of them.
+    /// `n` numbers from −1 to 1.
     pub(crate) fn many(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| self.next()).collect()
     }
 }
 
-/// Vectors of so many floats that a plane has at most: planes of more take the longest ones of the machine.
+/// Maximum vectors of `lanes` floats per plane: larger planes have the longest vectors of the machine.
 pub(super) fn most_vectors(variant: Variant, lanes: usize) -> usize {
     match lanes {
         _ if lanes == variant.lanes()[0] => usize::MAX,

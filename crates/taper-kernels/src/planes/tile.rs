@@ -1,4 +1,4 @@
-//! The inner loops of a convolution on planes: a tile of one or several output channels.
+//! Micro-kernels of a convolution on planes: a register tile of one or several output channels.
 #![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
 use crate::simd::{Ahead, Kernel, Simd};
 use std::{marker::PhantomData, ops::Range};
 
-/// A weight, and the distance in bytes from the begin of a tile to the pixels that it multiplies.
+/// A weight, and the distance in bytes from the start of a tile to the pixels that it multiplies.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Tap {
@@ -16,13 +16,14 @@ pub(super) struct Tap {
     pub(super) at: u32,
 }
 
-/// The tables of a convolution, as [`PlaneConv`](super::PlaneConv) has packed them; copied, so that the compiler knows that nothing
-/// which is written changes them.
+/// The tables of a convolution, as packed by [`PlaneConv`](super::PlaneConv). They are a copy: the compiler then knows
+/// that no store changes them.
 #[derive(Clone, Copy)]
 pub(super) struct Tables<'a> {
     pub(super) finish: Epilogue,
     pub(super) flushes: bool,
-    /// Groups of taps are those of `down` shifts to the left, the centre, and those of `up` shifts to the right.
+    /// Groups of taps: `down` groups of sums that are shifted left, the centre, and `up` groups of sums that are
+    /// shifted right.
     pub(super) down: usize,
     pub(super) up: usize,
     pub(super) in_place: bool,
@@ -40,7 +41,7 @@ pub(super) struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    /// The bounds of groups of a block.
+    /// The bounds of some groups of a block.
     #[inline(always)]
     unsafe fn bounds(&self, block: usize, groups: Range<usize>) -> Range<usize> {
         let first = block * (self.down + self.up + 1);
@@ -51,17 +52,17 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// The taps of a group of a block, whose channels have taps of their own.
+    /// The taps of a group of a block in which each channel has its own taps.
     #[inline(always)]
     unsafe fn taps(&self, block: usize, group: usize) -> &'a [Tap] {
-        // SAFETY: see `bounds`, which are those of taps.
+        // SAFETY: see `bounds`; these bounds are those of taps.
         unsafe { self.taps.get_unchecked(self.bounds(block, group..group + 1)) }
     }
 
-    /// The places of a group of a block, whose channels share them, and the `each` weights of each.
+    /// The places of a group of a block in which channels share them, and the `each` weights of each place.
     #[inline(always)]
     unsafe fn shared(&self, block: usize, group: usize, each: usize) -> (&'a [u32], *const f32) {
-        // SAFETY: see `bounds`, which are those of places, with `each` weights for each.
+        // SAFETY: see `bounds`; these bounds are those of places, and there are `each` weights for each place.
         unsafe {
             let range = self.bounds(block, group..group + 1);
             (
@@ -82,8 +83,8 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// Blocks of a convolution, tile by tile: `NV` vectors of each of `NO` output channels. `ROW` is the number of vectors in a
-/// row where rows are whole vectors, or `PADDED` or [`MASKED`].
+/// Blocks of a convolution, tile by tile: `NV` vectors of each of `NO` output channels. `ROW` is the number of vectors
+/// per row if rows are whole vectors; otherwise it is `PADDED` or [`MASKED`].
 pub(super) struct Tiles<'a, G, const NV: usize, const NO: usize, const ROW: usize> {
     tables: Tables<'a>,
     arena: *mut f32,
@@ -93,7 +94,8 @@ pub(super) struct Tiles<'a, G, const NV: usize, const NO: usize, const ROW: usiz
 }
 
 impl<'a, G, const NV: usize, const NO: usize, const ROW: usize> Tiles<'a, G, NV, NO, ROW> {
-    /// These blocks. The arena is one in which `PlaneConv::new` has checked every place that a tile reads or writes.
+    /// Tiles of these blocks. `PlaneConv::new` must have checked, for this arena, every place that a tile reads or
+    /// writes.
     pub(super) fn new(
         tables: Tables<'a>,
         arena: *mut f32,
@@ -112,13 +114,13 @@ impl<G: Groups, const NV: usize, const NO: usize, const ROW: usize> Kernel
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         if const { !is_needed(S::WIDTH, S::MOST_VECTORS, G::PACKING, NV, NO) } {
-            unreachable!("no plane has such a tile");
+            unreachable!("no plane uses this tile");
         }
         let tables = &self.tables;
         for (tile, &start) in tables.tiles.iter().enumerate() {
             for block in self.blocks.clone() {
                 self.ahead.step();
-                // SAFETY: the caller vouches for the instructions, and the places are checked, see `new`.
+                // SAFETY: the caller guarantees the instruction set, and the places are checked, see `new`.
                 unsafe {
                     block_of_tile::<S, G, NV, NO, ROW>(tables, self.arena, tile, start, block)
                 };
@@ -175,7 +177,8 @@ unsafe fn block_of_tile<S: Simd, G: Groups, const NV: usize, const NO: usize, co
                 }
             }
         }
-        // A copy: what is indexed in a loop lies in memory, and so would the sums of the inner loops.
+        // A copy: the compiler keeps values in memory that a loop indexes. Without the copy, these would be the sums of
+        // the inner loops.
         let mut finished = sums;
         for (o, sums) in finished.iter_mut().enumerate() {
             let out = *tables.outputs.get_unchecked(block * NO + o);
@@ -211,7 +214,7 @@ pub(super) trait Groups {
     }
 }
 
-/// Each output channel has taps of its own: `NO` taps for each step, one for each.
+/// Each output channel has its own taps: each step has `NO` taps, one per channel.
 pub(super) struct Own;
 
 impl Groups for Own {
@@ -230,7 +233,7 @@ impl Groups for Own {
             let taps = tables.taps(block, group);
             let mut at = taps.as_ptr();
             let end = at.add(taps.len());
-            // Large tiles gain from two steps at a time, small ones lose.
+            // Two steps at a time are faster for large tiles, but slower for small ones.
             if NV >= 8 {
                 let two = at.add(taps.len() / (2 * NO) * (2 * NO));
                 while at != two {
@@ -285,7 +288,7 @@ impl Groups for Shared {
     }
 }
 
-/// Adds pixels times the weights of all channels, as a function of its own, which has all registers for the sums.
+/// Adds pixels times the weights of all channels. As a separate function it has all registers for the sums.
 struct Products<'a, const NV: usize, const NO: usize> {
     /// `NV` vectors of each channel.
     sums: *mut f32,
@@ -312,7 +315,7 @@ impl<const NV: usize, const NO: usize> Kernel for Products<'_, NV, NO> {
             }
             for &place in self.places {
                 let pixels = one_register(self.base.byte_add(place as usize));
-                // What there is less of stays in registers.
+                // The smaller operand stays in registers.
                 if NO < NV {
                     let mut loaded = [S::splat(0.0); NO];
                     for o in 0..NO {
@@ -367,14 +370,14 @@ unsafe fn step<S: Simd, const NV: usize, const NO: usize>(
     }
 }
 
-/// The same place, in a register of its own: loads that add a base, an index and a distance cost more than those that add
-/// two of them.
+/// The same address in one register. Loads that add a base, an index and a distance are slower than loads that add two
+/// of these.
 #[inline(always)]
 fn one_register(place: *const f32) -> *const f32 {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     let place = {
         let mut place = place;
-        // SAFETY: no instruction is in it.
+        // SAFETY: the assembly contains no instruction.
         unsafe {
             std::arch::asm!("/* {0} */", inout(reg) place, options(pure, readonly, nostack, preserves_flags));
         }
@@ -383,7 +386,7 @@ fn one_register(place: *const f32) -> *const f32 {
     place
 }
 
-/// Moves sums by a column to the right; a row begins with 0.
+/// Shifts sums to the right by one column; a row then begins with 0.
 #[inline(always)]
 unsafe fn shift_up<S: Simd, const NV: usize, const ROW: usize>(
     sums: &mut [S::V; NV],
@@ -403,7 +406,7 @@ unsafe fn shift_up<S: Simd, const NV: usize, const ROW: usize>(
     }
 }
 
-/// Moves sums by a column to the left; a row ends with the bias, as all that lies beyond it is 0.
+/// Shifts sums to the left by one column; a row then ends with the bias, since all pixels beyond it are 0.
 #[inline(always)]
 unsafe fn shift_down<S: Simd, const NV: usize, const ROW: usize>(
     sums: &mut [S::V; NV],
@@ -425,7 +428,7 @@ unsafe fn shift_down<S: Simd, const NV: usize, const ROW: usize>(
     }
 }
 
-/// Applies what follows, and stores.
+/// Applies the epilogue, and stores.
 #[inline(always)]
 unsafe fn finish<S: Simd, const NV: usize>(
     sums: &mut [S::V; NV],

@@ -1,4 +1,4 @@
-//! Means of windows.
+//! Average pooling.
 
 use super::{begin, each_channel};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 use rayon::prelude::*;
 
-/// Windows of `size × size` pixels, `size` apart; rows and columns that fill no window are left out.
+/// Windows of `size` pixels without overlap. Rows and columns that fill no window are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Windows {
     /// Rows and columns of a window, at least 1.
@@ -73,7 +73,8 @@ fn means(way: Way, input: &Plane, windows: Windows, x: &[Lanes], out: &mut [Lane
     });
 }
 
-/// Gradient of the input: each pixel of a window gets an equal share, those left out nothing.
+/// Gradient of the input: each pixel of a window gets an equal part of the window's gradient. Pixels outside of windows
+/// get 0.
 ///
 /// # Panics
 /// If a length does not fit.
@@ -133,7 +134,7 @@ fn means_grad(
     });
 }
 
-/// How windows are gone through. All give the same bits: those of sums row by row.
+/// How windows are traversed. All ways compute the same bits: those of sums row by row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// With images in the lanes on both sides.
@@ -178,7 +179,7 @@ impl Kernel for ImageMeans<'_> {
         for (i, to) in to.iter_mut().enumerate().take(height * width) {
             let (y, column) = (i / width * rows, i % width * cols);
             for part in (0..LANES).step_by(S::WIDTH) {
-                // SAFETY: a vector of lanes from `part` on; the caller vouches for the instructions.
+                // SAFETY: a vector of lanes from `part` on; the caller guarantees the instruction set.
                 unsafe {
                     let mut sum = S::splat(0.0);
                     for row in y..y + rows {
@@ -194,7 +195,7 @@ impl Kernel for ImageMeans<'_> {
     }
 }
 
-/// Adds to each pixel of a channel of sixteen images its share of the gradient of its window.
+/// Adds to each pixel of a channel of sixteen images its part of the gradient of its window.
 struct ImageShares<'a> {
     input: &'a Plane,
     windows: Windows,
@@ -228,17 +229,17 @@ impl Kernel for ImageShares<'_> {
     }
 }
 
-/// Where the vectors of a channel of windows' means lie whose windows have two columns.
+/// The places of a channel of means, in vectors, for windows of two columns.
 ///
-/// Gives the first float of each, and those of the pair of vectors in the first row of its windows; then the floats that are
-/// left, which fill no vector.
+/// Returns the first float of each vector, with the first floats of the two vectors in the first row of its windows;
+/// then the range of the remaining floats, which fill no vector.
 fn pairs(
     output: &Plane,
     rows: usize,
     width: usize,
 ) -> (impl Iterator<Item = (usize, [usize; 2])>, std::ops::Range<usize>) {
     let (pitch, height) = (output.pitch(), output.height);
-    // Two rows in a vector, or a part of one; fewer columns are gone through one by one.
+    // A vector holds two rows, or a part of one row. If rows are shorter, there are no vectors.
     let each = if 2 * pitch == width { 2 } else { 1 };
     let n = if pitch * each < width { 0 } else { height / each * each * pitch };
     let places = (0..n).step_by(width).map(move |to| {
@@ -270,7 +271,7 @@ impl Kernel for PairMeans<'_> {
         assert!(output.height * rows * 2 * pitch <= from.len(), "windows of a channel");
         let (places, left) = pairs(output, rows, S::WIDTH);
         for (at, pair) in places {
-            // SAFETY: the vectors lie within rows that were asserted; the caller vouches for the instructions.
+            // SAFETY: the vectors lie within the rows that were asserted; the caller guarantees the instruction set.
             unsafe {
                 let mut sum = S::splat(0.0);
                 for row in 0..rows {
@@ -294,7 +295,7 @@ impl Kernel for PairMeans<'_> {
     }
 }
 
-/// Adds to each pixel of a channel of an image its share of the gradient of its window, of two columns.
+/// Adds to each pixel of a channel of an image its part of the gradient of its window of two columns.
 struct PairShares<'a> {
     output: &'a Plane,
     rows: usize,
@@ -313,11 +314,11 @@ impl Kernel for PairShares<'_> {
         let (from, to) = (floats(from), floats_mut(to));
         assert!(output.height * pitch <= from.len(), "means of a channel");
         assert!(output.height * rows * 2 * pitch <= to.len(), "windows of a channel");
-        // Each lane of the lower half twice, and each of the upper one.
+        // Each lane twice: first the lanes of the lower half, then those of the upper half.
         let twice: [u32; 2 * LANES] = std::array::from_fn(|i| i as u32 / 2);
         let (places, left) = pairs(output, rows, S::WIDTH);
         for (at, pair) in places {
-            // SAFETY: as above; places of lanes are below the vector's width.
+            // SAFETY: as above; lane indices are below the vector's length.
             unsafe {
                 let grad = S::mul(S::load(from.as_ptr().add(at)), S::splat(share));
                 let halves = [0, S::WIDTH].map(|i| S::permute(grad, twice.as_ptr().add(i)));
@@ -339,10 +340,10 @@ impl Kernel for PairShares<'_> {
     }
 }
 
-/// Means of planes of `pixels` values each, in NCHW: summed in f64, in their order.
+/// Means of planes of `pixels` values each, in NCHW. Sums are in f64, in the order of the values.
 ///
 /// # Panics
-/// If there is not a mean for each plane, or there are no pixels.
+/// If `x` does not have `pixels` values per mean, or `pixels` is 0.
 pub fn plane_means(pixels: usize, x: &[f32], out: &mut [f32]) {
     assert!(pixels > 0 && x.len() == product([out.len(), pixels]), "planes of {pixels} pixels");
     for (out, plane) in out.iter_mut().zip(x.chunks_exact(pixels)) {

@@ -1,10 +1,10 @@
-//! Largest pixels of windows.
+//! Maximum pooling.
 
 use super::{begin, each_channel};
 use crate::lanes::{Lanes, Plane, floats};
 
-/// Windows whose largest pixel counts: `size × size` pixels, `stride` apart, over a plane with `padding` pixels around it
-/// that never are the largest.
+/// Windows of maximum pooling: `size × size` pixels, `stride` apart. The plane has `padding` pixels around it, which
+/// are never the maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxWindows {
     /// Rows and columns of a window, at least 1.
@@ -16,8 +16,8 @@ pub struct MaxWindows {
 }
 
 impl MaxWindows {
-    /// Sizes of the result; `None` if a window does not fit, or could have no pixels: if the plane has none, or the
-    /// padding alone fills one.
+    /// Sizes of the result. `None` if a window does not fit or could have no pixels: if the plane has none, or if a
+    /// window could lie in the padding alone.
     pub fn output(&self, input: &Plane) -> Option<Plane> {
         let Self { size, stride, padding } = *self;
         let along = |n: usize| {
@@ -37,14 +37,14 @@ impl MaxWindows {
     }
 
     fn expect_output(&self, input: &Plane) -> Plane {
-        self.output(input).unwrap_or_else(|| panic!("{self:?} over {input:?}"))
+        self.output(input).unwrap_or_else(|| panic!("{self:?} does not fit {input:?}"))
     }
 }
 
-/// Largest pixels of the windows; NaN where a window has one.
+/// Largest pixels of the windows; NaN where a window contains NaN.
 ///
 /// # Panics
-/// If a length does not fit, or the windows do not.
+/// If a length or the windows do not fit.
 pub fn maximum(input: &Plane, windows: MaxWindows, x: &[Lanes], out: &mut [Lanes]) {
     let output = windows.expect_output(input);
     assert!(x.len() == input.len() && out.len() == output.len(), "pooling of {input:?}");
@@ -69,10 +69,10 @@ pub fn maximum(input: &Plane, windows: MaxWindows, x: &[Lanes], out: &mut [Lanes
     });
 }
 
-/// Gradient of the input: the first of the largest pixels of a window gets that of the window.
+/// Gradient of the input: the first largest pixel of a window gets the gradient of the window.
 ///
 /// # Panics
-/// If a length does not fit, or the windows do not.
+/// If a length or the windows do not fit.
 pub fn maximum_grad(
     input: &Plane,
     windows: MaxWindows,
@@ -160,7 +160,7 @@ mod tests {
         maximum_grad(&input, windows, &x, &grad, &mut grad_x, true);
         to_nchw(&input, &grad_x, &mut got);
         assert_eq!(got, want.iter().map(|v| 2.0 * v).collect::<Vec<_>>());
-        // What is not a number shows, and what is infinitely small has a gradient, too.
+        // NaN propagates, and a window of −∞ has a gradient too.
         x[0].0[0] = f32::NAN;
         maximum(&input, windows, &x, &mut out);
         assert!(out[0].0[0].is_nan());

@@ -9,7 +9,8 @@ pub use maximum::{MaxWindows, maximum, maximum_grad};
 use crate::lanes::{ChannelPlaces, LANES, Lanes, Plane, floats_mut};
 use rayon::prelude::*;
 
-/// Calls `f` with image, channel, sixteen images of `out` and where the channel lies there, for each channel of each image.
+/// Calls `f` for each channel of each image, with the image, the channel, sixteen images of `out`, and the places of
+/// the channel in these.
 fn each_channel(
     plane: &Plane,
     out: &mut [Lanes],
@@ -29,7 +30,7 @@ fn each_channel(
     });
 }
 
-/// Zeroes pixels and what is beside them, unless a gradient is added to what is there.
+/// Zeroes the gradient, lanes without a pixel included, unless new values are added to it.
 fn begin(grad_x: &mut [Lanes], is_added: bool) {
     if !is_added {
         grad_x.par_chunks_mut(1 << 12).for_each(|grad_x| grad_x.fill(Lanes::ZERO));

@@ -1,4 +1,4 @@
-//! Magnitudes near a rank, found by way of a sample.
+//! Finds the magnitudes near a rank, with the help of a sample.
 
 use crate::{
     mask::{above, ones},
@@ -6,9 +6,9 @@ use crate::{
 };
 use rayon::prelude::*;
 
-/// How many weights are sampled to guess where a rank lies.
+/// Number of weights in the sample that estimates the position of a rank.
 const SAMPLE: usize = 1 << 12;
-/// Weights that a task looks through.
+/// Weights per task.
 pub(super) const CHUNK: usize = 1 << 16;
 
 /// The bits of `|w|`, ordered like `|w|`, NaN last.
@@ -18,9 +18,9 @@ fn magnitude_bits(w: f32) -> u32 {
 
 /// An order statistic.
 pub(super) struct Found {
-    /// The magnitude of the rank that was asked for.
+    /// The magnitude at the requested rank.
     pub(super) value: f32,
-    /// That of the next rank, if there is one.
+    /// The magnitude at the next rank, if there is one.
     pub(super) next: Option<f32>,
     /// How many magnitudes are greater than `value`.
     pub(super) n_above: u64,
@@ -50,10 +50,10 @@ pub(super) fn select(slices: &[&[f32]], rank: u64) -> Found {
     }
 }
 
-/// Magnitudes between which the `share`-quantile lies but for bad luck, from a sample of the weights.
+/// Two magnitudes that enclose the `share`-quantile with high probability, from a sample of the weights.
 fn guess(slices: &[&[f32]], share: f64) -> Option<(f32, f32)> {
     let n: usize = slices.iter().map(|s| s.len()).sum();
-    // Not a multiple of the sizes of kernels, nor of powers of two, in which layers repeat.
+    // Odd and not a multiple of 3: layers repeat with the sizes of kernels and with powers of two.
     let mut step = (n / SAMPLE) | 1;
     step += if step.is_multiple_of(3) { 2 } else { 0 };
     let (mut sample, mut first) = (Vec::with_capacity(SAMPLE + 1), 0);
@@ -63,7 +63,7 @@ fn guess(slices: &[&[f32]], share: f64) -> Option<(f32, f32)> {
     }
     sample.sort_unstable();
     let len = sample.len() as f64;
-    // Five deviations of the rank of a random sample.
+    // Five standard deviations of the rank in a random sample.
     let margin = 5.0 * (len * share * (1.0 - share)).sqrt() + 2.0;
     let at = |index: f64| sample.get(index as usize).map(|&bits| f32::from_bits(bits));
     let low = at((len * share - margin).floor().max(0.0))?;
@@ -72,7 +72,7 @@ fn guess(slices: &[&[f32]], share: f64) -> Option<(f32, f32)> {
     (!low.is_nan() && !high.is_nan()).then_some((low, high))
 }
 
-/// How many magnitudes are below `low`, and those from there up to `high`.
+/// The number of magnitudes below `low`, and the magnitudes from `low` to `high`.
 fn between(slices: &[&[f32]], low: f32, high: f32) -> (u64, Vec<u32>) {
     // Magnitudes that are not above this one are below `low`.
     let before = if low == 0.0 { -1.0 } else { f32::from_bits(low.to_bits() - 1) };

@@ -1,27 +1,27 @@
-//! Order statistics of magnitudes over several slices, without concatenating and without sorting.
+//! Order statistics of magnitudes over several slices, without concatenating or sorting them.
 //!
-//! A sample of the weights says between which magnitudes an order statistic must lie but for bad luck. One pass
-//! counts what is below and collects what is between, a few percent, from which the order statistic is taken exactly.
-//! If it was not there, all weights are looked at. NaN ranks above infinity.
+//! A sample of the weights gives two magnitudes that enclose the order statistic with high probability. One pass counts
+//! the magnitudes below and collects those between, a few percent. The order statistic is then selected exactly from
+//! these. If it is not among them, all weights are searched. NaN ranks above infinity.
 
 mod candidates;
 
 use candidates::{CHUNK, select};
 use rayon::prelude::*;
 
-/// A cut that keeps an exact number of weights.
+/// A magnitude threshold that keeps an exact number of weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExactCut {
-    /// Magnitude at or below which a weight is pruned, ties aside.
+    /// Weights of this magnitude or less are pruned, except for ties.
     pub at: f32,
-    /// How many of the weights whose magnitude equals `at` are kept all the same, in index order.
+    /// Number of weights with magnitude `at` that are kept, in index order.
     pub n_ties_kept: u64,
 }
 
-/// The cut that keeps exactly the `n_keep` largest magnitudes; equal ones in index order. All are kept if
-/// `n_keep` is not below their number.
+/// The threshold that keeps exactly the `n_keep` largest magnitudes. Equal magnitudes are kept in index order. If there
+/// are not more than `n_keep` weights, all are kept.
 ///
-/// `at` is the largest pruned magnitude, so that without ties exactly the magnitudes above it are kept.
+/// `at` is the largest pruned magnitude. Without ties, exactly the magnitudes above it are kept.
 ///
 /// ```
 /// use taper_kernels::select::exact;
@@ -40,7 +40,7 @@ pub fn exact(slices: &[&[f32]], n_keep: u64) -> ExactCut {
 
 /// The largest magnitude below `at`; 0 if there is none.
 ///
-/// Where weights are kept whose magnitude is that of a cut, this is the largest magnitude below all that is kept.
+/// If some weights at a threshold `at` are kept, this is the largest magnitude below all kept weights.
 ///
 /// ```
 /// use taper_kernels::select::below;
@@ -53,22 +53,22 @@ pub fn below(slices: &[&[f32]], at: f32) -> f32 {
     chunks.into_par_iter().map(largest).reduce(|| 0.0, f32::max)
 }
 
-/// The `sparsity`-quantile of the magnitudes, linear between neighbours; weights above it are kept.
+/// The `sparsity`-quantile of the magnitudes, with linear interpolation. Weights above it are kept.
 ///
 /// With `s` the sorted magnitudes of all slices and `m = (n − 1)·sparsity`,
 ///
 /// ```text
-/// cut = s[⌊m⌋] + (s[⌈m⌉] − s[⌊m⌋])·(m − ⌊m⌋)
+/// threshold = s[⌊m⌋] + (s[⌈m⌉] − s[⌊m⌋])·(m − ⌊m⌋)
 /// ```
 ///
-/// where `m` is computed in f64 and the rest in f32, as the reference implementation of Feather does. It prunes
-/// ⌊m⌋ + 1 weights where there are no ties.
+/// where `m` is computed in f64 and the rest in f32, as in the reference implementation of Feather. Without ties, it
+/// prunes ⌊m⌋ + 1 weights.
 ///
 /// # Panics
 /// If there are no weights, or `sparsity` is outside `[0, 1]`.
 pub fn interpolated(slices: &[&[f32]], sparsity: f64) -> f32 {
     let n = len(slices);
-    assert!(n > 0, "the quantile of no weights does not exist");
+    assert!(n > 0, "there are no weights to take a quantile of");
     assert!((0.0..=1.0).contains(&sparsity), "sparsity {sparsity} is outside [0, 1]");
     let position = (n - 1) as f64 * sparsity;
     let (below, above) = (position.floor(), position.ceil());
@@ -99,7 +99,7 @@ mod tests {
         slices.iter().map(|s| Mask::above_with_ties(s, cut.at, &mut ties).n_kept()).sum()
     }
 
-    /// Few distinct values, so that ties are the rule, and every kind of finite float.
+    /// Few distinct values, which makes ties common, and every kind of finite float.
     fn finite_weight() -> impl Strategy<Value = f32> {
         prop_oneof![
             (-4i8..4).prop_map(|v| f32::from(v) / 4.0),
@@ -146,9 +146,9 @@ mod tests {
         }
     }
 
-    /// Enough of them that a sample is less than all, in an order that deceives it, and with what has no order.
+    /// More weights than the sample, in an order that misleads it, and with NaN and infinity.
     #[test]
-    fn many_weights_are_cut_like_few() {
+    fn the_threshold_of_many_weights_is_exact() {
         let mut weights: Vec<f32> =
             (0..200_000).map(|i| ((i as f32) * 0.37).sin() * (i % 9) as f32).collect();
         for (what, at) in [(f32::NAN, 77), (f32::INFINITY, 5_000), (0.0, 100_000)] {
@@ -188,12 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn no_weights_have_a_cut_of_zero() {
+    fn no_weights_have_a_threshold_of_zero() {
         assert_eq!(exact(&[], 5), ExactCut { at: 0.0, n_ties_kept: 0 });
     }
 
     #[test]
-    fn neighbours_in_the_last_bit_are_told_apart() {
+    fn neighbours_in_the_last_bit_are_distinguished() {
         let bits = 0.1f32.to_bits();
         let weights: Vec<f32> = (0..100).map(|i| f32::from_bits(bits + (i * 37) % 100)).collect();
         assert_eq!(exact(&[&weights], 60).at.to_bits(), bits + 39);

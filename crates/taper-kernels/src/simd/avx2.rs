@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2;
 
-// SAFETY: each function is one instruction or two, on as many floats as the trait says.
+// SAFETY: each function is one instruction or two, on as many floats as the trait requires.
 unsafe impl Simd for Avx2 {
     const WIDTH: usize = 8;
     const ACCUMULATORS: usize = 12;
@@ -16,7 +16,7 @@ unsafe impl Simd for Avx2 {
     #[inline(never)]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn call<K: Kernel>(part: K) -> K::Out {
-        // SAFETY: the caller vouches for the instructions, here and below.
+        // SAFETY: the caller guarantees the instruction set, here and below.
         unsafe { part.run::<Self>() }
     }
 
@@ -28,13 +28,13 @@ unsafe impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> __m256 {
-        // SAFETY: the caller gives eight floats.
+        // SAFETY: the caller provides eight floats.
         unsafe { _mm256_loadu_ps(from) }
     }
 
     #[inline(always)]
     unsafe fn store(to: *mut f32, value: __m256) {
-        // SAFETY: the caller gives room for eight floats.
+        // SAFETY: the caller provides room for eight floats.
         unsafe { _mm256_storeu_ps(to, value) }
     }
 
@@ -75,7 +75,7 @@ unsafe impl Simd for Avx2 {
     unsafe fn up(value: __m256, before: __m256) -> __m256 {
         // SAFETY: as above.
         unsafe {
-            // The upper half of `before` and the lower of `value`: what comes one half before each half.
+            // The upper half of `before` and the lower half of `value`: for each half of `value`, the half before it.
             let halves = _mm256_permute2f128_ps::<0x21>(before, value);
             let (value, halves) = (_mm256_castps_si256(value), _mm256_castps_si256(halves));
             _mm256_castsi256_ps(_mm256_alignr_epi8::<12>(value, halves))
@@ -96,7 +96,7 @@ unsafe impl Simd for Avx2 {
     unsafe fn split(a: __m256, b: __m256) -> [__m256; 2] {
         // SAFETY: as above.
         unsafe {
-            // Halves: the lower ones of both, the upper ones of both.
+            // The lower halves of both vectors, and the upper halves of both.
             let low = _mm256_permute2f128_ps::<0x20>(a, b);
             let high = _mm256_permute2f128_ps::<0x31>(a, b);
             [
@@ -108,7 +108,7 @@ unsafe impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn permute(value: __m256, places: *const u32) -> __m256 {
-        // SAFETY: as above; the caller gives eight places.
+        // SAFETY: as above; the caller provides eight places.
         unsafe { _mm256_permutevar8x32_ps(value, _mm256_loadu_si256(places.cast())) }
     }
 
@@ -132,7 +132,7 @@ unsafe impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn at_least(value: __m256, least: __m256) -> __m256 {
-        // SAFETY: as above. The second operand is given where one is NaN.
+        // SAFETY: as above. The result is the second operand where one operand is NaN.
         unsafe { _mm256_max_ps(least, value) }
     }
 
@@ -148,13 +148,13 @@ unsafe impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn at_most(value: __m256, most: __m256) -> __m256 {
-        // SAFETY: as above. The second operand is given where one is NaN.
+        // SAFETY: as above. The result is the second operand where one operand is NaN.
         unsafe { _mm256_min_ps(most, value) }
     }
 
     #[inline(always)]
     unsafe fn larger(a: __m256, b: __m256) -> __m256 {
-        // SAFETY: as above. The second operand is given where they are equal or one is NaN.
+        // SAFETY: as above. The result is the second operand where both are equal or one is NaN.
         unsafe {
             let is_nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(b, b);
             _mm256_blendv_ps(_mm256_max_ps(b, a), b, is_nan)
@@ -178,7 +178,7 @@ unsafe impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn store_past(to: *mut f32, value: __m256) {
-        // SAFETY: the caller gives room for eight floats at a multiple of their size.
+        // SAFETY: the caller provides room for eight floats at a multiple of their size.
         unsafe { _mm256_stream_ps(to, value) }
     }
 
@@ -197,14 +197,14 @@ unsafe impl Simd for Avx2 {
 /// See [`Simd::will_read`]; AVX-512 machines use it as well.
 #[inline(always)]
 pub(super) fn will_read(at: *const f32) {
-    // SAFETY: a hint, which no place can make fail.
+    // SAFETY: a prefetch hint cannot fail, whatever the address.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
 }
 
 /// See [`Simd::fence`]; AVX-512 machines use it as well.
 #[inline(always)]
 pub(super) fn fence() {
-    // SAFETY: every machine with AVX2 has it.
+    // SAFETY: every machine with AVX2 has this instruction.
     unsafe { _mm_sfence() }
 }
 
@@ -214,7 +214,7 @@ pub(super) fn fence() {
 /// The machine must have AVX2.
 #[inline(always)]
 pub(super) unsafe fn sums(pixels: &[Lanes; 8]) -> [f32; 8] {
-    // SAFETY: the caller vouches for the instructions; each pixel has sixteen floats.
+    // SAFETY: the caller guarantees the instruction set; each pixel has sixteen floats.
     unsafe {
         let mut x = [_mm256_setzero_ps(); 8];
         for (x, pixel) in x.iter_mut().zip(pixels) {

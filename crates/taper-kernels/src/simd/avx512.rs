@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512;
 
-// SAFETY: each function is one instruction or two, on as many floats as the trait says.
+// SAFETY: each function is one instruction or two, on as many floats as the trait requires.
 unsafe impl Simd for Avx512 {
     const WIDTH: usize = 16;
     const ACCUMULATORS: usize = 24;
@@ -16,7 +16,7 @@ unsafe impl Simd for Avx512 {
     #[inline(never)]
     #[target_feature(enable = "avx512f,avx2,fma")]
     unsafe fn call<K: Kernel>(part: K) -> K::Out {
-        // SAFETY: the caller vouches for the instructions, here and below.
+        // SAFETY: the caller guarantees the instruction set, here and below.
         unsafe { part.run::<Self>() }
     }
 
@@ -28,13 +28,13 @@ unsafe impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> __m512 {
-        // SAFETY: the caller gives sixteen floats.
+        // SAFETY: the caller provides sixteen floats.
         unsafe { _mm512_loadu_ps(from) }
     }
 
     #[inline(always)]
     unsafe fn store(to: *mut f32, value: __m512) {
-        // SAFETY: the caller gives room for sixteen floats.
+        // SAFETY: the caller provides room for sixteen floats.
         unsafe { _mm512_storeu_ps(to, value) }
     }
 
@@ -69,7 +69,7 @@ unsafe impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn store_past(to: *mut f32, value: __m512) {
-        // SAFETY: the caller gives room for sixteen floats at a multiple of their size.
+        // SAFETY: the caller provides room for sixteen floats at a multiple of their size.
         unsafe { _mm512_stream_ps(to, value) }
     }
 
@@ -117,7 +117,7 @@ unsafe impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn permute(value: __m512, places: *const u32) -> __m512 {
-        // SAFETY: as above; the caller gives sixteen places.
+        // SAFETY: as above; the caller provides sixteen places.
         unsafe { _mm512_permutexvar_ps(_mm512_loadu_si512(places.cast()), value) }
     }
 
@@ -151,7 +151,7 @@ unsafe impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn at_least(value: __m512, least: __m512) -> __m512 {
-        // SAFETY: as above. The second operand is given where one is NaN.
+        // SAFETY: as above. The result is the second operand where one operand is NaN.
         unsafe { _mm512_max_ps(least, value) }
     }
 
@@ -167,13 +167,13 @@ unsafe impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn at_most(value: __m512, most: __m512) -> __m512 {
-        // SAFETY: as above. The second operand is given where one is NaN.
+        // SAFETY: as above. The result is the second operand where one operand is NaN.
         unsafe { _mm512_min_ps(most, value) }
     }
 
     #[inline(always)]
     unsafe fn larger(a: __m512, b: __m512) -> __m512 {
-        // SAFETY: as above. The second operand is given where they are equal or one is NaN.
+        // SAFETY: as above. The result is the second operand where both are equal or one is NaN.
         unsafe {
             let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(b, b);
             _mm512_mask_mov_ps(_mm512_max_ps(b, a), is_nan, b)
@@ -191,7 +191,7 @@ unsafe impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn transpose(from: *const f32, step: usize, to: &mut [Lanes; 16]) {
-        // SAFETY: the caller gives sixteen rows of sixteen floats.
+        // SAFETY: the caller provides sixteen rows of sixteen floats.
         unsafe {
             let doubles = |v: __m512| _mm512_castps_pd(v);
             let floats = |v: __m512d| _mm512_castpd_ps(v);

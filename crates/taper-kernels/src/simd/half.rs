@@ -1,4 +1,4 @@
-//! Four floats on machines with AVX2 and FMA, for planes that fill no wider vector.
+//! Four floats on machines with AVX2 and FMA, for planes too small for a wider vector.
 
 use super::{Kernel, Simd, scalar::Portable};
 use std::arch::x86_64::*;
@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 #[derive(Clone, Copy)]
 pub(crate) struct Half;
 
-// SAFETY: each function is one instruction or two, on as many floats as the trait says.
+// SAFETY: each function is one instruction or two, on as many floats as the trait requires.
 unsafe impl Simd for Half {
     const WIDTH: usize = 4;
     const MOST_VECTORS: usize = 1;
@@ -17,7 +17,7 @@ unsafe impl Simd for Half {
     #[inline(never)]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn call<K: Kernel>(part: K) -> K::Out {
-        // SAFETY: the caller vouches for the instructions, here and below.
+        // SAFETY: the caller guarantees the instruction set, here and below.
         unsafe { part.run::<Self>() }
     }
 
@@ -29,13 +29,13 @@ unsafe impl Simd for Half {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> __m128 {
-        // SAFETY: the caller gives four floats.
+        // SAFETY: the caller provides four floats.
         unsafe { _mm_loadu_ps(from) }
     }
 
     #[inline(always)]
     unsafe fn store(to: *mut f32, value: __m128) {
-        // SAFETY: the caller gives room for four floats.
+        // SAFETY: the caller provides room for four floats.
         unsafe { _mm_storeu_ps(to, value) }
     }
 
@@ -95,7 +95,7 @@ unsafe impl Simd for Half {
 
     #[inline(always)]
     unsafe fn permute(value: __m128, places: *const u32) -> __m128 {
-        // SAFETY: as above; the caller gives four places.
+        // SAFETY: as above; the caller provides four places.
         unsafe { _mm_permutevar_ps(value, _mm_loadu_si128(places.cast())) }
     }
 
@@ -119,7 +119,7 @@ unsafe impl Simd for Half {
 
     #[inline(always)]
     unsafe fn at_least(value: __m128, least: __m128) -> __m128 {
-        // SAFETY: as above. The second operand is given where one is NaN.
+        // SAFETY: as above. The result is the second operand where one operand is NaN.
         unsafe { _mm_max_ps(least, value) }
     }
 
@@ -135,13 +135,13 @@ unsafe impl Simd for Half {
 
     #[inline(always)]
     unsafe fn at_most(value: __m128, most: __m128) -> __m128 {
-        // SAFETY: as above. The second operand is given where one is NaN.
+        // SAFETY: as above. The result is the second operand where one operand is NaN.
         unsafe { _mm_min_ps(most, value) }
     }
 
     #[inline(always)]
     unsafe fn larger(a: __m128, b: __m128) -> __m128 {
-        // SAFETY: as above. The second operand is given where they are equal or one is NaN.
+        // SAFETY: as above. The result is the second operand where both are equal or one is NaN.
         unsafe { _mm_blendv_ps(_mm_max_ps(b, a), b, _mm_cmpunord_ps(b, b)) }
     }
 
@@ -156,7 +156,7 @@ unsafe impl Simd for Half {
     }
 }
 
-/// Runs a kernel on single floats, with their fused multiply-add as an instruction.
+/// Runs a kernel on single floats, with the FMA instruction.
 ///
 /// # Safety
 /// The machine must have AVX2 and FMA.

@@ -1,9 +1,9 @@
-//! Sixteen floats, which every instruction set computes alike.
+//! Sixteen floats: the vector that every instruction set computes on.
 
-/// Floats of a vector, and images of a block.
+/// Floats per vector, and images per block.
 pub const LANES: usize = 16;
 
-/// A vector: pixels of a row or of rows, or the same pixel of sixteen images.
+/// A vector: pixels of one or several rows, or the same pixel of sixteen images.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(64))]
 pub struct Lanes(pub [f32; LANES]);

@@ -7,7 +7,7 @@ use std::arch::{aarch64::*, asm};
 #[derive(Clone, Copy)]
 pub(crate) struct Neon;
 
-// SAFETY: each function is one instruction or two, on as many floats as the trait says.
+// SAFETY: each function is one instruction or two, on as many floats as the trait requires.
 unsafe impl Simd for Neon {
     const WIDTH: usize = 4;
     const ACCUMULATORS: usize = 24;
@@ -16,7 +16,7 @@ unsafe impl Simd for Neon {
     #[inline(never)]
     #[target_feature(enable = "neon")]
     unsafe fn call<K: Kernel>(part: K) -> K::Out {
-        // SAFETY: the caller vouches for the instructions, here and below.
+        // SAFETY: the caller guarantees the instruction set, here and below.
         unsafe { part.run::<Self>() }
     }
 
@@ -28,13 +28,13 @@ unsafe impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> float32x4_t {
-        // SAFETY: the caller gives four floats.
+        // SAFETY: the caller provides four floats.
         unsafe { vld1q_f32(from) }
     }
 
     #[inline(always)]
     unsafe fn store(to: *mut f32, value: float32x4_t) {
-        // SAFETY: the caller gives room for four floats.
+        // SAFETY: the caller provides room for four floats.
         unsafe { vst1q_f32(to, value) }
     }
 
@@ -82,7 +82,7 @@ unsafe impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn permute(value: float32x4_t, places: *const u32) -> float32x4_t {
-        // SAFETY: as above; the caller gives four places. A place is that of four bytes.
+        // SAFETY: as above; the caller provides four places. Each place selects four bytes.
         unsafe {
             let first = vmulq_n_u32(vld1q_u32(places), 0x0404_0404);
             let bytes = vaddq_u32(first, vdupq_n_u32(0x0302_0100));
@@ -117,7 +117,7 @@ unsafe impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn at_least(value: float32x4_t, least: float32x4_t) -> float32x4_t {
-        // SAFETY: as above. NaN is given where one is NaN.
+        // SAFETY: as above. The result is NaN where one operand is NaN.
         unsafe { vmaxq_f32(value, least) }
     }
 
@@ -132,7 +132,7 @@ unsafe impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn at_most(value: float32x4_t, most: float32x4_t) -> float32x4_t {
-        // SAFETY: as above. NaN is given where one is NaN.
+        // SAFETY: as above. The result is NaN where one operand is NaN.
         unsafe { vminq_f32(value, most) }
     }
 
@@ -147,7 +147,7 @@ unsafe impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn above(value: float32x4_t, at: f32) -> u32 {
-        // SAFETY: as above; the array has the four floats of a vector.
+        // SAFETY: as above; the array has four values, one for each lane.
         unsafe {
             let at_or_below = vcleq_f32(vabsq_f32(value), vdupq_n_f32(at));
             let bits = vbicq_u32(vld1q_u32([1, 2, 4, 8].as_ptr()), at_or_below);
@@ -157,7 +157,7 @@ unsafe impl Simd for Neon {
 
     #[inline(always)]
     fn will_read(at: *const f32) {
-        // SAFETY: a hint, which no place can make fail.
+        // SAFETY: a prefetch hint cannot fail, whatever the address.
         unsafe { asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, preserves_flags)) }
     }
 

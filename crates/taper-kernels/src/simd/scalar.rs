@@ -1,8 +1,8 @@
-//! Floats without any particular instructions: the specification of the other variants.
+//! Vectors of floats without special instructions: the specification of the other variants.
 
 use super::{Kernel, Simd, flush, is_above};
 
-/// `N` floats, a divisor of sixteen.
+/// A vector of `N` floats; `N` divides sixteen.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable<const N: usize = 16>;
 
@@ -25,13 +25,13 @@ unsafe impl<const N: usize> Simd for Portable<N> {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> [f32; N] {
-        // SAFETY: the caller gives N floats.
+        // SAFETY: the caller provides N floats.
         unsafe { from.cast::<[f32; N]>().read_unaligned() }
     }
 
     #[inline(always)]
     unsafe fn store(to: *mut f32, value: [f32; N]) {
-        // SAFETY: the caller gives room for N floats.
+        // SAFETY: the caller provides room for N floats.
         unsafe { to.cast::<[f32; N]>().write_unaligned(value) }
     }
 
@@ -78,7 +78,7 @@ unsafe impl<const N: usize> Simd for Portable<N> {
 
     #[inline(always)]
     unsafe fn permute(value: [f32; N], places: *const u32) -> [f32; N] {
-        // SAFETY: the caller gives N places below N.
+        // SAFETY: the caller provides N places below N.
         std::array::from_fn(|i| value[unsafe { *places.add(i) } as usize])
     }
 

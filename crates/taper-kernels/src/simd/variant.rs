@@ -1,14 +1,14 @@
 //! Which instruction set the kernels use.
 //!
-//! It is one for the process, as is the machine, and changes no bit. [`Variant::with`] sets another on one thread, for tests
-//! that compare all of them.
+//! The whole process uses one variant. The choice changes no bit of a result. [`Variant::with`] sets another variant on
+//! one thread, for tests that compare all of them.
 
 use std::{cell::Cell, fmt, str::FromStr, sync::OnceLock};
 
 /// An instruction set that the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
-    /// No particular instructions: the specification of the others.
+    /// No special instructions: the specification of the other variants.
     Scalar,
     /// AVX2 and FMA.
     Avx2,
@@ -18,7 +18,7 @@ pub enum Variant {
     Neon,
 }
 
-/// A name that is no variant, or one that this machine does not have.
+/// A name that is not a variant of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownVariant(String);
 
@@ -38,7 +38,7 @@ thread_local! {
 impl Variant {
     const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
 
-    /// The name that `TAPER_KERNELS` takes.
+    /// The name, as a value of the environment variable `TAPER_KERNELS`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
@@ -63,8 +63,8 @@ impl Variant {
         }
     }
 
-    /// Floats of the vectors that [`planes`](crate::planes) takes, widest first. Those of no instruction set are as wide as
-    /// most machines have them; wider ones are a lot of code and no faster.
+    /// Vector lengths in floats for [`planes`](crate::planes), longest first. [`Scalar`](Self::Scalar) has the length
+    /// that most machines have; longer vectors need much more code and are not faster.
     pub fn lanes(self) -> &'static [usize] {
         match self {
             Self::Avx512 => &[16, 8, 4, 1],
@@ -83,7 +83,8 @@ impl Variant {
         Self::available().next().unwrap_or(Self::Scalar)
     }
 
-    /// What the environment variable `TAPER_KERNELS` asks for, or else the fastest of this machine.
+    /// The variant that the environment variable `TAPER_KERNELS` names, or the fastest of this machine if it is not
+    /// set.
     ///
     /// # Errors
     /// If the variable names no variant of this machine.
@@ -94,9 +95,9 @@ impl Variant {
         }
     }
 
-    /// The variant in use: that of the innermost [`with`](Self::with), or [`from_env`](Self::from_env), asked once. Where
-    /// the variable names no variant of this machine, it is the fastest; a program that wants to refuse such a name asks
-    /// [`from_env`](Self::from_env) itself.
+    /// The variant in use: that of the innermost [`with`](Self::with), else the result of [`from_env`](Self::from_env),
+    /// which is read once. If the environment variable names no variant of this machine, this is the fastest variant. A
+    /// program that rejects such names must call [`from_env`](Self::from_env).
     pub fn current() -> Self {
         static CHOSEN: OnceLock<Variant> = OnceLock::new();
         FORCED.get().unwrap_or_else(|| {
@@ -104,7 +105,7 @@ impl Variant {
         })
     }
 
-    /// Calls `f` with this variant in use by the kernels that `f` calls on this thread.
+    /// Calls `f`. The kernels that `f` calls on this thread use this variant.
     pub fn with<R>(self, f: impl FnOnce() -> R) -> R {
         struct Restore(Option<Variant>);
         impl Drop for Restore {

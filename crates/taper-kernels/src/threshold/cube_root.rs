@@ -1,17 +1,17 @@
-//! A cube root of additions and multiplications alone: faster than that of a mathematical library, and the same bits on
-//! every machine.
+//! A cube root of additions and multiplications alone: faster than a mathematical library, and bit-identical on every
+//! machine.
 
-/// `∛x` for `x` in `[2⁻¹⁰⁰, 1]`, at most 4 units in the last place from the true one. NaN stays NaN.
+/// `∛x` for `x` in `[2⁻¹⁰⁰, 1]`, with an error of at most 4 units in the last place. NaN stays NaN.
 ///
-/// Two steps of Householder's method of third order lead to `x^(−1/3)`, from a first value off by 3.5 % at most.
+/// Two third-order Householder steps compute `x^(−1/3)`, from a start value with an error of at most 3.5 %.
 #[inline(always)]
 pub(super) fn cube_root(x: f64) -> f64 {
-    // Bits are about a logarithm, so that a division of them is a root.
+    // The bits of a float approximate its logarithm, so dividing them by 3 approximates a cube root.
     const START: u64 = 0x553e_f0ff_289d_d796;
     let mut inverse = f64::from_bits(START.wrapping_sub(x.to_bits() / 3));
     for _ in 0..2 {
         let left = 1.0 - x * (inverse * inverse * inverse);
-        // (1 − left)^(−1/3), up to the third power of what is left.
+        // (1 − left)^(−1/3), up to the third power of `left`.
         let series = 1.0 / 3.0 + left * (2.0 / 9.0 + left * (14.0 / 81.0));
         inverse += inverse * (left * series);
     }
@@ -30,7 +30,7 @@ mod tests {
             assert!((got - want).abs() <= 4.0 * f64::EPSILON * want, "{x}: {got} {want}");
             x *= 0.999_71;
         }
-        // The least that a kept weight of f32 can leave: 1 − (1 − 2⁻²⁴)³.
+        // The smallest argument for a kept weight in f32: 1 − (1 − 2⁻²⁴)³.
         let least = 1.0 - (1.0 - f64::from(f32::EPSILON) / 2.0).powi(3);
         assert!((cube_root(least) / libm::cbrt(least) - 1.0).abs() < 1e-15);
         assert!(cube_root(f64::NAN).is_nan());

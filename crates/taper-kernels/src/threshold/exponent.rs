@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Exponent `p` of the power threshold, finite and above 1; its two ends are operators of their own.
+/// Exponent `p` of the power threshold, finite and above 1. The limits 1 and ∞ are separate operators.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exponent(f32);
 
@@ -24,7 +24,7 @@ impl Exponent {
     }
 }
 
-/// An exponent that no power threshold has.
+/// An exponent outside of `(1, ∞)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExponentError {
     p: f32,
@@ -34,7 +34,7 @@ impl fmt::Display for ExponentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "threshold exponent {} is not above 1 and finite; use the soft operator for 1 and the hard one for infinity",
+            "threshold exponent {} must be above 1 and finite; use the soft operator for 1 and the hard operator for infinity",
             self.p
         )
     }

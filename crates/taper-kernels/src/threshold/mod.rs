@@ -5,9 +5,9 @@
 //!           0                             for a pruned one
 //! ```
 //!
-//! Which weights are kept is given by a [`Mask`], so that ties at the cut and masks held
-//! between refreshes need no rule here. The derivative of T is never used: the backward pass hands kept weights
-//! their whole gradient and pruned ones a share of it.
+//! A [`Mask`] decides which weights are kept, so ties at the threshold and masks held between mask updates need no rule
+//! here. The derivative of T is never used: in the backward pass, kept weights receive the whole gradient and pruned
+//! weights a fraction of it.
 //!
 //! # References
 //! Feather (arXiv:2310.02448), equations 3 to 5.
@@ -20,15 +20,15 @@ pub use exponent::{Exponent, ExponentError};
 use crate::mask::{Mask, ones};
 use rayon::prelude::*;
 
-/// Weights of a task, a multiple of 64.
+/// Weights per task, a multiple of 64.
 const CHUNK: usize = 1 << 15;
 
 /// Which threshold operator.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Threshold {
-    /// `p = 1`: kept weights shrink by the whole cut.
+    /// `p = 1`: kept weights shrink by the whole threshold.
     Soft,
-    /// `1 < p < ∞`: kept weights far above the cut hardly shrink.
+    /// `1 < p < ∞`: kept weights far above the threshold hardly shrink.
     Power(Exponent),
     /// `p → ∞`: kept weights do not shrink.
     Hard,
@@ -38,10 +38,11 @@ impl Threshold {
     /// Feather's operator, `p = 3`.
     pub const FEATHER: Self = Self::Power(Exponent::THREE);
 
-    /// `T(w; t)` of one kept weight; 0 if `|w| ≤ t`, which a held mask can bring about.
+    /// `T(w; t)` of one kept weight. If `|w| ≤ t`, which can happen with a held mask, it is 0, except with
+    /// [`Hard`](Self::Hard).
     ///
-    /// Computed with the ratio `t / |w|`, so that neither `|w|^p` nor `t^p` can under- or overflow. At `t = 0`
-    /// every operator is the identity. NaN stays NaN.
+    /// Computed with the ratio `t / |w|`: neither `|w|^p` nor `t^p` can underflow or overflow. At `t = 0` every
+    /// operator is the identity. NaN stays NaN.
     pub fn apply(self, w: f32, t: f32) -> f32 {
         let magnitude = w.abs();
         if magnitude <= t && t > 0.0 && self != Self::Hard {
@@ -68,7 +69,7 @@ impl Threshold {
         }
     }
 
-    /// Writes `T(w; t)` of each weight to `out`: kept as the mask says, the others 0.
+    /// Writes `T(w; t)` to `out` for each weight that the mask keeps, and 0 for the others.
     ///
     /// # Panics
     /// If the lengths of `weights`, `mask` and `out` differ.
@@ -87,7 +88,7 @@ impl Threshold {
     }
 }
 
-/// Scales the gradient of pruned weights in place; kept weights keep theirs to the bit.
+/// Scales the gradient of pruned weights in place. Gradients of kept weights do not change.
 ///
 /// The factor of a pruned weight is `at_zero + (at_cut − at_zero)·min(|w|/t, 1)`, where `0/0` is 0.
 ///
@@ -111,9 +112,9 @@ pub fn scale_pruned_grad(
             } else {
                 let (least, most) = (at_zero.min(at_cut), at_zero.max(at_cut));
                 for (&w, g) in weights.iter().zip(grad) {
-                    // The quotient, as one over the cut overflows where the cut is subnormal.
+                    // A quotient, since `1 / t` overflows if `t` is subnormal.
                     let share = if w == 0.0 { 0.0 } else { (w.abs() / t).min(1.0) };
-                    // Rounding must not lead out of the two ends.
+                    // Rounding must not leave the range between the two ends.
                     *g *= (at_zero + (at_cut - at_zero) * share).clamp(least, most);
                 }
             }
@@ -121,7 +122,7 @@ pub fn scale_pruned_grad(
     });
 }
 
-/// Zeroes the gradient of weights that are not live, in place.
+/// Zeroes the gradient of weights outside of the live set, in place.
 ///
 /// # Panics
 /// If the lengths of `live` and `grad` differ.
@@ -133,8 +134,8 @@ pub fn keep_live(live: &Mask, grad: &mut [f32]) {
     });
 }
 
-/// Changes a chunk of at most 64 but for the values at the bits of `word`: cheaper than asking for each where few are
-/// set.
+/// Changes a chunk of at most 64 values, except those at the set bits of `word`. If few bits are set, this is faster
+/// than a test per value.
 fn change_others(word: u64, chunk: &mut [f32], change: impl FnOnce(&mut [f32])) {
     let mut before = [0.0; 64];
     before[..chunk.len()].copy_from_slice(chunk);
@@ -157,7 +158,7 @@ mod tests {
         let next = f32::from_bits(1.0f32.to_bits() + 1);
         assert!(Threshold::FEATHER.apply(next, 1.0) > 0.0);
         for op in [Threshold::Soft, p2, Threshold::FEATHER, Threshold::Hard] {
-            assert_eq!(op.apply(0.7, 0.0), 0.7, "{op:?} is the identity at a cut of zero");
+            assert_eq!(op.apply(0.7, 0.0), 0.7, "{op:?} is the identity at a threshold of zero");
             assert!(op.apply(f32::NAN, 0.5).is_nan());
             assert_eq!(op.apply(f32::NEG_INFINITY, 0.5), f32::NEG_INFINITY);
         }
@@ -195,16 +196,16 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_a_gradient_is_right_at_every_cut() {
+    fn the_factor_of_a_gradient_is_right_at_every_threshold() {
         let least = f32::from_bits(1);
         for t in [4.0 * least, f32::MIN_POSITIVE, 1e-30, 1.0, f32::MAX] {
             let weights = [0.0, -t / 4.0, t / 2.0, -t, t, 9.0];
             let mask = Mask::from_words(vec![0b10_0000], 6).unwrap();
             let mut grad = [1.0; 6];
             scale_pruned_grad(&weights, &mask, t, 0.25, 0.75, &mut grad);
-            assert_eq!(grad, [0.25, 0.375, 0.5, 0.75, 0.75, 1.0], "cut {t:e}");
+            assert_eq!(grad, [0.25, 0.375, 0.5, 0.75, 0.75, 1.0], "threshold {t:e}");
         }
-        // Pruned weights that are not 0 are above a cut of 0.
+        // Pruned weights that are not 0 are above a threshold of 0.
         let mut grad = [1.0; 3];
         scale_pruned_grad(&[0.0, least, -1.0], &Mask::empty(3), 0.0, 0.25, 0.75, &mut grad);
         assert_eq!(grad, [0.25, 0.75, 0.75]);

@@ -1,9 +1,9 @@
-//! What a record says of the accelerator that was computed on.
+//! The name of an accelerator, for the records of runs.
 
 use candle_core::Device;
 
-/// The name of an accelerator, such as `NVIDIA H100 80GB HBM3`; `None` for the CPU, and with Metal, where the processor's
-/// name says it.
+/// The name of an accelerator, for example `NVIDIA H100 80GB HBM3`. `None` for the CPU, and for Metal, where the name
+/// of the processor identifies it.
 ///
 /// ```
 /// assert_eq!(taper_nn::ops::accelerator(&candle_core::Device::Cpu), None);

@@ -1,4 +1,4 @@
-//! What layers hand to each other.
+//! Activations between layers, and the operations on them.
 
 use super::{
     blocked::{KernelContext, MIN_BATCH, Node, Norm},
@@ -19,25 +19,25 @@ use taper_kernels::{
 
 /// An activation between layers.
 ///
-/// Layers take tensors and activations alike, and give activations; [`tensor`](Self::tensor) makes a tensor of one, for
-/// the operations of candle. On the CPU in f32 an activation is kept in the layout of the kernels, in whole
-/// vectors, and normalisation, addition and rectifier are joined to what reads them; elsewhere, and
-/// for batches of less than eight, it is a tensor.
+/// Layers accept tensors and activations, and return activations. [`tensor`](Self::tensor) converts an activation to a
+/// tensor for candle's own operations. On the CPU in f32 an activation is stored in the layout of the kernels, in whole
+/// vectors, and batch norm, addition and ReLU are fused into the operation that reads them. On other devices, for other
+/// types, and for batches of less than eight images it is a tensor.
 #[derive(Clone, Debug)]
 pub struct Activation(Repr);
 
 #[derive(Clone, Debug)]
 enum Repr {
-    /// With what the kernels that read it share.
+    /// A tensor, with the context of the kernels that will read it.
     Plain(Tensor, KernelContext),
     Blocked(Arc<Node>),
     /// With derivatives along a direction of the weights.
     Dual(Dual),
-    /// Of a pass that is noted, not computed.
+    /// Of a traced pass.
     Traced(Traced),
 }
 
-/// What a normalisation computes with.
+/// The parameters of a batch norm.
 #[derive(Clone, Copy, Debug)]
 pub struct NormParams<'a> {
     /// γ, a value for each channel.
@@ -46,12 +46,12 @@ pub struct NormParams<'a> {
     pub bias: &'a Tensor,
     /// Added to the variance.
     pub eps: f64,
-    /// Whether gradients are wanted.
+    /// Whether to track gradients.
     pub is_tracked: bool,
 }
 
 impl NormParams<'_> {
-    /// Channels of `x`, which weight and bias must have a value for each of.
+    /// The number of channels of `x`. Checks that weight and bias have a value for each channel.
     fn check(&self, x: &Activation) -> Result<usize> {
         let [weight, bias] = [self.weight, self.bias];
         types::shared(
@@ -61,8 +61,9 @@ impl NormParams<'_> {
         let channels = x.dims4()?[1];
         if weight.dims() != [channels] || bias.dims() != [channels] {
             candle_core::bail!(
-                "batch-norm: {channels} channels for a weight of {:?}",
-                weight.dims()
+                "batch-norm: an input of {channels} channels does not fit a weight of shape {:?} and a bias of shape {:?}",
+                weight.dims(),
+                bias.dims()
             )
         }
         Ok(channels)
@@ -73,14 +74,14 @@ impl NormParams<'_> {
     }
 }
 
-/// What a normalisation by the batch's own statistics gives.
+/// The result of a batch norm with the statistics of the batch.
 #[derive(Clone, Debug)]
 pub struct BatchNormed {
-    /// The normalised activation, with a gradient.
+    /// The normalized activation, with a gradient.
     pub y: Activation,
     /// Mean of each channel, `[channels]`, without a gradient; in f32, or in f64 if `y` is.
     pub mean: Tensor,
-    /// Unbiased variance of each channel, as the mean.
+    /// Unbiased variance of each channel, in the form of the mean.
     pub unbiased_var: Tensor,
 }
 
@@ -115,7 +116,7 @@ impl From<&Activation> for Activation {
 }
 
 impl Activation {
-    /// An input of which derivatives along a direction of the weights are computed; they are 0 in itself.
+    /// An input of a pass that computes derivatives along a direction of the weights. The derivative of the input is 0.
     pub(crate) fn dual(self) -> Result<Self> {
         match self.0 {
             Repr::Plain(tensor, _) => Ok(Self(Repr::Dual(Dual::constant(tensor)?))),
@@ -123,7 +124,7 @@ impl Activation {
         }
     }
 
-    /// The same, read by kernels with this context, unless some have been at work on it already.
+    /// The activation with this kernel context, unless kernels have already processed it.
     pub(crate) fn within(self, kernels: &KernelContext) -> Self {
         match self.0 {
             Repr::Plain(tensor, _) => Self(Repr::Plain(tensor, kernels.clone())),
@@ -131,7 +132,7 @@ impl Activation {
         }
     }
 
-    /// What the kernels that read it share.
+    /// The kernel context.
     fn kernels(&self) -> &KernelContext {
         match &self.0 {
             Repr::Plain(_, kernels) => kernels,
@@ -144,7 +145,7 @@ impl Activation {
     /// further rows.
     ///
     /// # Errors
-    /// If candle cannot make the tensor.
+    /// If candle cannot create the tensor.
     pub fn tensor(&self) -> Result<Tensor> {
         match &self.0 {
             Repr::Plain(tensor, _) => Ok(tensor.clone()),
@@ -154,13 +155,13 @@ impl Activation {
         }
     }
 
-    /// In the layout of the kernels, however small the batch, for tests that compare with them.
+    /// In the layout of the kernels for any batch size, for tests that compare with the kernels.
     #[cfg(test)]
     pub(super) fn in_blocks(tensor: &Tensor) -> Result<Self> {
         Ok(Self(Repr::Blocked(Node::input(tensor, true, KernelContext::shared())?)))
     }
 
-    /// The tensor, if it is kept as one.
+    /// The tensor, if it is stored as one.
     pub(crate) fn as_tensor(&self) -> Option<&Tensor> {
         match &self.0 {
             Repr::Plain(tensor, _) => Some(tensor),
@@ -182,7 +183,7 @@ impl Activation {
         }
     }
 
-    /// Its shape: `[batch, channels, height, width]`, `[batch, features]`, or that of its tensor.
+    /// Its shape: `[batch, channels, height, width]`, `[batch, features]`, or the shape of its tensor.
     pub fn dims(&self) -> Vec<usize> {
         match &self.0 {
             Repr::Plain(tensor, _) => tensor.dims().to_vec(),
@@ -211,12 +212,12 @@ impl Activation {
         }
     }
 
-    /// Its shape, if it is of floats and has four dimensions, and planes of at least one pixel.
+    /// Its shape. Checks that it has a float type, four dimensions, and at least one pixel.
     fn planes(&self, op: &str) -> Result<[usize; 4]> {
         types::shared(op, &[("input", self.dtype())])?;
         let dims = self.dims4()?;
         if dims[2] == 0 || dims[3] == 0 {
-            candle_core::bail!("{op}: planes of {dims:?} have no pixels")
+            candle_core::bail!("{op}: an input of shape {dims:?} has no pixels")
         }
         Ok(dims)
     }
@@ -238,8 +239,8 @@ impl Activation {
                     && !(has_kernels && n_images == share.images().len())
                 {
                     candle_core::bail!(
-                        "a rank has {} images of a batch, and a layer reads {:?} of {:?}; ranks train in f32 on the CPU, by \
-                         layers over [batch, features] or [batch, channels, height, width]",
+                        "a rank has {} images of a batch, but a layer reads {:?} of {:?}; ranks train in f32 on the CPU, with \
+                         layers on [batch, features] or [batch, channels, height, width]",
                         share.images().len(),
                         tensor.dims(),
                         tensor.dtype()
@@ -288,15 +289,15 @@ pub fn linear(x: &Activation, weights: &Weights) -> Result<Activation> {
     let (features_out, features_in) = weights.weight.dims2()?;
     if dims.last() != Some(&features_in) {
         candle_core::bail!(
-            "linear: an input of {dims:?} for a weight of {:?}; the last dimension must be {features_in}",
+            "linear: an input of shape {dims:?} does not fit a weight of shape {:?}; the last dimension must be {features_in}",
             weights.weight.dims()
         )
     }
     let [batch, _] = dims[..] else {
         if x.traced().is_some() {
             candle_core::bail!(
-                "linear: a graph holds layers over [batch, features] alone, and this input is {dims:?}; \
-                 make it so by `global_average`, or leave the network unexported"
+                "linear: a graph supports only inputs [batch, features], and this input is {dims:?}; \
+                 use `global_average` before it, or do not export the network"
             )
         }
         let rows = (dims.iter().rev().skip(1).product::<usize>(), features_in);
@@ -333,7 +334,7 @@ fn blocked_conv(node: &Arc<Node>, shape: ConvShape, weights: &Weights) -> Result
     Ok(Activation(Repr::Blocked(Node::conv(node, shape, weights)?)))
 }
 
-/// Normalises `[batch, channels, height, width]` by its own mean and biased variance per channel.
+/// Batch norm of `[batch, channels, height, width]` with its own mean and biased variance per channel.
 ///
 /// # Errors
 /// If weight or bias do not have a value for each channel.
@@ -363,7 +364,7 @@ pub fn batch_norm_train(x: &Activation, params: &NormParams) -> Result<BatchNorm
     Ok(BatchNormed { y, mean: mean_tensor, unbiased_var })
 }
 
-/// Normalises `[batch, channels, height, width]` by constants, a mean and a variance for each channel, of any float type.
+/// Batch norm of `[batch, channels, height, width]` with a constant mean and variance per channel, of any float type.
 ///
 /// # Errors
 /// If a parameter does not have a value for each channel.
@@ -378,7 +379,7 @@ pub fn batch_norm_eval(
         types::shared("batch-norm", &[("statistic", statistic.dtype())])?;
         if statistic.dims() != [channels] {
             candle_core::bail!(
-                "batch-norm: {channels} channels for a statistic of {:?}",
+                "batch-norm: an input of {channels} channels does not fit a statistic of shape {:?}",
                 statistic.dims()
             )
         }
@@ -407,14 +408,14 @@ pub fn batch_norm_eval(
     }
     let (kernels, x) = (x.kernels(), x.read(is_tracked)?);
     if is_tracked && has_kernels && cpu::has_kernels(&x) {
-        // The gradients of weight and bias are sums, which candle takes in an order that depends on the machine.
+        // The gradients of weight and bias are sums. The order of candle's sums depends on the machine.
         return Ok(of_blocks(&Node::input(&x, true, kernels)?)?.tensor()?.into());
     }
     let [weight, bias] = params.tracked();
     Ok(plain_norm::batch_norm_eval(&x, [&weight, &bias], [mean, var], eps)?.into())
 }
 
-/// `x` where it is positive, else 0; the gradient at exactly 0 is 0, as in PyTorch (candle's own passes it there).
+/// ReLU. The gradient at exactly 0 is 0, as in PyTorch. Candle's own ReLU passes the gradient at 0.
 ///
 /// # Errors
 /// If candle has no kernel for an operation on this device.
@@ -429,7 +430,7 @@ pub fn relu(x: impl Into<Activation>) -> Result<Activation> {
     })
 }
 
-/// Mean over the plane: `[batch, channels, height, width]` to `[batch, channels]`.
+/// Global average pooling: `[batch, channels, height, width]` to `[batch, channels]`.
 ///
 /// # Errors
 /// If `x` does not have four dimensions, or no pixels.
@@ -446,7 +447,8 @@ pub fn global_average(x: impl Into<Activation>) -> Result<Activation> {
     })
 }
 
-/// Means of windows of `size × size` pixels, `size` apart; rows and columns that fill no window are left out.
+/// Average pooling with windows of `size × size` pixels and stride `size`. Rows and columns that fill no window are
+/// ignored.
 ///
 /// # Errors
 /// If `x` does not have four dimensions, or `size` is 0 or larger than the plane.
@@ -471,7 +473,7 @@ pub fn average(x: impl Into<Activation>, size: usize) -> Result<Activation> {
     })
 }
 
-/// Largest pixels of windows; see [`MaxWindows`].
+/// Max pooling; see [`MaxWindows`].
 ///
 /// # Errors
 /// If `x` does not have four dimensions, or the windows do not fit it.
@@ -481,8 +483,8 @@ pub fn max_pool(x: impl Into<Activation>, windows: MaxWindows) -> Result<Activat
     let Some(output) = windows.output(&Plane { batch, channels, height, width }) else {
         let MaxWindows { size, stride, padding } = windows;
         candle_core::bail!(
-            "max_pool: windows of {size}x{size}, {stride} apart, do not fit a plane of {height}x{width} with a padding of \
-             {padding}, which must be at most half of the window"
+            "max_pool: windows of {size}x{size} with stride {stride} and padding {padding} do not fit a plane of \
+             {height}x{width}; the padding must be at most half of the window"
         )
     };
     let sizes = [output.height, output.width];
@@ -497,10 +499,10 @@ pub fn max_pool(x: impl Into<Activation>, windows: MaxWindows) -> Result<Activat
     })
 }
 
-/// The channels of all parts, one after the other.
+/// Concatenates the channels of all parts.
 ///
 /// # Errors
-/// If there are no parts, or they differ in anything but their channels.
+/// If there are no parts, or they differ in more than their channels.
 pub fn concat(parts: &[&Activation]) -> Result<Activation> {
     let names = std::iter::once("first part").chain(std::iter::repeat("later part"));
     let types: Vec<(&str, DType)> = names.zip(parts.iter().map(|part| part.dtype())).collect();
@@ -510,7 +512,11 @@ pub fn concat(parts: &[&Activation]) -> Result<Activation> {
     for part in &all[1..] {
         let fits = part.len() == dims.len() && part.len() >= 2;
         if !fits || part[0] != dims[0] || part[2..] != dims[2..] {
-            candle_core::bail!("concat: parts of {:?} and {part:?}", all[0])
+            candle_core::bail!(
+                "concat: parts of shapes {:?} and {part:?}; they must have at least two dimensions and may differ only in the \
+                 second",
+                all[0]
+            )
         }
         dims[1] += part[1];
     }
@@ -544,7 +550,11 @@ impl Add<&Activation> for &Activation {
     fn add(self, other: &Activation) -> Result<Activation> {
         types::shared("add", &[("left side", self.dtype()), ("right side", other.dtype())])?;
         if self.dims() != other.dims() {
-            candle_core::bail!("add: activations of {:?} and {:?}", self.dims(), other.dims())
+            candle_core::bail!(
+                "add: activations of shapes {:?} and {:?}; the shapes must be equal",
+                self.dims(),
+                other.dims()
+            )
         }
         if let (Repr::Blocked(a), Repr::Blocked(b)) = (&self.0, &other.0) {
             return Ok(Activation(Repr::Blocked(Node::add(a, b)?)));

@@ -1,4 +1,4 @@
-//! A step of Adam with decoupled weight decay.
+//! A step of AdamW.
 
 use super::{
     cpu, in_place,
@@ -7,11 +7,11 @@ use super::{
 use candle_core::{Result, Tensor, Var};
 use taper_kernels::adamw::{self, AdamWStep, Corrected};
 
-/// Moves `var` against `grad`; `moments` are none before the first gradient, and change in place from then on. See
-/// [`adamw::step`].
+/// Updates `var` with `grad`; see [`adamw::step`]. `moments` is `None` before the first gradient, and is updated in
+/// place from then on.
 ///
-/// Weights in f16 and bf16 are moved in f32 and rounded once; a step of less than half the distance to their neighbour does not
-/// move them.
+/// Weights in f16 and bf16 are updated in f32 and rounded once. A step of less than half the distance to the
+/// neighbouring number does not change them.
 ///
 /// # Errors
 /// If shapes or types differ, or candle fails to compute.

@@ -1,4 +1,5 @@
-//! Operations by kernels against those composed of candle's: values and gradients, in each type, edges included.
+//! Compares the operations of the kernels with those composed of candle's own operations: values and gradients, in each
+//! type.
 
 use crate::{
     Activation, ConvConfig, Gate, MaxWindows,
@@ -16,30 +17,30 @@ use taper_kernels::{
 /// How an operation is computed.
 #[derive(Clone, Copy, Debug)]
 enum Way {
-    /// By the kernels on blocks of images, however small the batch.
+    /// By the kernels on blocks of images, for any batch size.
     Blocks,
-    /// As tensors of this type are: in f32 by the kernels for small batches, or on blocks; else composed.
+    /// As usual for tensors of this type: in f32 by the kernels, in other types composed.
     Tensors(DType),
 }
 
-/// Values that f16 and bf16 hold, with ties and zeros.
+/// Integers that are exact in f16 and bf16, with ties and zeros.
 fn integers(n: usize, seed: usize) -> Vec<f64> {
     (0..n).map(|i| ((i * 7919 + seed * 104_729) % 11) as f64 - 5.0).collect()
 }
 
-/// Values that all differ by at least a thousandth, from each other and from zero.
+/// Values that differ from each other by at least 0.001, and from zero by at least 0.0005.
 fn distinct(n: usize, seed: usize) -> Vec<f64> {
     (0..n).map(|i| (((i * 7919 + seed * 104_729) % 10_007) as f64 - 5003.5) / 1000.0).collect()
 }
 
-/// An operation of activations and parameters.
+/// An operation on activations and parameters.
 type Op<'a> = &'a dyn Fn(&[Activation], &[Var]) -> Result<Vec<Tensor>>;
 
-/// An operation with the shapes of what it reads.
+/// An operation with the shapes of its inputs.
 struct Case<'a> {
     activations: Vec<Vec<usize>>,
     params: Vec<Vec<usize>>,
-    /// What it gives; the first has a gradient.
+    /// Returns the outputs; the first one has a gradient.
     op: Op<'a>,
 }
 
@@ -77,13 +78,13 @@ impl Case<'_> {
         Ok(found)
     }
 
-    /// Compares all ways with the one in f64. Results are rounded once, and `before` more times on the way.
+    /// Compares all ways with the computation in f64. Results are rounded once, and intermediate values `before` times.
     fn agrees(&self, before: f64) -> Result<()> {
         let want = self.all(Way::Tensors(DType::F64), integers)?;
         let ways = [
             (Way::Blocks, 0.0),
             (Way::Tensors(DType::F32), 0.0),
-            // Rounding moves a value by half of the distance between neighbours.
+            // Rounding changes a value by at most half the distance between neighbouring numbers.
             (Way::Tensors(DType::F16), 0.5f64.powi(11)),
             (Way::Tensors(DType::BF16), 0.5f64.powi(8)),
         ];
@@ -103,8 +104,8 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Compares the gradients in f64 with slopes along a direction of each input.
-    fn has_its_slopes(&self) -> Result<()> {
+    /// Compares the gradients in f64 with finite differences along a direction of each input.
+    fn agrees_with_differences(&self) -> Result<()> {
         const STEP: f64 = 1e-6;
         let way = Way::Tensors(DType::F64);
         let inputs = self.inputs(DType::F64, distinct)?;
@@ -122,7 +123,7 @@ impl Case<'_> {
             };
             let value_at = |step: f64| -> Result<f64> { Ok(terms_at(step)?.iter().sum()) };
             let slope = (value_at(STEP)? - value_at(-STEP)?) / (2.0 * STEP);
-            // Each term is rounded, and the difference of two sums is divided by the step.
+            // Rounding error of each term, divided by the step.
             let terms: f64 = terms_at(0.0)?.iter().map(|t| t.abs()).sum();
             let rounding = f64::EPSILON * terms / STEP;
             let size = flat(grad)?.iter().map(|g| g * g).sum::<f64>().sqrt();
@@ -134,7 +135,7 @@ impl Case<'_> {
     }
 
     fn check(&self) {
-        self.agrees(0.0).and_then(|()| self.has_its_slopes()).unwrap();
+        self.agrees(0.0).and_then(|()| self.agrees_with_differences()).unwrap();
     }
 }
 
@@ -147,12 +148,12 @@ fn weights<'a>(params: &'a [Var], gate: Option<&'a Gate>) -> Weights<'a> {
     Weights { weight: &params[0], bias, gate, is_tracked: true, direction: None }
 }
 
-/// One image, a small batch, and batches of one block and more.
+/// One image, a small batch, and batches of one block and of two.
 fn batches() -> impl Strategy<Value = usize> {
     prop_oneof![Just(1), Just(3), Just(8), Just(17)]
 }
 
-/// Convolutions, depthwise ones among them; planes and kernels need not be square.
+/// Convolutions, also depthwise, also with planes and kernels that are not square.
 fn convolutions() -> impl Strategy<Value = ConvShape> {
     (
         (batches(), 1usize..5, prop_oneof![2 => Just(1usize), 1 => 2usize..4], 1usize..4),
@@ -221,18 +222,18 @@ proptest! {
     }
 
     #[test]
-    fn averages_of_windows_agree(dims in planes(), size in 1usize..5) {
+    fn average_pools_agree(dims in planes(), size in 1usize..5) {
         prop_assume!(size <= dims[2].min(dims[3]));
         of_one(dims, |x| ops::average(x, size));
     }
 
     #[test]
-    fn averages_of_planes_agree(dims in planes()) {
+    fn global_average_pools_agree(dims in planes()) {
         of_one(dims, |x| ops::global_average(x));
     }
 
     #[test]
-    fn largest_pixels_agree(
+    fn max_pools_agree(
         dims in planes(), size in 1usize..5, stride in 1usize..6, padding in 0usize..3
     ) {
         let windows = MaxWindows { size, stride, padding };
@@ -242,12 +243,12 @@ proptest! {
     }
 
     #[test]
-    fn rectifiers_agree(dims in planes()) {
+    fn relus_agree(dims in planes()) {
         of_one(dims, |x| ops::relu(x));
     }
 
     #[test]
-    fn normalisations_by_the_batch_agree(dims in planes()) {
+    fn batch_norms_in_training_agree(dims in planes()) {
         let channels = vec![dims[1]];
         Case {
             activations: vec![dims],
@@ -263,7 +264,7 @@ proptest! {
     }
 
     #[test]
-    fn normalisations_by_constants_agree(dims in planes()) {
+    fn batch_norms_in_evaluation_agree(dims in planes()) {
         let channels = vec![dims[1]];
         Case {
             activations: vec![dims],
@@ -284,7 +285,7 @@ proptest! {
     }
 
     #[test]
-    fn channels_side_by_side_agree(dims in planes(), others in 1usize..4, is_flat: bool) {
+    fn concatenations_agree(dims in planes(), others in 1usize..4, is_flat: bool) {
         let second = [&[dims[0], others], &dims[2..]].concat();
         let rank = if is_flat { 2 } else { 4 };
         Case {
@@ -306,7 +307,7 @@ proptest! {
         .check();
     }
 
-    /// Gradients that pass straight through are no slopes: the ways are compared with each other alone.
+    /// Straight-through gradients are no derivatives, so the ways are only compared with each other.
     #[test]
     fn pruned_layers_agree(
         batch in batches(), which in 0usize..3, cut in 0usize..4, ends in (0usize..3, 0usize..3),
@@ -332,7 +333,7 @@ proptest! {
                 Ok(vec![ops::conv2d(&x[0], &weights, &ConvConfig::same(3))?.tensor()?])
             },
         }
-        // The pruned weight is rounded, too.
+        // The pruned weight is also rounded.
         .agrees(1.0)
         .unwrap();
     }
@@ -368,7 +369,7 @@ proptest! {
                     factor: 0.5,
                     decay: decay as f64 / 8.0,
                     betas: [[0.9, 0.99], [0.5, 0.75]][which],
-                    // A root of almost 0 would make one of two roundings what the other makes of 0.
+                    // A large eps: with a square root near 0, rounding would change the quotient completely.
                     eps: 0.25,
                     lr: 0.1,
                     number,
@@ -396,12 +397,12 @@ proptest! {
     }
 }
 
-/// Integers of a seed.
+/// Integers for a seed, as a tensor.
 fn drawn(n: usize, seed: usize, dtype: DType) -> Result<Tensor> {
     Tensor::from_vec(integers(n, seed), n, &Device::Cpu)?.to_dtype(dtype)
 }
 
-/// Compares the state that three steps of an optimizer end in; its numbers stay below ten.
+/// Compares the state after three steps of an optimizer. Its numbers stay below ten.
 fn steps_agree(run: impl Fn(DType) -> Result<Vec<f64>>) {
     let want = run(DType::F64).unwrap();
     for (dtype, rounding) in
@@ -414,7 +415,7 @@ fn steps_agree(run: impl Fn(DType) -> Result<Vec<f64>>) {
 }
 
 #[test]
-fn without_gradients_nothing_is_kept_for_them() -> Result<()> {
+fn without_gradients_nothing_is_tracked() -> Result<()> {
     for dtype in [DType::F32, DType::F64, DType::BF16] {
         let var = |dims: &[usize]| {
             Var::from_tensor(&Tensor::ones(dims, DType::F32, &Device::Cpu)?.to_dtype(dtype)?)
@@ -444,7 +445,7 @@ fn without_gradients_nothing_is_kept_for_them() -> Result<()> {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_in_one_sentence() -> Result<()> {
+fn invalid_inputs_are_errors_with_one_sentence() -> Result<()> {
     let zeros = |dims: &[usize], dtype| Tensor::zeros(dims, dtype, &Device::Cpu);
     let x = Activation::from(zeros(&[2, 3, 4, 4], DType::F32)?);
     let double = Activation::from(zeros(&[2, 3, 4, 4], DType::F64)?);
@@ -472,7 +473,7 @@ fn what_does_not_fit_is_refused_in_one_sentence() -> Result<()> {
         ),
         (
             ops::batch_norm_eval(&x, &params, &each, &zeros(&[2], DType::F32)?),
-            "batch-norm: 3 channels for a statistic of [2]",
+            "batch-norm: an input of 3 channels does not fit a statistic of shape [2]",
         ),
         (ops::relu(&bytes), "relu: the input is U8"),
         (ops::average(&x, 5), "windows of 5x5 over a plane of 4x4; choose a size from 1 to 4"),
@@ -484,9 +485,9 @@ fn what_does_not_fit_is_refused_in_one_sentence() -> Result<()> {
         (ops::concat(&[&x, &double]), "concat: the later part is F64, but the first part is F32"),
         (
             ops::concat(&[&Activation::from(each.clone()), &Activation::from(each.clone())]),
-            "concat: parts of [3] and [3]",
+            "concat: parts of shapes [3] and [3]",
         ),
-        (&x + &empty, "add: activations of [2, 3, 4, 4] and [2, 3, 0, 4]"),
+        (&x + &empty, "add: activations of shapes [2, 3, 4, 4] and [2, 3, 0, 4]"),
     ];
     for (result, message) in refused {
         let error = result.expect_err(message).to_string();

@@ -1,4 +1,4 @@
-//! Convolution and linear product of tensors, image by image.
+//! Convolution and linear layers on tensors, image by image.
 
 use super::{cpu, depthwise, sums::add_bias, types::wide, with_values};
 use crate::ConvConfig;
@@ -26,7 +26,7 @@ pub(super) fn conv2d(
     with_bias(y, bias, x.dtype())
 }
 
-/// The same from candle's own operations, on any device.
+/// The same with candle's own operations, on any device.
 fn composed(x: &Tensor, weight: &Tensor, shape: &ConvShape) -> Result<Tensor> {
     if shape.groups > 1 && shape.channels_in == shape.groups {
         return depthwise::conv2d(x, weight, shape);
@@ -35,10 +35,10 @@ fn composed(x: &Tensor, weight: &Tensor, shape: &ConvShape) -> Result<Tensor> {
     read.conv2d(weight, padding, shape.stride, shape.dilation, shape.groups)
 }
 
-/// The part of the padded plane that windows read, and the padding that it still lacks.
+/// The part of the padded plane that windows read, and the padding that remains to be added.
 ///
-/// A stride may leave rows below and columns to the right that no window reads. Candle's gradient takes the number of
-/// both from the height, and fails where they differ.
+/// With a stride, windows may not read the last rows and columns. Candle's gradient computes the number of both from
+/// the height, and fails if they differ.
 fn read_part(x: &Tensor, shape: &ConvShape) -> Result<(Tensor, usize)> {
     let (rows, columns) = shape.out_size().unwrap_or_default();
     let padding = shape.padding;
@@ -53,7 +53,7 @@ fn read_part(x: &Tensor, shape: &ConvShape) -> Result<(Tensor, usize)> {
     Ok((padded.narrow(2, 0, height)?.narrow(3, 0, width)?.contiguous()?, 0))
 }
 
-/// Sizes of the convolution of an input `[batch, in, height, width]` with `weight`.
+/// Shape of the convolution of an input `[batch, in, height, width]` with `weight`.
 ///
 /// # Errors
 /// As [`conv2d`].
@@ -65,7 +65,7 @@ pub(super) fn shape(
     let (channels_out, group_in, kernel_h, kernel_w) = weight.dims4()?;
     if channels_in != group_in * config.groups {
         candle_core::bail!(
-            "conv2d: input of {channels_in} channels for a weight of {:?} in {} groups",
+            "conv2d: an input of {channels_in} channels does not fit a weight of shape {:?} in {} groups",
             weight.dims(),
             config.groups
         )
@@ -99,7 +99,7 @@ pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     let ((batch, features), (features_out, features_in)) = (x.dims2()?, weight.dims2()?);
     if features != features_in {
         candle_core::bail!(
-            "linear: input of {features} features for a weight of {:?}",
+            "linear: an input of {features} features does not fit a weight of shape {:?}",
             weight.dims()
         )
     }
@@ -158,7 +158,7 @@ impl CustomOp2 for ConvOp {
         with_values(&[x, grad_out], |v| {
             conv::grad_weight(&self.shape, v[0], v[1], &mut grad_weight)
         })?;
-        // The images of a batch are no variables: nothing needs their gradient.
+        // Images are usually no variables, and then need no gradient.
         let grad_x = if x.track_op() {
             let mut grad = vec![0.0; x.elem_count()];
             with_values(&[weight, grad_out], |v| {
@@ -186,7 +186,7 @@ mod tests {
         Var::from_tensor(&Tensor::from_vec(wave(n, frequency), shape, &Device::Cpu)?)
     }
 
-    /// Where candle's own gradient fails, or would: the stride leaves other numbers of rows and of columns.
+    /// Shapes for which candle's own gradient fails: the stride leaves different numbers of unread rows and columns.
     #[test]
     fn planes_and_kernels_need_not_be_square() -> Result<()> {
         for ((height, width), kernel, stride) in
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_that_do_not_fit_are_refused() -> Result<()> {
+    fn shapes_that_do_not_fit_are_errors() -> Result<()> {
         let (x, w) = (var((1, 4, 2, 2), 0.7)?, var((8, 4, 3, 3), 1.1)?);
         let error =
             conv2d(&x, &w, None, &ConvConfig { padding: 0, ..ConvConfig::same(3) }).unwrap_err();

@@ -1,9 +1,9 @@
-//! Plain slices of CPU tensors.
+//! Access to the values of CPU tensors as slices.
 
 use candle_core::{CpuStorage, DType, Layout, Result, Tensor};
 use std::sync::Once;
 
-/// Whether the kernels can take this tensor. The first tensor of another device is noted in the log.
+/// Whether the kernels support this tensor: f32 on the CPU. Logs a warning for the first tensor on another device.
 pub(super) fn has_kernels(tensor: &Tensor) -> bool {
     static NOTE: Once = Once::new();
     if !tensor.device().is_cpu() {
@@ -15,7 +15,7 @@ pub(super) fn has_kernels(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32
 }
 
-/// The values behind a contiguous f32 layout, inside a custom operation.
+/// The values of a contiguous f32 tensor, inside a custom operation.
 pub(super) fn slice<'a>(
     op: &'static str,
     storage: &'a CpuStorage,

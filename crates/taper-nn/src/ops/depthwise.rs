@@ -1,7 +1,7 @@
-//! Convolution of each channel by itself, composed of candle's operations.
+//! Depthwise convolution, composed of candle's operations.
 //!
-//! Candle's own convolves group by group, thousands of times in a step of a network of depthwise layers. Here a layer is
-//! a product and a sum for each position in the kernel. For their gradients candle keeps both.
+//! Candle's own convolution runs group by group, thousands of times in a step of a depthwise network. Here a layer is
+//! one product and one sum for each position in the kernel. Candle stores both for the backward pass.
 
 use candle_core::{Error, Result, Tensor};
 use taper_kernels::conv::ConvShape;
@@ -18,7 +18,7 @@ pub(super) fn conv2d(x: &Tensor, weight: &Tensor, shape: &ConvShape) -> Result<T
         for kx in 0..shape.kernel.1 {
             let pixels = every(&lines, 3, kx * dilation, stride, columns)?.unsqueeze(2)?;
             let weight = weight.narrow(2, ky, 1)?.narrow(3, kx, 1)?;
-            // Several outputs may read one channel.
+            // Several output channels may read one input channel.
             let part = pixels.broadcast_mul(&weight.reshape((1, groups, (), 1, 1))?)?;
             sum = Some(match sum {
                 Some(sum) => (sum + part)?,
@@ -26,11 +26,11 @@ pub(super) fn conv2d(x: &Tensor, weight: &Tensor, shape: &ConvShape) -> Result<T
             });
         }
     }
-    let sum = sum.ok_or_else(|| Error::Msg("conv2d: a kernel of no weights".into()))?;
+    let sum = sum.ok_or_else(|| Error::Msg("conv2d: the kernel has no weights".into()))?;
     sum.reshape((batch, shape.channels_out, rows, columns))
 }
 
-/// `n` rows or columns from `first` on, `stride` apart.
+/// `n` rows or columns, from `first` on with a distance of `stride`.
 fn every(x: &Tensor, dim: usize, first: usize, stride: usize, n: usize) -> Result<Tensor> {
     if stride == 1 {
         return x.narrow(dim, first, n);

@@ -1,7 +1,7 @@
-//! Values beside their derivatives along a direction of the weights: forward-mode differentiation.
+//! Dual numbers: values with their derivatives along a direction of the weights (forward-mode differentiation).
 //!
-//! Both have gradients, so that a backward pass behind a forward pass over duals gives second derivatives. Sums over a batch are
-//! those of the kernels, as candle takes its own in an order that depends on the machine.
+//! Values and derivatives have gradients. A backward pass after a forward pass on duals therefore gives second
+//! derivatives. Sums over a batch use the kernels, because the order of candle's sums depends on the machine.
 
 use super::{
     conv, norm, pool, relu,
@@ -18,7 +18,7 @@ pub(super) struct Dual {
     pub(super) slope: Tensor,
 }
 
-/// What a layer computes with: a weight, its direction, and a bias.
+/// The weights of a layer: a weight, its direction, and a bias.
 pub(super) struct DualWeights<'a> {
     pub(super) weight: &'a Tensor,
     pub(super) direction: &'a Tensor,
@@ -26,24 +26,24 @@ pub(super) struct DualWeights<'a> {
 }
 
 impl Dual {
-    /// A value that no weight changes.
+    /// A value that does not depend on the weights.
     pub(super) fn constant(value: Tensor) -> Result<Self> {
         Ok(Self { slope: value.zeros_like()?, value })
     }
 
-    /// What a linear operation gives.
+    /// Applies a linear operation.
     pub(super) fn each(&self, op: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok(Self { value: op(&self.value)?, slope: op(&self.slope)? })
     }
 
-    /// What a linear operation of several gives.
+    /// Applies a linear operation to several duals.
     pub(super) fn all(parts: &[&Self], op: impl Fn(&[&Tensor]) -> Result<Tensor>) -> Result<Self> {
         let values: Vec<&Tensor> = parts.iter().map(|part| &part.value).collect();
         let slopes: Vec<&Tensor> = parts.iter().map(|part| &part.slope).collect();
         Ok(Self { value: op(&values)?, slope: op(&slopes)? })
     }
 
-    /// What an operation gives that is linear in input and weight.
+    /// Applies an operation that is linear in the input and in the weight.
     fn product(
         &self,
         weights: &DualWeights,
@@ -65,8 +65,8 @@ impl Dual {
         self.product(weights, conv::linear)
     }
 
-    /// Normalises by the mean and variance of the batch, which have derivatives too: what it gives, the mean, and the
-    /// unbiased variance.
+    /// Batch norm with the mean and variance of the batch, which have derivatives, too. Returns the result, the mean,
+    /// and the unbiased variance.
     pub(super) fn batch_norm_train(
         &self,
         weight: &Tensor,
@@ -80,7 +80,7 @@ impl Dual {
         let var = channel_mean(&value.sqr()?)?;
         let inverse_std = (&var + eps)?.sqrt()?.recip()?;
         let normed = scaled(&value, &inverse_std)?;
-        // The variance moves by what the slope has in common with the value.
+        // This term comes from the derivative of the variance, the covariance of value and slope.
         let shared = scaled(&normed, &channel_mean(&(&normed * &slope)?)?)?;
         let y = Self {
             value: add_bias(&scaled(&normed, weight)?, bias)?,
@@ -91,7 +91,7 @@ impl Dual {
         Ok((y, mean.detach(), unbiased))
     }
 
-    /// Normalises by constants.
+    /// Batch norm with constant statistics.
     pub(super) fn batch_norm_eval(
         &self,
         [weight, bias]: [&Tensor; 2],
@@ -118,7 +118,7 @@ impl Dual {
         self.each(|x| pool::at_largest(x, &self.value, windows, sizes))
     }
 
-    /// The values, and as further rows their derivatives.
+    /// The values, followed by their derivatives as further rows.
     pub(super) fn tensor(&self) -> Result<Tensor> {
         Tensor::cat(&[&self.value, &self.slope], 0)
     }
@@ -131,7 +131,7 @@ fn channel_mean(x: &Tensor) -> Result<Tensor> {
     plane_mean(&of_images)?.flatten_all()
 }
 
-/// `x` with each channel times a value of its own: a convolution of each channel with one weight.
+/// `x` with each channel multiplied by its value in `by`, as a depthwise 1×1 convolution.
 fn scaled(x: &Tensor, by: &Tensor) -> Result<Tensor> {
     let channels = by.elem_count();
     let config = ConvConfig::same(1).groups(channels);

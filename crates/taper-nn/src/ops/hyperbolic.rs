@@ -1,4 +1,4 @@
-//! The hyperbolic step of HAM.
+//! A hyperbolic step, as in HAM.
 
 use super::{
     cpu, in_place,
@@ -22,7 +22,7 @@ pub fn hyperbolic_step(var: &Var, grad: &Tensor, step: HyperbolicStep) -> Result
     let [of_grad, of_decay] = step.exponents();
     let weights = wide(var)?;
     let exponent = ((weights.sign()? * wide(grad)?.detach())?.affine(-of_grad, -of_decay))?;
-    // A factor that is infinite must make no number of 0.
+    // A weight of 0 stays 0, even if the factor is infinite.
     let moved = weights.eq(0.0)?.where_cond(&weights, &(&weights * exponent.exp()?)?)?;
     var.set(&moved.to_dtype(dtype)?)
 }

@@ -1,15 +1,16 @@
-//! Changing several tensors in place by one gradient.
+//! Updates of several tensors in place from one gradient.
 
 use super::cpu;
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor};
 use std::cell::RefCell;
 
-/// Calls `f` with the values of `grad`, and with those of all `tensors` for writing; contiguous ones in f32 on the CPU.
+/// Calls `f` with the values of `grad`, and with the values of all `tensors` for writing. All must be contiguous, in
+/// f32 on the CPU.
 ///
-/// Candle's operations in place change one tensor each, so they are nested.
+/// An in-place operation of candle changes only one tensor, so the operations are nested.
 ///
 /// # Errors
-/// If one of them is not of that kind, or `grad` shares the memory of the first.
+/// If a tensor is not of that kind, or `grad` shares the memory of the first tensor.
 pub(super) fn change<const N: usize>(
     name: &'static str,
     tensors: [&Tensor; N],
@@ -25,7 +26,7 @@ pub(super) fn change<const N: usize>(
     first.inplace_op2(&grad.contiguous()?, &First { name, others, f })
 }
 
-/// Takes the gradient and the first tensor.
+/// Borrows the gradient and the first tensor.
 struct First<'a, F> {
     name: &'static str,
     others: &'a [&'a Tensor],
@@ -53,7 +54,7 @@ impl<F: FnOnce(&[f32], Vec<&mut [f32]>)> InplaceOp2 for First<'_, F> {
     }
 }
 
-/// Takes one more tensor.
+/// Borrows one more tensor.
 struct Next<'a, F> {
     name: &'static str,
     others: &'a [&'a Tensor],
@@ -111,7 +112,7 @@ mod tests {
         assert_eq!(a.to_vec1::<f32>()?, [1010.0, 2020.0]);
         assert_eq!(b.to_vec1::<f32>()?, [100.0, 200.0]);
         assert_eq!(c.to_vec1::<f32>()?, [1.0, 2.0]);
-        // The memory of one is never written while it is read.
+        // A tensor cannot be its own gradient: memory is never read and written at the same time.
         assert!(change("test", [&a], &a, |_, _| panic!("aliased")).is_err());
         Ok(())
     }

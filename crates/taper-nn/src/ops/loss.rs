@@ -1,4 +1,4 @@
-//! Cross-entropy.
+//! Cross-entropy loss.
 
 use super::{cpu, with_values};
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
@@ -6,15 +6,16 @@ use taper_kernels::loss::Scores;
 
 /// Mean cross-entropy of `logits` `[batch, classes]` and `labels` `[batch]`.
 ///
-/// With `smoothing` ε in `[0, 1)`, the target gives the label 1 − ε and spreads ε evenly over all classes.
+/// With label smoothing ε in `[0, 1)`, the target distribution is 1 − ε for the label plus ε spread evenly over all
+/// classes.
 ///
 /// # Errors
-/// If the shapes do not match, or a label names no class.
+/// If the shapes do not match, or a label is no class.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
     let (batch, classes) = logits.dims2()?;
     if labels.dims() != [batch] {
         candle_core::bail!(
-            "cross-entropy: labels of shape {:?} for logits of {:?}",
+            "cross-entropy: labels of shape {:?} do not fit logits of shape {:?}",
             labels.dims(),
             logits.dims()
         )
@@ -29,7 +30,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result
     logits.contiguous()?.apply_op1(CrossEntropy { labels, classes, smoothing })
 }
 
-/// The same from candle's own operations, on any device.
+/// The same with candle's own operations, on any device.
 fn composed(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
     let below = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
     let log_probabilities = below.broadcast_sub(&below.exp()?.sum_keepdim(1)?.log()?)?;
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_that_do_not_fit_are_refused() -> Result<()> {
+    fn labels_that_do_not_fit_are_errors() -> Result<()> {
         let logits = Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?;
         let error = |labels: &[u32]| -> Result<String> {
             let labels = Tensor::new(labels, &Device::Cpu)?;

@@ -1,8 +1,8 @@
-//! Operations with gradients, over the kernels where the device has them.
+//! Operations with gradients.
 //!
-//! Each function computes on the CPU in f32 through `taper-kernels`, and everywhere else through candle's own
-//! operations: in f64 in f64, in f16 and bf16 in f32, rounded once. Other types, and types that differ, are refused.
-//! Kernels and composed operations are compared with each other. This folder is the only place that may know devices.
+//! On the CPU in f32 each function uses `taper-kernels`, otherwise candle's own operations: f64 computes in f64; f16
+//! and bf16 compute in f32 and round once. Other types, and inputs of different types, are errors. Tests compare
+//! kernels and composed operations. Only this folder contains code that depends on the device.
 
 mod accelerator;
 mod activation;

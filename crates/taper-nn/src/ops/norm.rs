@@ -1,21 +1,21 @@
-//! Batch normalisation of tensors.
+//! Batch norm on tensors.
 
 use super::{cpu, types::wide, with_values};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use taper_kernels::norm::{self, NormShape, Stats};
 
-/// What a normalisation of a batch gives.
+/// The result of a batch norm with the statistics of the batch.
 #[derive(Clone, Debug)]
 pub(super) struct NormedTensor {
-    /// The normalised activation, with a gradient.
+    /// The normalized activation, with a gradient.
     pub(super) y: Tensor,
     /// Mean of each channel, `[channels]`, without a gradient; in f32, or in f64 if `y` is.
     pub(super) mean: Tensor,
-    /// Unbiased variance of each channel, as the mean.
+    /// Unbiased variance of each channel, in the form of the mean.
     pub(super) unbiased_var: Tensor,
 }
 
-/// Normalises `x` `[batch, channels, height, width]` by its own mean and biased variance per channel.
+/// Batch norm of `x` `[batch, channels, height, width]` with its own mean and biased variance per channel.
 ///
 /// # Errors
 /// If `weight` or `bias` do not have a value for each channel.
@@ -27,7 +27,11 @@ pub(super) fn batch_norm_train(
 ) -> Result<NormedTensor> {
     let (batch, channels, height, width) = x.dims4()?;
     if weight.dims() != [channels] || bias.dims() != [channels] {
-        candle_core::bail!("batch-norm: {channels} channels for a weight of {:?}", weight.dims())
+        candle_core::bail!(
+            "batch-norm: an input of {channels} channels does not fit a weight of shape {:?} and a bias of shape {:?}",
+            weight.dims(),
+            bias.dims()
+        )
     }
     let count = (batch * height * width) as f64;
     let unbias = count / (count - 1.0).max(1.0);
@@ -53,7 +57,7 @@ pub(super) fn batch_norm_train(
     })
 }
 
-/// Normalises `x` `[batch, channels, height, width]` by constants, a mean and a variance for each channel.
+/// Batch norm of `x` `[batch, channels, height, width]` with a constant mean and variance per channel.
 pub(super) fn batch_norm_eval(
     x: &Tensor,
     [weight, bias]: [&Tensor; 2],
@@ -67,13 +71,13 @@ pub(super) fn batch_norm_eval(
     x.broadcast_mul(&scale)?.broadcast_add(&shift)?.to_dtype(dtype)
 }
 
-/// A value for each channel, beside `[batch, channels, height, width]`.
+/// A value per channel, in a shape that broadcasts to `[batch, channels, height, width]`.
 fn per_channel(values: &Tensor) -> Result<Tensor> {
     wide(values)?.reshape((1, (), 1, 1))
 }
 
-/// 1 where `x` is positive and 0 elsewhere, with a positive gradient where `x` is: a value that says
-/// whether anything arrives, without growing from layer to layer.
+/// 1 where `x` is positive and 0 elsewhere, with a positive gradient where `x` is positive. It shows whether a path
+/// reaches a value, and does not grow from layer to layer.
 ///
 /// # Errors
 /// If candle has no kernel for an operation on this device.
@@ -143,8 +147,8 @@ mod tests {
     use candle_core::{DType, Device, Var};
 
     #[test]
-    fn statistics_of_many_halves_are_taken_in_f32() -> Result<()> {
-        // A sum of so many would stop at 256 in bf16.
+    fn statistics_of_bf16_values_are_computed_in_f32() -> Result<()> {
+        // In bf16, a sum of 3200 ones would stop at 256.
         let x = Tensor::new(&[1.0f32, 3.0], &Device::Cpu)?.reshape((2, 1, 1, 1))?;
         let x = x.broadcast_as((2, 1, 40, 40))?.to_dtype(DType::BF16)?;
         let one = Tensor::ones(1, DType::BF16, &Device::Cpu)?;
@@ -157,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_indicator_has_a_gradient_only_where_something_arrives() -> Result<()> {
+    fn an_indicator_has_a_gradient_only_where_its_input_is_positive() -> Result<()> {
         let x = Var::from_tensor(&Tensor::new(&[0.0f64, 4.0, -1.0], &Device::Cpu)?)?;
         let y = indicator(&x)?;
         assert_eq!(y.to_vec1::<f64>()?, [0.0, 1.0, 0.0]);

@@ -1,33 +1,33 @@
-//! Pooling composed of candle's operations, for what is not in blocks of images.
+//! Pooling on tensors, composed of candle's operations.
 //!
-//! Candle's own pooling spreads the gradient of averages over pixels that no window reads, and that of a largest pixel
-//! over all that are equal.
+//! Candle's own average pooling gives a gradient to pixels that no window reads, and its max pooling spreads the
+//! gradient over all pixels that equal the largest.
 
 use super::types::wide;
 use candle_core::{Error, Result, Tensor};
 use taper_kernels::pool::MaxWindows;
 
-/// Means of windows of `size × size` pixels; see [`super::average`].
+/// Average pooling; see [`super::average`].
 pub(super) fn average(x: &Tensor, size: usize) -> Result<Tensor> {
     let (batch, channels, height, width) = x.dims4()?;
     let (rows, columns) = (height / size, width / size);
     let read = wide(x)?.narrow(2, 0, rows * size)?.narrow(3, 0, columns * size)?;
     let windows = read.reshape((batch, channels, rows, size, columns, size))?;
-    // One by one: the order of candle's own sums depends on the instruction set.
+    // Pixel by pixel, because the order of candle's own sums depends on the instruction set.
     let pixel = |i: usize| windows.narrow(3, i / size, 1)?.narrow(5, i % size, 1);
     let sum = (1..size * size).try_fold(pixel(0)?, |sum, i| sum + pixel(i)?)?;
     let mean = (sum * (1.0 / (size * size) as f64))?;
     mean.reshape((batch, channels, rows, columns))?.to_dtype(x.dtype())
 }
 
-/// Largest pixels of windows, `sizes` rows and columns of them; see [`MaxWindows`].
+/// Max pooling to `sizes` rows and columns; see [`MaxWindows`].
 ///
-/// Pixels are gathered from their positions in the plane, so that each gradient goes to one pixel.
+/// Pixels are gathered by their positions in the plane, so each gradient goes to exactly one pixel.
 pub(super) fn maximum(x: &Tensor, windows: MaxWindows, sizes: [usize; 2]) -> Result<Tensor> {
     at_largest(x, x, windows, sizes)
 }
 
-/// The pixels of `x` where those of `values`, of the same shape, are the largest of their windows.
+/// The pixels of `x` at the positions where `values`, of the same shape, is largest in each window.
 pub(super) fn at_largest(
     x: &Tensor,
     values: &Tensor,
@@ -42,12 +42,12 @@ pub(super) fn at_largest(
     largest.reshape((batch, channels, rows, columns))?.to_dtype(x.dtype())
 }
 
-/// Where in its plane the first of the largest pixels of each window is, or the first that is not a number.
+/// For each window, the position in the plane of its first largest pixel, or of its first NaN.
 fn positions_of_largest(x: &Tensor, windows: MaxWindows, sizes: [usize; 2]) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     let MaxWindows { size, stride, padding } = windows;
-    // A window at the edge reads the outermost pixels several times instead of the padding. As each of them is in the
-    // window anyway, and is read in its place, the first of the largest stays the same.
+    // Instead of padding, a window at the edge reads the outermost pixels several times. These pixels are in the window
+    // in any case, so the first largest pixel is the same.
     let read = |windows: usize, by: usize, n: usize| -> Vec<usize> {
         (0..windows).map(|i| (i * stride + by).saturating_sub(padding).min(n - 1)).collect()
     };
@@ -73,7 +73,7 @@ fn positions_of_largest(x: &Tensor, windows: MaxWindows, sizes: [usize; 2]) -> R
             });
         }
     }
-    found.map(|(_, at)| at).ok_or_else(|| Error::Msg("max_pool: windows of no pixels".into()))
+    found.map(|(_, at)| at).ok_or_else(|| Error::Msg("max_pool: the windows have no pixels".into()))
 }
 
 /// Indices into a tensor, on its device.
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_the_largest_pixels_has_the_gradient() -> Result<()> {
+    fn the_first_largest_pixel_gets_the_gradient() -> Result<()> {
         let windows = MaxWindows { size: 3, stride: 1, padding: 1 };
         let below = f64::NEG_INFINITY;
         for (values, want) in [
@@ -114,7 +114,7 @@ mod tests {
             ([below; 4], [2.0, 1.0, 1.0, 0.0]),
             ([f64::NAN, 2.0, f64::NAN, 2.0], [2.0, 0.0, 2.0, 0.0]),
         ] {
-            // One column, and a second that is never larger.
+            // The column, and a second column that is never larger.
             let first = column(&values)?;
             let x = Tensor::cat(
                 &[first.as_tensor(), &Tensor::full(below, (1, 1, 4, 1), &Device::Cpu)?],
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_of_many_halves_is_exact() -> Result<()> {
+    fn the_mean_of_many_bf16_values_is_exact() -> Result<()> {
         let x = Tensor::ones((1, 1, 40, 40), DType::BF16, &Device::Cpu)?;
         let mean = |t: Tensor| t.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>();
         assert_eq!(mean(crate::ops::sums::plane_mean(&x)?)?, [1.0]);

@@ -1,10 +1,10 @@
-//! Rectified linear unit.
+//! ReLU on tensors.
 
 use super::{cpu, with_values};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use taper_kernels::relu as kernel;
 
-/// `x` where it is positive, else 0; the gradient at exactly 0 is 0, as in PyTorch (candle's own passes it there).
+/// ReLU. The gradient at exactly 0 is 0, as in PyTorch. Candle's own ReLU passes the gradient at 0.
 ///
 /// # Errors
 /// If candle has no kernel for an operation on this device.

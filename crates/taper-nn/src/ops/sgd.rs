@@ -1,4 +1,4 @@
-//! A step of stochastic gradient descent.
+//! A step of SGD with momentum.
 
 use super::{
     cpu, in_place,
@@ -8,11 +8,11 @@ use super::{
 use candle_core::{DType, Result, Tensor, Var};
 use taper_kernels::sgd::{self, SgdStep};
 
-/// Moves `var` against `grad`; `velocity` is none before the first gradient, and changes in place from then on. See
-/// [`sgd::step`].
+/// Updates `var` with `grad`; see [`sgd::step`]. `velocity` is `None` before the first gradient, and is updated in
+/// place from then on.
 ///
-/// The first velocity is the gradient itself, without dampening. Weights in f16 and bf16 are moved in f32 and rounded once; a
-/// step of less than half the distance to their neighbour does not move them.
+/// The first velocity is the gradient itself, without dampening. Weights in f16 and bf16 are updated in f32 and rounded
+/// once. A step of less than half the distance to the neighbouring number does not change them.
 ///
 /// # Errors
 /// If shapes or types differ, or candle fails to compute.

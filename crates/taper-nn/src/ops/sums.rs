@@ -1,4 +1,4 @@
-//! Operations on tensors with sums in them, which candle takes in an order that depends on the machine.
+//! Operations that contain sums. They use the kernels, because the order of candle's sums depends on the machine.
 
 use super::{cpu, types::wide, with_values};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
@@ -19,7 +19,7 @@ pub(super) fn add_bias(y: &Tensor, bias: &Tensor) -> Result<Tensor> {
     y.contiguous()?.apply_op2(&bias.contiguous()?, AddBias { pixels })
 }
 
-/// Mean over the plane: `[batch, channels, height, width]` to `[batch, channels]`.
+/// Global average pooling: `[batch, channels, height, width]` to `[batch, channels]`.
 ///
 /// # Errors
 /// If `x` does not have four dimensions, or candle has no kernel for an operation on this device.
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use candle_core::{DType, Device, Var};
 
-    /// Values and gradients, in the type of the kernels and in one that candle computes.
+    /// Compares values and gradients of the kernels (f32) with those of candle (f64).
     fn agree(f: impl Fn(&Tensor, &Tensor) -> Result<Tensor>) -> Result<()> {
         let values = |n: usize| (0..n).map(|i| (i * 37 % 23) as f64 / 4.0).collect::<Vec<_>>();
         let run = |dtype: DType| -> Result<Vec<f64>> {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bias_of_other_channels_is_refused() -> Result<()> {
+    fn a_bias_of_other_channels_is_an_error() -> Result<()> {
         let y = Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?;
         assert!(add_bias(&y, &Tensor::zeros(4, DType::F32, &Device::Cpu)?).is_err());
         Ok(())

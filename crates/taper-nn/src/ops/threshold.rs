@@ -1,4 +1,4 @@
-//! The threshold operator with its straight-through gradient.
+//! The threshold operator with its straight-through estimator (STE).
 
 use super::{
     cpu, tensor_like,
@@ -11,11 +11,11 @@ use taper_kernels::{mask::Mask, threshold::Threshold};
 
 const NAME: &str = "threshold-ste";
 
-/// The pruned weight `T(w; cut)`; its gradient goes to `weight` whole where a weight is kept, and scaled where it
-/// is pruned.
+/// The pruned weight `T(w; cut)`. Its gradient is passed to `weight` unchanged for kept weights, and scaled for pruned
+/// weights.
 ///
 /// # Errors
-/// If the gate's mask does not have as many weights as `weight`, or these are no floats.
+/// If the gate's mask and `weight` have different numbers of weights, or `weight` has no float type.
 pub fn threshold_ste(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     check(weight, gate)?;
     if cpu::has_kernels(weight) {
@@ -25,8 +25,9 @@ pub fn threshold_ste(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     }
 }
 
-/// The pruned weight without a gradient; [`threshold_grad`] turns the gradient of this tensor into that of the dense
-/// weight. Weights that are not f32 on the CPU go through candle's own operations, f64 in f64 and narrower types in f32.
+/// The pruned weight without a gradient. [`threshold_grad`] turns the gradient of this tensor into the gradient of the
+/// dense weight. Weights that are not f32 on the CPU use candle's own operations: f64 computes in f64, narrower types
+/// in f32.
 ///
 /// # Errors
 /// As [`threshold_ste`].
@@ -39,7 +40,7 @@ pub fn threshold(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     tensor_like(pruned, weight)
 }
 
-/// The gradient of the dense weight, from that of the pruned one.
+/// The gradient of the dense weight, from the gradient of the pruned weight.
 ///
 /// # Errors
 /// As [`threshold_ste`], or if `grad` has another shape than `weight`.
@@ -51,7 +52,9 @@ pub fn threshold_grad(weight: &Tensor, gate: &Gate, grad: &Tensor) -> Result<Ten
     let mut scaled = with_values(&[grad], |g| g[0].to_vec())?;
     if scaled.len() != weight.elem_count() {
         let (found, wanted) = (grad.dims(), weight.dims());
-        candle_core::bail!("{NAME}: a gradient of shape {found:?} for a weight of {wanted:?}")
+        candle_core::bail!(
+            "{NAME}: a gradient of shape {found:?} does not fit a weight of shape {wanted:?}"
+        )
     }
     with_values(&[weight], |w| gate.scale_grad(w[0], &mut scaled))?;
     tensor_like(scaled, grad)
@@ -61,19 +64,25 @@ fn check(weight: &Tensor, gate: &Gate) -> Result<()> {
     types::shared(NAME, &[("weight", weight.dtype())])?;
     let (found, wanted) = (gate.mask.len(), weight.elem_count());
     if found != wanted {
-        candle_core::bail!("{NAME}: a mask of {found} weights for a weight of {:?}", weight.dims())
+        candle_core::bail!(
+            "{NAME}: a mask of {found} weights does not fit a weight of shape {:?}",
+            weight.dims()
+        )
     }
     if let Value::Given(values) = &gate.value
         && values.len() != wanted
     {
         let found = values.len();
-        candle_core::bail!("{NAME}: {found} values for a weight of {:?}", weight.dims())
+        candle_core::bail!(
+            "{NAME}: {found} values do not fit a weight of shape {:?}",
+            weight.dims()
+        )
     }
     Ok(())
 }
 
-/// The same from candle's own operations, on any device:
-/// `detach(T(w)) + (s⊙w − detach(s⊙w))`, whose value is `T(w)` and whose gradient is `s⊙g`.
+/// The same with candle's own operations, on any device: `detach(T(w)) + (s⊙w − detach(s⊙w))`. The value is `T(w)`, the
+/// gradient is `s⊙g`.
 ///
 /// # Errors
 /// If candle has no kernel for an operation on this device.
@@ -83,7 +92,7 @@ pub fn threshold_ste_composed(weight: &Tensor, gate: &Gate) -> Result<Tensor> {
     pruned(&dense, gate)? + (&scaled - scaled.detach())?
 }
 
-/// `T(w)` from candle's own operations.
+/// `T(w)` with candle's own operations.
 fn pruned(w: &Tensor, gate: &Gate) -> Result<Tensor> {
     let kept = flags(&gate.mask, w)?;
     let threshold = match &gate.value {
@@ -103,7 +112,7 @@ fn pruned(w: &Tensor, gate: &Gate) -> Result<Tensor> {
         Threshold::Power(p) => {
             let (w, p) = (wide(w)?, f64::from(p.get()));
             let cut = Tensor::full(gate.cut, w.dims(), w.device())?.to_dtype(w.dtype())?;
-            // Pruned weights must not reach the power as negative numbers.
+            // The maximum keeps the base of the power from being negative for pruned weights.
             let ratio = (&cut / w.abs()?.maximum(&cut)?)?;
             (ratio.powf(p)?.affine(-1.0, 1.0)?.relu()?.powf(1.0 / p)? * &w)?
         }
@@ -111,12 +120,12 @@ fn pruned(w: &Tensor, gate: &Gate) -> Result<Tensor> {
     kept.where_cond(&shrunk.to_dtype(w.dtype())?, &w.zeros_like()?)
 }
 
-/// The factor on the gradient of each weight, from candle's own operations, in the [`wide`] type.
+/// The factor on the gradient of each weight, with candle's own operations, in the [`wide`] type.
 fn factor(w: &Tensor, gate: &Gate) -> Result<Tensor> {
     let (at_zero, at_cut) = (f64::from(gate.grad_at_zero), f64::from(gate.grad_at_cut));
     let magnitude = wide(w)?.abs()?;
     let share = match gate.cut > 0.0 {
-        // The quotient, as one over the cut overflows where the cut is subnormal.
+        // A division, because the reciprocal of a subnormal threshold overflows.
         true => {
             let cut = Tensor::full(gate.cut, w.dims(), w.device())?.to_dtype(magnitude.dtype())?;
             (&magnitude / &cut)?.clamp(0.0, 1.0)?
@@ -131,10 +140,10 @@ fn factor(w: &Tensor, gate: &Gate) -> Result<Tensor> {
     }
 }
 
-/// 1 where a mask keeps a weight, 0 elsewhere: a condition of the shape and on the device of `weight`.
+/// 1 where a mask keeps a weight, 0 elsewhere, with the shape and device of `weight`.
 ///
 /// # Errors
-/// If the mask does not have as many weights as `weight`, or the device cannot hold it.
+/// If the mask and `weight` have different numbers of weights, or the device cannot hold the result.
 pub fn flags(mask: &Mask, weight: &Tensor) -> Result<Tensor> {
     let flags: Vec<u8> = (0..mask.len()).map(|i| u8::from(mask.is_kept(i))).collect();
     Tensor::from_vec(flags, weight.dims(), weight.device())
@@ -167,7 +176,7 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn the_operation_agrees_with_its_composed_twin() -> Result<()> {
+    fn the_operation_agrees_with_its_composed_reference() -> Result<()> {
         let values: Vec<f32> = (0..130).map(|i| ((i * 37 % 101) as f32 - 50.0) / 40.0).collect();
         let upstream: Vec<f32> = (0..130).map(|i| (i as f32 * 0.3).cos()).collect();
         let upstream = Tensor::from_vec(upstream, (10, 13), &Device::Cpu)?;
@@ -198,17 +207,17 @@ mod tests {
                         Ok((out.flatten_all()?.to_vec1()?, grad))
                     };
                 let (out, grad) = run(threshold_ste)?;
-                let (out_twin, grad_twin) = run(threshold_ste_composed)?;
+                let (out_ref, grad_ref) = run(threshold_ste_composed)?;
                 for i in 0..130 {
-                    assert!((out[i] - out_twin[i]).abs() < 1e-5, "{threshold:?} {cut} out[{i}]");
-                    assert!((grad[i] - grad_twin[i]).abs() < 1e-6, "{threshold:?} {cut} grad[{i}]");
+                    assert!((out[i] - out_ref[i]).abs() < 1e-5, "{threshold:?} {cut} out[{i}]");
+                    assert!((grad[i] - grad_ref[i]).abs() < 1e-6, "{threshold:?} {cut} grad[{i}]");
                 }
             }
         }
         Ok(())
     }
 
-    /// What a mask keeps of these weights, above a cut.
+    /// A gate that keeps the weights above a magnitude threshold.
     fn gate(threshold: Threshold, values: &[f32], cut: f32) -> Gate {
         Gate {
             value: threshold.into(),
@@ -247,7 +256,7 @@ mod tests {
             assert_eq!(grad, [0.5 * one, 0.75 * one, one, one]);
         }
         for dtype in [DType::BF16, DType::F16] {
-            // Neighbours in the type: what is kept is never rounded to 0.
+            // 1 and 1.0078125 are neighbouring numbers in bf16: a kept weight is never rounded to 0.
             let weight = Tensor::new(&[1.0f32, 1.0078125, -2.0], &Device::Cpu)?.to_dtype(dtype)?;
             for threshold in [Threshold::Soft, Threshold::FEATHER] {
                 let gate = gate(threshold, &[1.0, 1.0078125, 2.0], 1.0);
@@ -265,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subnormal_cut_gives_every_weight_its_share() -> Result<()> {
+    fn factors_are_right_for_a_subnormal_threshold() -> Result<()> {
         let least = f32::from_bits(1);
         let values = [0.0, 2.0 * least, 4.0 * least, 1.0];
         let weight = Tensor::new(&values, &Device::Cpu)?;
@@ -275,7 +284,7 @@ mod tests {
         let grad = threshold_grad(&weight, &gate, &weight.ones_like()?)?;
         assert_eq!(grad.to_vec1::<f32>()?, factors);
         assert_eq!(pruned(&weight, &gate)?.to_vec1::<f32>()?, [0.0, 0.0, 0.0, 1.0]);
-        // Pruned weights that are not 0 are above a cut of 0.
+        // With a threshold of 0, pruned weights other than 0 are above it.
         let gate = Gate { cut: 0.0, mask: Arc::new(Mask::empty(4)), ..gate };
         let factors = factor(&weight, &gate)?.to_vec1::<f32>()?;
         assert_eq!(factors, [0.25, 0.75, 0.75, 0.75]);
@@ -303,7 +312,7 @@ mod tests {
             let kept = if threshold == Threshold::Soft { value - 0.5 } else { value };
             let out = threshold_ste(&w, &gate)?;
             assert_eq!(out.to_vec1::<f64>()?, [kept, 0.0, -kept], "{threshold:?}");
-            // Pruned weights that are not 0 are above a cut of 0.
+            // With a threshold of 0, pruned weights other than 0 are above it.
             let share = if cut > 0.0 { 0.5 } else { 1.0 };
             let grads = (out * value)?.sum_all()?.backward()?;
             let grad = grads.get(&w).expect("a gradient").to_vec1::<f64>()?;
@@ -313,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_of_another_layer_is_refused() -> Result<()> {
+    fn a_mask_of_another_layer_is_an_error() -> Result<()> {
         let gate = Gate {
             value: Threshold::Hard.into(),
             cut: 0.0,

@@ -1,13 +1,13 @@
-//! Which types of numbers operations take, and which they compute in.
+//! The number types that operations support, and their compute types.
 
 use candle_core::{DType, Result, Tensor};
 
-/// Whether operations take tensors of this type.
+/// Whether operations support tensors of this type.
 pub(crate) fn is_supported(dtype: DType) -> bool {
     matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
 }
 
-/// The type that all tensors of an operation share.
+/// The common type of all tensors of an operation.
 ///
 /// # Errors
 /// If two differ, or the type is none of f16, bf16, f32 and f64.
@@ -28,8 +28,8 @@ pub(super) fn shared(op: &str, tensors: &[(&str, DType)]) -> Result<DType> {
     Ok(*dtype)
 }
 
-/// The tensor in the type that composed operations compute in: f64 in f64, and all others in f32. Sums in f16 or bf16
-/// would stop to grow after some hundred terms.
+/// The tensor in the compute type of composed operations: f64 for f64, f32 for all others. A sum in f16 or bf16 would
+/// stop growing after a few hundred terms.
 pub(super) fn wide(tensor: &Tensor) -> Result<Tensor> {
     match tensor.dtype() {
         DType::F64 => Ok(tensor.clone()),
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_types_and_mixed_ones_are_refused_by_name() {
+    fn unsupported_and_mixed_types_are_errors_with_the_name() {
         let error = shared("relu", &[("input", DType::U8)]).unwrap_err().to_string();
         assert!(error.starts_with("relu: the input is U8; convert it"), "{error}");
         let mixed = [("input", DType::F32), ("weight", DType::F32), ("bias", DType::BF16)];

@@ -1,15 +1,15 @@
-//! Reading several tensors at once, without a copy where they are on the CPU.
+//! Reading the values of tensors, without a copy where possible.
 
 use super::cpu;
 use candle_core::{DType, Device, Result, Storage, Tensor};
 
-/// Calls `f` with the values of each tensor in row-major order: borrowed where a tensor is contiguous f32 on the
-/// CPU, copied from elsewhere.
+/// Calls `f` with the values of each tensor in row-major order. Values of contiguous f32 tensors on the CPU are
+/// borrowed, all others are copied.
 ///
 /// # Errors
 /// If a value cannot be read from its device.
 pub fn with_values<R>(tensors: &[&Tensor], f: impl FnOnce(&[&[f32]]) -> R) -> Result<R> {
-    // Both outlive the slices that borrow from them.
+    // `copies` and `guards` outlive the slices that borrow from them.
     let mut copies: Vec<Option<Vec<f32>>> = Vec::with_capacity(tensors.len());
     let mut guards = Vec::with_capacity(tensors.len());
     for tensor in tensors {
@@ -35,10 +35,10 @@ pub fn with_values<R>(tensors: &[&Tensor], f: impl FnOnce(&[&[f32]]) -> R) -> Re
     Ok(f(&slices))
 }
 
-/// A tensor of these values, in row-major order, with the shape, device and type of another.
+/// A tensor of these values, in row-major order, with the shape, device and type of `other`.
 ///
 /// # Errors
-/// If their number is not that of `other`, or candle cannot convert or copy them.
+/// If the number of values differs from that of `other`, or candle cannot convert or copy them.
 pub fn tensor_like(values: Vec<f32>, other: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, other.dims(), &Device::Cpu)?
         .to_device(other.device())?
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn views_are_read_as_what_they_show() -> Result<()> {
+    fn views_are_read_in_their_own_order() -> Result<()> {
         let whole = Tensor::new(&[[1.0f32, 2.0], [3.0, 4.0]], &Device::Cpu)?;
         let (transposed, row) = (whole.t()?, whole.narrow(0, 1, 1)?);
         let double = whole.to_dtype(DType::F64)?;

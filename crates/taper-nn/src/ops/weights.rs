@@ -1,26 +1,26 @@
-//! The weights of a convolution or linear layer, as an operation takes them.
+//! The weights of a convolution or linear layer, as an argument of operations.
 
 use super::{dual::DualWeights, threshold::threshold_ste, types};
 use crate::Gate;
 use candle_core::{DType, Result, Tensor};
 
-/// What a convolution or linear layer computes with.
+/// The weights of a convolution or linear layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights<'a> {
-    /// All weights; the gate prunes them.
+    /// The dense weight; the gate prunes it.
     pub weight: &'a Tensor,
     /// A value for each output channel.
     pub bias: Option<&'a Tensor>,
-    /// Which weights are kept, if not all.
+    /// The gate, if the layer is pruned.
     pub gate: Option<&'a Gate>,
-    /// Whether gradients are wanted.
+    /// Whether to track gradients.
     pub is_tracked: bool,
-    /// The direction of the weight, of its shape, in a pass that computes derivatives along one.
+    /// The direction of the weight, with its shape, in a pass that computes derivatives along a direction.
     pub direction: Option<&'a Tensor>,
 }
 
 impl Weights<'_> {
-    /// The type that an input shares with weight and bias.
+    /// The common type of input, weight and bias.
     pub(super) fn shared_type(&self, op: &str, x: DType) -> Result<DType> {
         let weight = ("weight", self.weight.dtype());
         match self.bias {
@@ -29,16 +29,16 @@ impl Weights<'_> {
         }
     }
 
-    /// The weight, pruned by the gate if there is one; its gradient goes straight through to the dense weight.
+    /// The weight, pruned by the gate if there is one. Its gradient is passed straight through to the dense weight.
     ///
     /// # Errors
-    /// As [`threshold_ste`], or in a pass that computes derivatives along a direction, which operations of candle's own do not
-    /// have.
+    /// As [`threshold_ste`], or in a pass that computes derivatives along a direction, because candle's own operations
+    /// have no forward-mode derivatives.
     pub fn pruned(&self) -> Result<Tensor> {
         if self.direction.is_some() {
             candle_core::bail!(
-                "a layer computes by operations of candle's own, which have no derivatives along a direction of the weights; \
-                 compute by those of taper_nn::ops"
+                "a layer uses candle's own operations, which have no derivatives along a direction of the weights; use the \
+                 operations of taper_nn::ops"
             )
         }
         let weight = tracked(self.weight, self.is_tracked);
@@ -48,14 +48,14 @@ impl Weights<'_> {
         }
     }
 
-    /// What duals are multiplied with.
+    /// The weights for an input with derivatives.
     pub(super) fn dual(&self, op: &str) -> Result<DualWeights<'_>> {
         let Some(direction) = self.direction else {
-            candle_core::bail!("{op}: an input with derivatives for a weight without a direction")
+            candle_core::bail!("{op}: the input has derivatives, but the weight has no direction")
         };
         if direction.dims() != self.weight.dims() {
             candle_core::bail!(
-                "{op}: a direction of {:?} for a weight of {:?}",
+                "{op}: the direction has shape {:?}, but the weight has shape {:?}",
                 direction.dims(),
                 self.weight.dims()
             )
@@ -63,13 +63,13 @@ impl Weights<'_> {
         Ok(DualWeights { weight: self.weight, direction, bias: self.bias })
     }
 
-    /// The bias, with a gradient if one is wanted.
+    /// The bias, with a gradient if gradients are tracked.
     pub fn bias(&self) -> Option<Tensor> {
         self.bias.map(|bias| tracked(bias, self.is_tracked))
     }
 }
 
-/// The tensor, without a gradient unless one is wanted.
+/// The tensor, detached unless `is_tracked`.
 pub(super) fn tracked(tensor: &Tensor, is_tracked: bool) -> Tensor {
     if is_tracked { tensor.clone() } else { tensor.detach() }
 }

@@ -1,4 +1,4 @@
-//! Sums, products, differences and quotients: of values of the image, constants and shapes.
+//! Arithmetic on values of the image, constants and shapes.
 
 use crate::{
     array::Array,
@@ -18,7 +18,7 @@ pub(super) fn mul(importer: &mut Importer, call: &Call) -> Result<Value, String>
     binary(importer, call, Op::Multiply, |a, b| a * b, i64::checked_mul, 1)
 }
 
-/// A sum with the negative.
+/// Computed as a sum with the negative.
 pub(super) fn sub(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     if let Some(value) = constants(importer, call, |a, b| a - b, i64::checked_sub, Some(0))? {
         return Ok(value);
@@ -36,7 +36,7 @@ pub(super) fn sub(importer: &mut Importer, call: &Call) -> Result<Value, String>
     of_image(importer, Op::Add, call.input(0)?, &negative)
 }
 
-/// A product with −1.
+/// Computed as a product with −1.
 pub(super) fn neg(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     let budget = &mut importer.budget;
     match call.input(0)? {
@@ -46,7 +46,7 @@ pub(super) fn neg(importer: &mut Importer, call: &Call) -> Result<Value, String>
         Value::Sizes(array) => {
             let negative = |size: Size| {
                 let size = size.known()?;
-                let failed = || format!("−{size} has no 64 bits");
+                let failed = || format!("−{size} does not fit 64 bits");
                 size.checked_neg().ok_or_else(failed).map(Size::Known)
             };
             array.map(budget, negative).map(Value::Sizes)
@@ -94,7 +94,7 @@ fn bounded(
     };
     match bound {
         Some(bound) if !bound.is_nan() => importer.push(Op::Activation(by(bound)), &[node]),
-        _ => Err("only the larger or smaller of a value and one number is supported".into()),
+        _ => Err("only a value and one number that is not NaN are supported".into()),
     }
 }
 
@@ -113,7 +113,7 @@ pub(super) fn prelu(importer: &mut Importer, call: &Call) -> Result<Value, Strin
     of_image(importer, Op::Add, &positive, &scaled)
 }
 
-/// A product with the reciprocal.
+/// Computed as a product with the reciprocal.
 pub(super) fn div(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     // Integers are rounded towards 0.
     if let Some(value) = constants(importer, call, |a, b| a / b, i64::checked_div, Some(1))? {
@@ -122,7 +122,7 @@ pub(super) fn div(importer: &mut Importer, call: &Call) -> Result<Value, String>
     let (name, array) = call.floats(1)?;
     let reciprocal = |v: f32| match 1.0 / v {
         by if by.is_finite() => Ok(by),
-        _ => Err(format!("it divides by {v}, whose reciprocal f32 cannot hold")),
+        _ => Err(format!("it divides by {v}, but 1/{v} does not fit f32")),
     };
     let reciprocals = array.map(&mut importer.budget, reciprocal)?;
     let reciprocals = Value::Floats(Rc::clone(name), reciprocals);
@@ -135,7 +135,7 @@ pub(super) fn floor(importer: &mut Importer, call: &Call) -> Result<Value, Strin
     Ok(Value::Floats(Rc::clone(name), array))
 }
 
-/// An operation of constants, or of a value of the image.
+/// An operation on two constants, or on a value of the image and another value.
 fn binary(
     importer: &mut Importer,
     call: &Call,
@@ -150,7 +150,8 @@ fn binary(
     }
 }
 
-/// An operation of constants, if both inputs are. A neutral number leaves the size of the batch as it is.
+/// The result if both inputs are constants. The batch size can only be combined with the neutral number, which keeps
+/// it.
 fn constants(
     importer: &mut Importer,
     call: &Call,
@@ -169,7 +170,7 @@ fn constants(
                 (Size::Batch, Size::Known(n)) if Some(n) == neutral => Ok(Size::Batch),
                 (a, b) => {
                     let (a, b) = (a.known()?, b.known()?);
-                    let failed = || format!("{a} and {b} have no result of 64 bits");
+                    let failed = || format!("{a} and {b} have no result in 64 bits");
                     sizes(a, b).ok_or_else(failed).map(Size::Known)
                 }
             };
@@ -179,18 +180,20 @@ fn constants(
     })
 }
 
-/// An operation of values of which one at least depends on the image.
+/// An operation on two values. At least one depends on the image.
 fn of_image(importer: &mut Importer, op: Op, a: &Value, b: &Value) -> Result<Value, String> {
     let rank = match (a, b) {
         (Value::Node(a), Value::Node(b)) => {
             let (x, y) = (importer.dims(*a), importer.dims(*b));
             if x.len() != y.len() {
-                return Err(format!("its inputs have shapes {x:?} and {y:?} for each image"));
+                return Err(format!(
+                    "its inputs have shapes {x:?} and {y:?} for each image, but must have equal rank"
+                ));
             }
             x.len()
         }
         (Value::Node(node), _) | (_, Value::Node(node)) => importer.dims(*node).len(),
-        _ => return Err("it takes floats and integers".into()),
+        _ => return Err("it mixes floats and integers".into()),
     };
     let mut operand = |value: &Value| match value {
         Value::Node(node) => Ok(*node),
@@ -198,13 +201,13 @@ fn of_image(importer: &mut Importer, op: Op, a: &Value, b: &Value) -> Result<Val
             let dims = aligned(array.dims(), rank)?;
             importer.constant(name, &array.reshaped(&dims)?)
         }
-        Value::Sizes(_) => Err("it takes a value of the image and integers".into()),
+        Value::Sizes(_) => Err("it mixes a value of the image and integers".into()),
     };
     let (a, b) = (operand(a)?, operand(b)?);
     importer.push(op, &[a, b])
 }
 
-/// The shape of a constant for each image of `rank` dimensions: without a batch of 1, with sizes of 1 in front.
+/// The shape of a constant for an image of `rank` dimensions: without a batch size of 1, and with sizes of 1 in front.
 fn aligned(dims: &[usize], rank: usize) -> Result<Vec<usize>, String> {
     let image = match dims {
         [1, image @ ..] if dims.len() > rank => image,
@@ -212,7 +215,7 @@ fn aligned(dims: &[usize], rank: usize) -> Result<Vec<usize>, String> {
     };
     let missing = rank.checked_sub(image.len());
     let missing = missing.ok_or_else(|| {
-        format!("its constant has shape {dims:?}, and a value of an image {rank} dimensions")
+        format!("its constant has shape {dims:?}, but its other input has only {rank} dimensions for each image")
     })?;
     Ok([&vec![1; missing][..], image].concat())
 }

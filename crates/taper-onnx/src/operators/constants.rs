@@ -1,4 +1,4 @@
-//! Operators on constants: what PyTorch exports to compute shapes.
+//! Operators on constants. PyTorch exports these to compute shapes.
 
 use crate::{
     array::Array,
@@ -31,13 +31,13 @@ pub(super) fn constant(importer: &mut Importer, call: &Call) -> Result<Value, St
         let sizes: Vec<Size> = values.iter().map(|&v| Size::Known(v)).collect();
         Array::new(&[values.len()], sizes).map(Value::Sizes)
     } else {
-        Err("it has no value of numbers".into())
+        Err("it has no numeric value".into())
     }
 }
 
 pub(super) fn constant_of_shape(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     let size = |size: i64| {
-        usize::try_from(size).map_err(|_| format!("its input 0 holds {size}, a negative size"))
+        usize::try_from(size).map_err(|_| format!("its input 0 holds the negative size {size}"))
     };
     let dims = call.ints(0)?.ok_or("its input 0 is missing")?;
     let dims = dims.into_iter().map(size).collect::<Result<Vec<usize>, String>>()?;
@@ -45,7 +45,7 @@ pub(super) fn constant_of_shape(importer: &mut Importer, call: &Call) -> Result<
         Some(tensor) => importer.held(call.output, Stored::Dense(tensor))?,
         None => Value::Floats(call.output.into(), Array::scalar(0.0)),
     };
-    let many = "its value is not one number";
+    let many = "its value must be one number";
     match value {
         Value::Floats(name, value) => {
             let array = Array::full(&dims, value.single().ok_or(many)?, &mut importer.budget)?;
@@ -81,7 +81,8 @@ pub(super) fn shape(importer: &mut Importer, call: &Call) -> Result<Value, Strin
 pub(super) fn cast(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     call.attributes.ignore(&["saturate"]);
     let to = call.attributes.int("to")?.ok_or("its attribute `to` is missing")?;
-    let to = i32::try_from(to).map_err(|_| format!("it casts to type number {to} of ONNX"))?;
+    let to = i32::try_from(to)
+        .map_err(|_| format!("it casts to ONNX data type {to}, which is not supported"))?;
     let dtype = DataType::of(to)?;
     let refused = || Err(format!("it casts to {dtype}; export the network in F32"));
     let budget = &mut importer.budget;
@@ -130,8 +131,9 @@ fn gathered<T: Copy>(
     let at = axis(at, dims.len())?;
     let mut parts = Vec::with_capacity(indices.values().len());
     for index in indices.values().iter() {
-        let index = axis(index.known()?, dims[at])
-            .map_err(|_| format!("its index {index} is outside of a dimension of {}", dims[at]))?;
+        let index = axis(index.known()?, dims[at]).map_err(|_| {
+            format!("its index {index} is outside of a dimension of size {}", dims[at])
+        })?;
         parts.push(array.slice(at, index, 1, 1, budget)?);
     }
     let shape = [&dims[..at], indices.dims(), &dims[at + 1..]].concat();
@@ -142,5 +144,5 @@ fn gathered<T: Copy>(
 }
 
 fn of_image() -> String {
-    "it takes a part of a value of the image, where only constants and shapes are supported".into()
+    "its input 0 depends on the image, but only constants and shapes are supported".into()
 }

@@ -1,4 +1,4 @@
-//! Operators that keep the elements and change the shape, and concatenation.
+//! Operators that change only the shape, and concatenation.
 
 use crate::{
     array::Array,
@@ -10,7 +10,7 @@ use crate::{
 use std::rc::Rc;
 use taper_graph::Op;
 
-/// The value of an image in another shape.
+/// Reshapes the value of a node.
 pub(super) fn reshaped(
     importer: &mut Importer,
     node: usize,
@@ -22,21 +22,21 @@ pub(super) fn reshaped(
     }
 }
 
-/// A constant in another shape.
+/// Reshapes a constant.
 fn known(value: &Value, dims: &[usize]) -> Result<Value, String> {
     match value {
         Value::Floats(name, array) => Ok(Value::Floats(Rc::clone(name), array.reshaped(dims)?)),
         Value::Sizes(array) => array.reshaped(dims).map(Value::Sizes),
-        Value::Node(_) => Err("it depends on the image, where a constant is needed".into()),
+        Value::Node(_) => Err("it depends on the image, but must be a constant".into()),
     }
 }
 
-/// The shape of a value with its batch, whose size does not matter here.
+/// The shape of a value with a batch dimension of 1. The batch size does not matter here.
 fn with_batch(dims: &[usize]) -> Vec<usize> {
     [&[1], dims].concat()
 }
 
-/// Shape of a value, with the batch of one that depends on the image.
+/// Shape of a value, with a batch dimension if the value depends on the image.
 fn dims_of(importer: &Importer, value: &Value) -> Vec<usize> {
     match value {
         Value::Node(node) => with_batch(importer.dims(*node)),
@@ -45,11 +45,11 @@ fn dims_of(importer: &Importer, value: &Value) -> Vec<usize> {
     }
 }
 
-/// A value in a shape whose first dimension is the batch, if the value depends on the image.
+/// Reshapes a value. If the value depends on the image, the first dimension is the batch.
 fn give(importer: &mut Importer, value: &Value, dims: &[usize]) -> Result<Value, String> {
     match (value, dims) {
         (Value::Node(node), [1, image @ ..]) => reshaped(importer, *node, image.to_vec()),
-        (Value::Node(_), _) => Err("it moves the dimension of the batch".into()),
+        (Value::Node(_), _) => Err("it moves the batch dimension".into()),
         (value, dims) => known(value, dims),
     }
 }
@@ -61,7 +61,7 @@ pub(super) fn reshape(importer: &mut Importer, call: &Call) -> Result<Value, Str
     let shown = || {
         let sizes: Vec<String> = wanted.values().iter().map(Size::to_string).collect();
         format!(
-            "a value of shape {:?} does not fit [{}]",
+            "a value of shape {:?} cannot be reshaped to [{}]",
             dims_of(importer, value),
             sizes.join(", ")
         )
@@ -80,18 +80,18 @@ pub(super) fn reshape(importer: &mut Importer, call: &Call) -> Result<Value, Str
         let is_batch = match *first {
             Size::Batch => true,
             Size::Known(0) => !keeps_zero,
-            // The number of images, if the rest has no open size.
+            // This is the batch size, if no other size is open.
             Size::Known(-1) => !rest.contains(&-1),
             Size::Known(n) => usize::try_from(n).is_ok_and(|n| importer.batch == Some(n)),
         };
         let filled = filled(&rest, dims, keeps_zero)?;
         (is_batch && n_elements(&filled) == n).then_some(filled)
     };
-    let dims = of_image().ok_or_else(|| shown() + " with the batch in its place")?;
+    let dims = of_image().ok_or_else(|| shown() + "; the batch must stay the first dimension")?;
     reshaped(importer, *node, dims)
 }
 
-/// Sizes where −1 is what is left of the elements, and 0 is the size of `dims` at the same place.
+/// Replaces −1 by the number of remaining elements, and 0 by the size of `dims` at the same index.
 fn filled(sizes: &[i64], dims: &[usize], keeps_zero: bool) -> Option<Vec<usize>> {
     let mut found = Vec::with_capacity(sizes.len());
     let mut open = None;
@@ -116,7 +116,7 @@ pub(super) fn flatten(importer: &mut Importer, call: &Call) -> Result<Value, Str
     let value = call.input(0)?;
     let dims = dims_of(importer, value);
     let at = call.attributes.int("axis")?.unwrap_or(1);
-    // It may be behind the last dimension.
+    // The axis may be the rank.
     let at = if at == dims.len() as i64 { dims.len() } else { axis(at, dims.len())? };
     let count = |dims: &[usize]| n_elements(dims).ok_or("its input is too large");
     let dims = [count(&dims[..at])?, count(&dims[at..])?];
@@ -124,7 +124,7 @@ pub(super) fn flatten(importer: &mut Importer, call: &Call) -> Result<Value, Str
         (Value::Node(_), 1) | (Value::Floats(..) | Value::Sizes(_), _) => {
             give(importer, value, &dims)
         }
-        _ => Err(format!("it flattens from axis {at}, where 1 is supported")),
+        _ => Err(format!("it flattens from axis {at}, but only axis 1 is supported")),
     }
 }
 
@@ -138,18 +138,20 @@ pub(super) fn squeeze(importer: &mut Importer, call: &Call) -> Result<Value, Str
             for &at in axes {
                 let at = axis(at, dims.len())?;
                 if dims[at] != 1 {
-                    return Err(format!("it leaves out axis {at} of shape {dims:?}"));
+                    return Err(format!(
+                        "it removes axis {at} of shape {dims:?}, but can only remove sizes of 1"
+                    ));
                 }
                 leaves_out[at] = true;
             }
         }
         (None, Value::Node(_)) => {
-            return Err("it has no axes, and may leave out the batch; export it with axes".into());
+            return Err("it has no axes, so it could remove the batch; export it with axes".into());
         }
         (None, _) => leaves_out = dims.iter().map(|&size| size == 1).collect(),
     }
     if matches!(value, Value::Node(_)) && leaves_out[0] {
-        return Err("it leaves out the dimension of the batch".into());
+        return Err("it removes the batch dimension".into());
     }
     let kept = dims.iter().zip(leaves_out).filter(|(_, out)| !out).map(|(&size, _)| size);
     let kept: Vec<usize> = kept.collect();
@@ -165,7 +167,7 @@ pub(super) fn unsqueeze(importer: &mut Importer, call: &Call) -> Result<Value, S
     for at in axes {
         let at = axis(at, rank)?;
         if std::mem::replace(&mut is_new[at], true) {
-            return Err(format!("its axis {at} is there twice"));
+            return Err(format!("its axis {at} occurs twice"));
         }
     }
     if matches!(value, Value::Node(_)) && is_new[0] {
@@ -198,7 +200,7 @@ pub(super) fn transpose(importer: &mut Importer, call: &Call) -> Result<Value, S
             let moves = order.first() != Some(&0) || order.len() != dims.len() || !long.is_sorted();
             match moves {
                 true => Err(format!(
-                    "it reorders a value of the image of shape {dims:?} by {order:?}, where only constants are supported"
+                    "it reorders the dimensions {dims:?} of a value of the image by {order:?}, but only constants are supported"
                 )),
                 false => {
                     let dims = order.iter().skip(1).map(|&at| dims[at]).collect();
@@ -220,7 +222,9 @@ pub(super) fn concat(importer: &mut Importer, call: &Call) -> Result<Value, Stri
             match at {
                 1 if n == 1 => Ok(first.clone()),
                 1 => importer.push(Op::Concat, &nodes),
-                _ => Err(format!("it concatenates in axis {at}, where channels (1) are supported")),
+                _ => Err(format!(
+                    "it concatenates along axis {at}, but only axis 1 (channels) is supported"
+                )),
             }
         }
         Value::Floats(name, _) => {
@@ -237,7 +241,8 @@ pub(super) fn concat(importer: &mut Importer, call: &Call) -> Result<Value, Stri
     }
 }
 
-/// A constant of a larger shape. One that has the batch in front stands for all images.
+/// Broadcasts a constant to a larger shape. If the shape begins with the batch, the constant is the same for all
+/// images.
 pub(super) fn expand(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     let (name, array) = call.floats(0)?;
     let wanted = call.sizes(1)?.values();
@@ -247,7 +252,7 @@ pub(super) fn expand(importer: &mut Importer, call: &Call) -> Result<Value, Stri
     };
     let size = |size: &Size| {
         let known = size.known()?;
-        usize::try_from(known).map_err(|_| format!("it expands to a size of {known}"))
+        usize::try_from(known).map_err(|_| format!("it expands to the negative size {known}"))
     };
     let dims = image.iter().map(size).collect::<Result<Vec<usize>, String>>()?;
     let array = array.broadcast_to(&dims, &mut importer.budget)?;
@@ -258,7 +263,9 @@ pub(super) fn expand(importer: &mut Importer, call: &Call) -> Result<Value, Stri
         }
         true => {
             let dims = array.dims();
-            Err(format!("its constant of shape {dims:?} has no place for the batch in front"))
+            Err(format!(
+                "its constant of shape {dims:?} has too many dimensions to add the batch in front"
+            ))
         }
     }
 }

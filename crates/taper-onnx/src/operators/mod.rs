@@ -1,4 +1,4 @@
-//! The operators of ONNX that are read, each as a function from a call to a value.
+//! The supported ONNX operators. Each is a function from a call to a value.
 
 mod arithmetic;
 mod constants;
@@ -12,11 +12,11 @@ mod window;
 
 use crate::{call::Call, importer::Importer, proto::NodeProto, source::is_own, value::Value};
 
-/// How an operator is read.
+/// A supported operator.
 pub(crate) struct Operator {
     name: &'static str,
     pub(crate) max_inputs: usize,
-    /// Outputs that are computed; there may be others, which nothing reads.
+    /// Most outputs to compute. Further outputs are ignored, and no node may read them.
     pub(crate) max_outputs: usize,
     pub(crate) import: fn(&mut Importer, &Call) -> Result<Value, String>,
 }
@@ -29,7 +29,7 @@ const fn operator(
     Operator { name, max_inputs, max_outputs: 1, import }
 }
 
-/// All of them, by name.
+/// All operators, by name.
 const OPERATORS: &[Operator] = &[
     operator("Add", 2, arithmetic::add),
     operator("AveragePool", 1, window::average_pool),
@@ -80,13 +80,13 @@ const OPERATORS: &[Operator] = &[
 /// The operator of a node.
 ///
 /// # Errors
-/// If it is not read; the message lists those that are.
+/// If it is not supported. The message lists the supported operators.
 pub(crate) fn find(node: &NodeProto) -> Result<&'static Operator, String> {
     let name = &*node.op_type;
     if !is_own(&node.domain) {
         let domain = &node.domain;
         return Err(format!(
-            "the operator is defined in `{domain}`, and only those of ONNX itself are supported; inline functions with onnx.inliner before saving"
+            "the operator is defined in `{domain}`, but only ONNX's own operators are supported; inline functions with onnx.inliner before saving"
         ));
     }
     if ["uantize", "QLinear", "Integer"].iter().any(|part| name.contains(part)) {
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_operator_is_there_once_in_order() {
+    fn operators_are_sorted_and_occur_once() {
         assert!(OPERATORS.windows(2).all(|pair| pair[0].name < pair[1].name));
     }
 }

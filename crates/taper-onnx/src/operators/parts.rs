@@ -1,4 +1,4 @@
-//! Operators that take a part of a value: of constants and shapes along any dimension, of images along channels.
+//! Slice and Split: of constants and shapes along any dimension, of images along channels.
 
 use crate::{
     array::Array,
@@ -23,7 +23,7 @@ pub(super) fn slice(importer: &mut Importer, call: &Call) -> Result<Value, Strin
     parts(importer, call, &ranges.collect::<Vec<Range>>())
 }
 
-/// The output of a split that the call is for.
+/// One output of a split: `call.at`.
 pub(super) fn split(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     let n_outputs = call.n_outputs;
     Budget::check_sizes(&[n_outputs])?;
@@ -37,7 +37,10 @@ pub(super) fn split(importer: &mut Importer, call: &Call) -> Result<Value, Strin
     let size = match at.checked_sub(usize::from(has_batch)) {
         Some(at) => dims[at],
         None => {
-            return Err("it parts the batch, where dimensions of the image are supported".into());
+            return Err(
+                "it takes a part of the batch, but only dimensions of the image are supported"
+                    .into(),
+            );
         }
     };
     call.attributes.ignore(&["num_outputs"]);
@@ -45,7 +48,7 @@ pub(super) fn split(importer: &mut Importer, call: &Call) -> Result<Value, Strin
         true => call.attributes.ints("split")?.map(<[i64]>::to_vec),
         false => call.ints(1)?,
     };
-    // Equal parts, the last of which may be smaller.
+    // Equal parts; the last may be smaller.
     let each = size.div_ceil(n_outputs);
     let equal = || (0..n_outputs).map(|i| size.saturating_sub(i * each).min(each) as i64).collect();
     let sizes: Vec<i64> = given.unwrap_or_else(equal);
@@ -60,7 +63,7 @@ pub(super) fn split(importer: &mut Importer, call: &Call) -> Result<Value, Strin
     parts(importer, call, &[range])
 }
 
-/// Ranges of different dimensions of the first input.
+/// Applies ranges of different dimensions to the first input.
 fn parts(importer: &mut Importer, call: &Call, ranges: &[Range]) -> Result<Value, String> {
     let budget = &mut importer.budget;
     let node = match call.input(0)? {
@@ -74,11 +77,12 @@ fn parts(importer: &mut Importer, call: &Call, ranges: &[Range]) -> Result<Value
     let mut channels = None;
     for range in ranges {
         match axis(range.axis, dims.len() + 1)? {
-            // Its size is not known.
+            // The batch size is unknown, so only the full range is valid.
             0 if range.start == 0 && range.step == 1 && range.end >= i64::from(i32::MAX) => {}
             0 => {
                 return Err(
-                    "it parts the batch, where dimensions of the image are supported".into()
+                    "it takes a part of the batch, but only dimensions of the image are supported"
+                        .into(),
                 );
             }
             at => match (at, range.bounds(dims[at - 1])?) {
@@ -86,7 +90,7 @@ fn parts(importer: &mut Importer, call: &Call, ranges: &[Range]) -> Result<Value
                 (1, bounds) if channels.is_none() => channels = Some((bounds, range.step)),
                 _ => {
                     return Err(
-                        "it takes a part of rows or columns, where one of channels is supported"
+                        "it takes a part of rows or columns, but only one range of channels is supported"
                             .into(),
                     );
                 }
@@ -102,7 +106,7 @@ fn parts(importer: &mut Importer, call: &Call, ranges: &[Range]) -> Result<Value
     }
 }
 
-/// Some channels of a value, as a convolution of which each output has one weight: weights of 0 take no part.
+/// Selects channels with a convolution or linear layer. Each output has one weight of 1, and weights of 0 are skipped.
 fn selected(
     importer: &mut Importer,
     call: &Call,
@@ -114,7 +118,11 @@ fn selected(
     let (width, is_plane) = match *dims {
         [width] => (width, false),
         [width, _, _] => (width, true),
-        _ => return Err(format!("it takes channels of a value of shape {dims:?} for each image")),
+        _ => {
+            return Err(format!(
+                "it takes channels of an unsupported shape {dims:?} for each image"
+            ));
+        }
     };
     if n == 0 {
         return Err("it takes no channels".into());
@@ -139,7 +147,7 @@ fn each<T: Copy>(
     ranges.iter().try_fold(array.clone(), |array, range| range.of(&array, budget))
 }
 
-/// A part of a dimension.
+/// A range of a dimension.
 struct Range {
     start: i64,
     end: i64,
@@ -148,12 +156,12 @@ struct Range {
 }
 
 impl Range {
-    /// The first place of a dimension of this size, and how many there are.
+    /// The first index in a dimension of this size, and the number of elements.
     fn bounds(&self, size: usize) -> Result<(usize, usize), String> {
         let size = size as i64;
         let place = |at: i64| if at < 0 { at.saturating_add(size) } else { at };
         let (start, end) = (place(self.start), place(self.end));
-        // Rounded up: the last step may be cut short.
+        // Rounded up, as the last step may be incomplete.
         let count = |reach: i64, step: u64| (reach.max(0) as u64).div_ceil(step) as usize;
         let (start, n) = match self.step {
             0 => return Err("its step is 0".into()),

@@ -1,4 +1,4 @@
-//! Operators on each element or channel: normalisation, activations, softmax.
+//! Operators on each element or channel: batch norm, activations, softmax.
 
 use super::form::reshaped;
 use crate::{
@@ -35,13 +35,13 @@ pub(super) fn hard_sigmoid(importer: &mut Importer, call: &Call) -> Result<Value
     activation(importer, call, ActivationFn::HardSigmoid { alpha, beta })
 }
 
-/// Bounds are inputs; some tools still write the attributes of older versions. Without one, the largest finite number is the
-/// bound, so infinity becomes that.
+/// Bounds are inputs, but some tools still write the attributes of older versions. A missing bound is the largest
+/// finite number, so infinity is clipped to it.
 pub(super) fn clip(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     let min = call.float(1)?.or(call.attributes.float("min")?).unwrap_or(f32::MIN);
     let max = call.float(2)?.or(call.attributes.float("max")?).unwrap_or(f32::MAX);
     if min.is_nan() || max.is_nan() {
-        return Err(format!("its bounds are {min} and {max}, which must be numbers"));
+        return Err(format!("its bounds are {min} and {max}, but must not be NaN"));
     }
     activation(importer, call, ActivationFn::Clip { min, max })
 }
@@ -49,7 +49,7 @@ pub(super) fn clip(importer: &mut Importer, call: &Call) -> Result<Value, String
 pub(super) fn batch_norm(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     call.attributes.ignore(&["momentum"]);
     if call.attributes.flag("training_mode", false)? {
-        return Err("it takes statistics of the batch; export the network in eval mode".into());
+        return Err("it uses batch statistics; export the network in eval mode".into());
     }
     let eps = f64::from(call.attributes.float("epsilon")?.unwrap_or(1e-5));
     let mut tensor = |at: usize| {
@@ -66,7 +66,7 @@ pub(super) fn softmax(importer: &mut Importer, call: &Call) -> Result<Value, Str
     let dims = importer.dims(node).to_vec();
     let at = call.attributes.int("axis")?.unwrap_or(if call.opset < 13 { 1 } else { -1 });
     let Some(at) = axis(at, dims.len() + 1)?.checked_sub(1) else {
-        return Err("it runs over the batch, where dimensions of the image are supported".into());
+        return Err("it runs over the batch, but only dimensions of the image are supported".into());
     };
     if call.opset >= 13 || at + 1 == dims.len() {
         return importer.push(Op::Softmax { axis: at }, &[node]);
@@ -89,7 +89,7 @@ pub(super) fn dropout(importer: &mut Importer, call: &Call) -> Result<Value, Str
         None => false,
     };
     match trains {
-        true => Err("it drops at random; export the network in eval mode".into()),
+        true => Err("it is in training mode; export the network in eval mode".into()),
         false => identity(importer, call),
     }
 }

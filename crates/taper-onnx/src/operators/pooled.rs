@@ -1,4 +1,4 @@
-//! Operators that make one number of a plane.
+//! Operators that reduce a plane to one number.
 
 use super::form::reshaped;
 use crate::{
@@ -26,7 +26,7 @@ pub(super) fn reduce_max(importer: &mut Importer, call: &Call) -> Result<Value, 
     reduced(importer, call, Op::GlobalMax)
 }
 
-/// All dimensions behind the channels become one number.
+/// Reduces all dimensions after the channels to one number.
 fn reduced(importer: &mut Importer, call: &Call, op: Op) -> Result<Value, String> {
     let node = call.image(0)?;
     let mut dims = importer.dims(node).to_vec();
@@ -37,7 +37,7 @@ fn reduced(importer: &mut Importer, call: &Call, op: Op) -> Result<Value, String
         axes.iter().map(|&at| axis(at, rank)).collect::<Result<BTreeSet<usize>, String>>()?;
     if rank < 3 || found != (2..rank).collect() {
         return Err(format!(
-            "it reduces axes {axes:?} of a value of {rank} dimensions, where all behind the channels are supported"
+            "it reduces axes {axes:?} of a value of {rank} dimensions, but must reduce exactly the axes after the channels"
         ));
     }
     let keeps = call.attributes.flag("keepdims", true)?;

@@ -1,4 +1,4 @@
-//! Linear layers: Gemm and MatMul with a constant.
+//! Linear layers: Gemm and MatMul with a constant weight.
 
 use crate::{array::Array, call::Call, importer::Importer, value::Value};
 use std::rc::Rc;
@@ -6,7 +6,10 @@ use taper_graph::Op;
 
 pub(super) fn gemm(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     if call.attributes.flag("transA", false)? {
-        return Err("it transposes its first input, which has the batch".into());
+        return Err(
+            "it transposes its first input, which has the batch; only transA = 0 is supported"
+                .into(),
+        );
     }
     let is_turned = call.attributes.flag("transB", false)?;
     let alpha = call.attributes.float("alpha")?.unwrap_or(1.0);
@@ -41,7 +44,7 @@ fn linear(
     if importer.dims(node).len() != 1 {
         let dims = importer.dims(node);
         return Err(format!(
-            "its input has shape [batch, {dims:?}], where [batch, features] is supported"
+            "its input has shape {dims:?} for each image, but must be [batch, features]"
         ));
     }
     let weight = importer.tensor(name, &weight)?;
@@ -49,11 +52,11 @@ fn linear(
     importer.push(Op::Linear { weight, bias }, &[node])
 }
 
-/// A matrix `[in, out]` as `[out, in]`.
+/// Transposes a matrix `[in, out]` to `[out, in]`.
 fn turned(importer: &mut Importer, weight: &Array<f32>) -> Result<Array<f32>, String> {
     match weight.dims() {
         [_, _] => weight.transposed(&[1, 0], &mut importer.budget),
-        dims => Err(format!("its weight has shape {dims:?}, where a matrix is supported")),
+        dims => Err(format!("its weight has shape {dims:?}, but must be a matrix")),
     }
 }
 
@@ -64,7 +67,7 @@ fn scaled(importer: &mut Importer, array: Array<f32>, by: f32) -> Result<Array<f
     }
 }
 
-/// A bias for each output, from one that is broadcast.
+/// Broadcasts a bias to one number for each output.
 fn bias_of(
     importer: &mut Importer,
     bias: &Array<f32>,

@@ -1,4 +1,4 @@
-//! Nearest upsampling by whole factors.
+//! Nearest-neighbour upsampling by whole factors.
 
 use crate::{
     call::{Call, axis},
@@ -11,10 +11,12 @@ pub(super) fn resize(importer: &mut Importer, call: &Call) -> Result<Value, Stri
     let node = call.image(0)?;
     let &[channels, rows, columns] = importer.dims(node) else {
         let dims = importer.dims(node);
-        return Err(format!("its input has shape {dims:?} for each image instead of a plane"));
+        return Err(format!(
+            "its input has shape {dims:?} for each image instead of [channels, rows, columns]"
+        ));
     };
     let attributes = &call.attributes;
-    // These matter to other modes.
+    // These affect only other modes.
     attributes.ignore(&["cubic_coeff_a", "exclude_outside", "extrapolation_value", "antialias"]);
     let text = |name: &str, default| Ok::<_, String>(attributes.text(name)?.unwrap_or(default));
     let mode = text("mode", "nearest")?;
@@ -59,7 +61,7 @@ pub(super) fn resize(importer: &mut Importer, call: &Call) -> Result<Value, Stri
     let mut all = [1; 4];
     for (&at, factor) in places.iter().zip(factors) {
         all[at] = factor.filter(|&factor| factor >= 1 && (at >= 2 || factor == 1)).ok_or_else(|| {
-            format!("its scale in axis {at} is no whole number, or not 1 for batch and channels; planes grow by whole factors alone")
+            format!("its scale along axis {at} is not supported; rows and columns need whole factors, batch and channels a factor of 1")
         })?;
     }
     let factors = [all[2], all[3]];
@@ -77,12 +79,12 @@ pub(super) fn resize(importer: &mut Importer, call: &Call) -> Result<Value, Stri
     match mode == "nearest" && repeats && policy == "stretch" {
         true => importer.push(Op::Upsample { factors }, &[node]),
         false => Err(format!(
-            "its mode is `{mode}` with `{coordinates}`, `{rounding}` and `{policy}`; nearest upsampling is supported, which repeats pixels"
+            "its mode is `{mode}` with `{coordinates}`, `{rounding}` and `{policy}`; only nearest upsampling that repeats pixels is supported"
         )),
     }
 }
 
-/// A factor that is a whole number.
+/// The scale as a whole factor, if it is one.
 fn whole(scale: f32) -> Option<usize> {
     (scale == scale.trunc() && (1.0..=65_536.0).contains(&scale)).then_some(scale as usize)
 }

@@ -14,18 +14,21 @@ pub(super) fn conv(importer: &mut Importer, call: &Call) -> Result<Value, String
     let &[_, _, down, across] = weight.dims() else {
         let dims = weight.dims();
         return Err(format!(
-            "its weight has shape {dims:?}, where one of two dimensions of space is supported"
+            "its weight has shape {dims:?}, but only two spatial dimensions are supported"
         ));
     };
     let kernel = [down, across];
     if let Some(stated) = sizes::<2>(call, "kernel_shape")?
         && stated != kernel
     {
-        return Err(format!("its kernel is {stated:?}, and that of its weight {kernel:?}"));
+        return Err(format!(
+            "its kernel_shape is {stated:?}, but its weight has a kernel of {kernel:?}"
+        ));
     }
     let window = window(call, kernel, plane)?;
     let groups = call.attributes.int("group")?.unwrap_or(1);
-    let groups = usize::try_from(groups).map_err(|_| format!("it has {groups} groups"))?;
+    let groups = usize::try_from(groups)
+        .map_err(|_| format!("it has {groups} groups, but needs at least 1"))?;
     let weight = importer.tensor(name, weight)?;
     let bias = match call.optional(2) {
         Some(_) => {
@@ -38,7 +41,7 @@ pub(super) fn conv(importer: &mut Importer, call: &Call) -> Result<Value, String
 }
 
 pub(super) fn max_pool(importer: &mut Importer, call: &Call) -> Result<Value, String> {
-    // The order of the indices of maxima, which are another output.
+    // Orders the indices of maxima, an output that is not supported.
     call.attributes.ignore(&["storage_order"]);
     let node = call.image(0)?;
     let plane = plane(importer, node)?;
@@ -50,7 +53,7 @@ pub(super) fn max_pool(importer: &mut Importer, call: &Call) -> Result<Value, St
     importer.push(Op::MaxPool(window), &[node])
 }
 
-/// Where windows reach over the padding, what is behind it never counts.
+/// Pixels beyond the padding never count, even if a window covers them.
 pub(super) fn average_pool(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     let mut node = call.image(0)?;
     let plane = plane(importer, node)?;
@@ -59,7 +62,7 @@ pub(super) fn average_pool(importer: &mut Importer, call: &Call) -> Result<Value
     let [down, across] = overhang(call, &window, plane)?;
     let mut counts_padding = call.attributes.flag("count_include_pad", false)?;
     if counts_padding && [down, across] != [0; 2] {
-        // Padding that counts becomes pixels.
+        // Padding that counts becomes pixels of 0.
         let pad = Pad { sizes: std::mem::take(&mut window.padding), value: 0.0 };
         if pad.sizes != [0; 4] {
             node = importer.add(Op::Pad(pad), &[node])?;
@@ -74,7 +77,7 @@ pub(super) fn average_pool(importer: &mut Importer, call: &Call) -> Result<Value
 pub(super) fn pad(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     let mode = call.attributes.text("mode")?.unwrap_or("constant");
     if mode != "constant" {
-        return Err(format!("its mode is `{mode}`, and `constant` is supported"));
+        return Err(format!("its mode is `{mode}`, but only `constant` is supported"));
     }
     let node = call.image(0)?;
     plane(importer, node)?;
@@ -89,12 +92,12 @@ pub(super) fn pad(importer: &mut Importer, call: &Call) -> Result<Value, String>
     for ((&at, &begin), &end) in axes.iter().zip(begins).zip(ends) {
         let at = axis(at, 4)?;
         let (Ok(begin), Ok(end)) = (usize::try_from(begin), usize::try_from(end)) else {
-            return Err(format!("its pads are {pads:?}, and negative ones are not supported"));
+            return Err(format!("its pads are {pads:?}, but negative pads are not supported"));
         };
         match at {
             0 | 1 if [begin, end] == [0; 2] => {}
             0 | 1 => {
-                return Err(format!("it pads axis {at}, where rows and columns are supported"));
+                return Err(format!("it pads axis {at}, but only rows and columns are supported"));
             }
             at => [sizes[at - 2], sizes[at]] = [begin, end],
         }
@@ -110,21 +113,21 @@ fn plane(importer: &Importer, node: usize) -> Result<[usize; 2], String> {
     match *importer.dims(node) {
         [_, rows, columns] => Ok([rows, columns]),
         ref dims => Err(format!(
-            "its input has shape {dims:?} for each image, where [channels, rows, columns] is supported"
+            "its input has shape {dims:?} for each image instead of [channels, rows, columns]"
         )),
     }
 }
 
-/// Sizes of an attribute.
+/// An attribute of `N` sizes.
 fn sizes<const N: usize>(call: &Call, name: &str) -> Result<Option<[usize; N]>, String> {
     let Some(list) = call.attributes.ints(name)? else { return Ok(None) };
     let sizes: Option<Vec<usize>> = list.iter().map(|&n| usize::try_from(n).ok()).collect();
     let sizes = sizes.and_then(|sizes| <[usize; N]>::try_from(sizes).ok());
-    let wrong = || format!("its {name} are {list:?} instead of {N} numbers that are not negative");
+    let wrong = || format!("its {name} are {list:?} instead of {N} non-negative numbers");
     sizes.ok_or_else(wrong).map(Some)
 }
 
-/// Windows by the attributes of a node, which are the same for all operators.
+/// The window of a node. All operators here have the same attributes.
 fn window(call: &Call, kernel: [usize; 2], plane: [usize; 2]) -> Result<Window, String> {
     let stride = sizes::<2>(call, "strides")?.unwrap_or([1; 2]);
     let dilation = sizes::<2>(call, "dilations")?.unwrap_or([1; 2]);
@@ -137,7 +140,7 @@ fn window(call: &Call, kernel: [usize; 2], plane: [usize; 2]) -> Result<Window, 
         "VALID" => return Ok(window),
         "SAME_UPPER" => false,
         "SAME_LOWER" => true,
-        _ => return Err(format!("its auto_pad is `{auto}`, which ONNX does not have")),
+        _ => return Err(format!("its auto_pad is `{auto}`, which ONNX does not define")),
     };
     for i in 0..2 {
         let reach = reach(&window, i)?;
@@ -158,15 +161,15 @@ fn reach(window: &Window, i: usize) -> Result<usize, String> {
     let (kernel, stride, dilation) = (window.kernel[i], window.stride[i], window.dilation[i]);
     if kernel == 0 || stride == 0 || dilation == 0 {
         return Err(format!(
-            "kernel {kernel}, stride {stride} and dilation {dilation} are not all at least 1"
+            "kernel {kernel}, stride {stride} and dilation {dilation} must all be at least 1"
         ));
     }
     let reach = (kernel - 1).checked_mul(dilation).and_then(|reach| reach.checked_add(1));
     reach.ok_or_else(|| "its windows are too large".into())
 }
 
-/// Pixels by which the last windows reach over the padding, at the bottom and at the right: `ceil_mode` rounds their number
-/// up, but for windows that begin behind the plane and its padding at the top or left.
+/// Pixels by which the last windows reach beyond the padding, at the bottom and at the right. `ceil_mode` rounds the
+/// number of windows up, without windows that begin after the last pixel of the plane.
 fn overhang(call: &Call, window: &Window, plane: [usize; 2]) -> Result<[usize; 2], String> {
     let mut over = [0; 2];
     if !call.attributes.flag("ceil_mode", false)? {

@@ -1,32 +1,32 @@
-//! Whole numbers of weights for layers, by a divisor method.
+//! Apportionment of whole numbers of weights to layers, by a divisor method.
 
-/// What a layer asks for.
+/// The claim of a layer on kept weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Claim {
-    /// Weights of the layer: it never keeps more.
+    /// Upper bound: the number of weights of the layer.
     pub(super) full: u64,
-    /// It never keeps fewer.
+    /// Lower bound.
     pub(super) least: u64,
-    /// What it keeps is proportional to this between the two bounds; above 0.
+    /// The count is proportional to this between the two bounds; above 0.
     pub(super) size: f64,
 }
 
 impl Claim {
-    /// A claim without a lower bound. Sizes that have under- or overflowed, or are NaN, become the nearest possible
-    /// one.
+    /// A claim without a lower bound. A size that has under- or overflowed, or is NaN, becomes the nearest possible
+    /// size.
     pub(super) fn new(full: u64, size: f64) -> Self {
         let size = if size > 0.0 { size.min(f64::MAX) } else { f64::MIN_POSITIVE };
         Self { full, least: 0, size }
     }
 
-    /// Where the `k`-th weight of this layer, counted from 1, stands in the order of all weights.
+    /// Position of the `k`-th weight of this layer, counted from 1, in the order of all weights.
     fn place(self, k: u64) -> f64 {
         if k <= self.least { 0.0 } else { (k as f64 - 0.5) / self.size }
     }
 
-    /// How many weights of this layer stand at or before `place`.
+    /// Number of weights of this layer at or before `place`.
     fn count(self, place: f64) -> u64 {
-        // At most a rounding away from the answer.
+        // At most a rounding error away from the result.
         let mut count = ((place * self.size).round() as u64).clamp(self.least, self.full);
         while count > self.least && self.place(count) > place {
             count -= 1;
@@ -38,23 +38,24 @@ impl Claim {
     }
 }
 
-/// How many weights each layer keeps, `n_keep` in all: Webster's (Sainte-Laguë's) method with bounds.
+/// Number of kept weights of each layer, `n_keep` in total: Webster's (Sainte-Laguë's) method with bounds.
 ///
-/// The weights of all layers stand in one order: the lower bounds first, then the `k`-th weight of a layer at
-/// `(k − ½)/size`, and of equal places the lower layer's first. The first `n_keep` weights of that order are kept. The
-/// order does not depend on `n_keep`, so a smaller `n_keep` keeps a prefix, and no layer keeps more than before: the
-/// method is *house-monotone*. Shares that are proportional to the sizes but for the bounds are met up to rounding,
-/// saturated layers included.
+/// The weights of all layers form one order: first the lower bounds, then the `k`-th weight of a layer at position
+/// `(k − ½)/size`; of ties, the lower layer comes first. The first `n_keep` weights of this order are kept. The order
+/// does not depend on `n_keep`, so a smaller `n_keep` keeps a prefix, and no layer keeps more than before: the method
+/// is *house-monotone*. Within the bounds, counts are proportional to the sizes up to rounding, even if some layers are
+/// full.
 ///
-/// The place of the last kept weight is found by bisection over the bits of a float, some 63 counts of each layer.
+/// The position of the last kept weight is found by bisection over the bits of a float, with about 63 counts of each
+/// layer.
 ///
-/// `n_keep` is at least the sum of the lower bounds; above the sum of all weights, every layer is full.
+/// `n_keep` must be at least the sum of the lower bounds. Above the sum of all weights, every layer is full.
 ///
 /// # References
 /// M. L. Balinski and H. P. Young, *Fair Representation*, 1982.
 pub(super) fn apportion(claims: &[Claim], n_keep: u64) -> Vec<u64> {
     let counts = |place: f64| claims.iter().map(move |claim| claim.count(place));
-    // Floats that are not negative rank like their bits. All weights stand at or before infinity.
+    // Non-negative floats have the order of their bits. All positions are at or before infinity.
     let (mut before, mut last) = (0.0f64.to_bits(), f64::INFINITY.to_bits());
     if counts(0.0).sum::<u64>() >= n_keep {
         return counts(0.0).collect();
@@ -84,7 +85,7 @@ mod tests {
         sizes.iter().map(|&(full, size)| Claim::new(full, size)).collect()
     }
 
-    /// The order of all weights, one by one.
+    /// Scalar reference: takes the weights one by one in this order.
     fn one_by_one(claims: &[Claim], n_keep: u64) -> Vec<u64> {
         let mut kept: Vec<u64> = claims.iter().map(|claim| claim.least).collect();
         while kept.iter().sum::<u64>() < n_keep {
@@ -105,13 +106,14 @@ mod tests {
         // By largest remainders 11 weights are (5, 5, 1) and 10 are (4, 4, 2).
         assert_eq!(of(&[6, 6, 2], 11), [5, 5, 1]);
         assert_eq!(of(&[6, 6, 2], 10), [5, 4, 1]);
-        // Places 0.05, 0.15, …; 0.0166, 0.05, …: the second of the larger layer is tied with the first of the other.
+        // Positions 0.05, 0.15, …; 0.0166, 0.05, …: the second weight of the larger layer is tied with the first of the
+        // other layer.
         assert_eq!(of(&[10, 30], 1), [0, 1]);
         assert_eq!(of(&[10, 30], 2), [1, 1]);
         assert_eq!(of(&[3, 0, 3], 6), [3, 0, 3]);
         assert_eq!(of(&[3, 3], 99), [3, 3]);
         assert_eq!(of(&[], 0), [0u64; 0]);
-        // A layer that is full leaves the others their shares.
+        // The first layer is full with 10; the others share the remaining 40 in proportion to their sizes.
         assert_eq!(apportion(&claims(&[(10, 5.0), (100, 1.0), (100, 3.0)]), 50), [10, 10, 30]);
         // A lower bound comes first.
         let bounded = [Claim { least: 8, ..Claim::new(10, 10.0) }, Claim::new(90, 90.0)];
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_floats_cannot_hold_are_no_trap() {
+    fn sizes_at_the_limits_of_floats_still_add_up() {
         for size in [0.0, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE, f64::MAX, -1.0] {
             let claims = claims(&[(40_000_000, size), (1_000, 1.0)]);
             for n_keep in [0, 1, 1_000, 20_000_000, 40_000_999, 40_001_000] {
@@ -137,7 +139,7 @@ mod tests {
             let claims: Vec<Claim> = sizes
                 .iter()
                 .map(|&(full, size, least)| {
-                    // Every other one by its number of weights, where ties are common.
+                    // Every other size is the number of weights: ties are then common.
                     let size = if full % 2 == 0 { full as f64 } else { size };
                     let least = if least < 0.3 { (least * full as f64) as u64 } else { 0 };
                     Claim { least, ..Claim::new(full, size) }

@@ -5,9 +5,9 @@ use taper_core::Sparsity;
 
 /// Gives each layer a density proportional to `(Σ dims / Π dims)^power`, at most 1: small layers stay denser.
 ///
-/// With that raw density r of each layer, the density is `min(1, ε·r)` for the one ε that meets the overall sparsity, up
-/// to rounding. As fewer weights are kept, ε falls, layers stop being full one after the other, and no layer keeps more
-/// than before.
+/// With r the raw density of a layer, its density is `min(1, ε·r)`, up to rounding. One ε for all layers meets the
+/// overall sparsity. As fewer weights are kept, ε falls, one layer after the other stops being full, and no layer keeps
+/// more than before.
 ///
 /// # References
 /// Mocanu et al. (arXiv:1707.04780); the kernel dimensions are from RigL (arXiv:1911.11134).

@@ -1,20 +1,19 @@
-//! Densities that are given, by name.
+//! Densities given by name.
 
 use super::{Allocation, AllocationError, Group, Layer, no_match, per_layer};
 use taper_core::Sparsity;
 use wildmatch::WildMatch;
 
-/// Gives each layer a density proportional to a number of its own, at most 1.
+/// Gives each layer a density proportional to a given number, at most 1.
 ///
-/// Where the numbers are the densities that a network is to have and add up to its overall density, each layer has its own
-/// exactly, up to rounding.
+/// If the numbers are densities that add up to the overall density, each layer has exactly its number, up to rounding.
 ///
 /// # References
-/// JaxPruner's `custom_sparsity_map` and RigL's `str`, which takes the densities that STR has learned.
+/// JaxPruner's `custom_sparsity_map`, and RigL's `str`, which uses the densities that STR has learned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Given {
-    /// Patterns of names of weights, with `*` for any characters and `?` for one, and a number above 0 for each. The first
-    /// pattern that matches a layer counts, and a layer that none matches has 1.
+    /// Patterns of weight names, with `*` for any characters and `?` for one, and a number above 0 for each. The first
+    /// pattern that matches a layer applies; a layer without a match has 1.
     pub densities: Vec<(String, f64)>,
 }
 
@@ -53,7 +52,8 @@ mod tests {
         let densities = [("layer0.*", 0.5), ("layer1.weight", 0.2), ("layer*", 0.1)];
         assert_eq!(counts(&densities, 0.8).unwrap(), [50, 40, 30]);
         assert_eq!(counts(&densities, 0.9).unwrap(), [25, 20, 15]);
-        // Twice as many would be all of the first, which stays full: the others share what is left in 40 to 30.
+        // In proportion, the first layer would exceed its 100 weights, so it is full. The others share the rest 40 to
+        // 30.
         assert_eq!(counts(&densities, 0.475).unwrap(), [100, 123, 92]);
         assert_eq!(counts(&[("layer0.*", 2.0)], 0.5).unwrap(), [86, 86, 128]);
     }

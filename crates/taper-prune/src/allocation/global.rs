@@ -3,7 +3,7 @@
 use super::{Allocation, AllocationError, Group, Layer, n_weights};
 use taper_core::Sparsity;
 
-/// Ranks the weights of all layers together, as Feather does: the network decides which layers stay denser.
+/// Ranks the weights of all layers together, as in Feather: the weights decide which layers stay denser.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Global;
 

@@ -1,8 +1,8 @@
-//! How many weights each group of layers keeps.
+//! Allocation: how many weights each group of layers keeps.
 //!
-//! An allocation partitions the layers into groups that are *ranked together* and gives each group a number of
-//! weights to keep. So ranking globally, the same sparsity in each layer, and ERK are one thing. The numbers kept
-//! add up exactly to what the overall sparsity asks for, and none of them rises while the overall sparsity rises.
+//! An allocation partitions the layers into groups that are *ranked together*, and gives each group a number of weights
+//! to keep. Global ranking, uniform sparsity and ERK are all allocations. The counts add up exactly to the overall
+//! sparsity, and no count rises while the overall sparsity rises.
 
 mod apportion;
 mod er;
@@ -32,33 +32,34 @@ pub struct Group {
     pub layers: Vec<LayerId>,
     /// How many of their weights are kept.
     pub n_keep: u64,
-    /// The same as a fraction: what an interpolated quantile is taken at.
+    /// The same as a sparsity; an interpolated quantile is computed at this value.
     pub sparsity: Sparsity,
 }
 
 impl Group {
-    /// A layer that is ranked by itself.
+    /// A group of one layer.
     fn of(layer: Layer, n_keep: u64) -> Self {
         let sparsity = Sparsity::of(n_keep, layer.info.n_weights());
         Self { layers: vec![layer.id], n_keep, sparsity }
     }
 }
 
-/// A layer with its identity.
+/// A layer with its index.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a> {
-    /// Which layer.
+    /// Index of the layer.
     pub id: LayerId,
-    /// Its description.
+    /// Description of the layer.
     pub info: &'a LayerInfo,
 }
 
 /// Decides how many weights each group of layers keeps.
 pub trait Allocation: Debug + Send + Sync {
-    /// A group for each layer, once; their `n_keep` add up to `overall.n_kept(n)` of all `n` weights.
+    /// Groups that contain each layer once. Their `n_keep` add up to `overall.n_kept(n)`, with `n` the number of all
+    /// weights.
     ///
-    /// No `n_keep` may rise while `overall.n_kept(n)` falls: a group that grows takes pruned weights back without a
-    /// reason in the weights, and where they have been dropped for good, there are none to take.
+    /// No `n_keep` may rise while `overall.n_kept(n)` falls. A group that grows would regrow pruned weights, although
+    /// no weight has changed; permanently pruned weights cannot be regrown.
     ///
     /// # Errors
     /// [`AllocationError`] if `overall` cannot be met.
@@ -71,13 +72,13 @@ impl<A: Allocation + ?Sized> Allocation for Box<A> {
     }
 }
 
-/// An overall sparsity that an allocation cannot meet.
+/// Error: an overall sparsity that an allocation cannot meet.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AllocationError {
-    /// Pinned layers keep more than the overall sparsity leaves.
+    /// Pinned layers keep more weights than the overall sparsity allows.
     #[error(
-        "pinned layers keep {n_pinned} weights where sparsity {overall} leaves {n_keep} in all; pin fewer layers or lower the target"
+        "pinned layers keep {n_pinned} weights, but sparsity {overall} keeps only {n_keep} in total; pin fewer layers or lower the target"
     )]
     Pinned {
         /// Weights kept in pinned layers.
@@ -87,9 +88,9 @@ pub enum AllocationError {
         /// The overall sparsity.
         overall: f64,
     },
-    /// Groups that keep another number of weights in all than the overall sparsity does.
+    /// Groups that keep another total number of weights than the overall sparsity.
     #[error(
-        "the groups of the allocation keep {n_kept} weights in all where sparsity {overall} leaves {n_keep}; an allocation must add up"
+        "the groups of the allocation keep {n_kept} weights in total, but sparsity {overall} keeps {n_keep}; the counts of an allocation must add up"
     )]
     Sum {
         /// Weights kept in all groups.
@@ -113,7 +114,7 @@ pub enum AllocationError {
     },
 }
 
-/// The error of a pattern that matches none of these layers.
+/// The error for a pattern that matches none of these layers.
 fn no_match(pattern: &str, layers: &[Layer]) -> AllocationError {
     AllocationError::NoMatch {
         pattern: pattern.into(),
@@ -122,7 +123,7 @@ fn no_match(pattern: &str, layers: &[Layer]) -> AllocationError {
     }
 }
 
-/// How many of each of these groups of weights are kept, `n_keep` in all and in proportion to their sizes.
+/// Number of kept weights of each group of weights: `n_keep` in total, in proportion to the sizes.
 pub(crate) fn share_out(sizes: &[u64], n_keep: u64) -> Vec<u64> {
     let claims: Vec<Claim> = sizes.iter().map(|&size| Claim::new(size, size as f64)).collect();
     apportion(&claims, n_keep.min(sizes.iter().sum()))
@@ -133,8 +134,8 @@ fn n_weights(layers: &[Layer]) -> u64 {
     layers.iter().map(|l| l.info.n_weights()).sum()
 }
 
-/// A group for each layer, whose kept weights are proportional to `size` up to full layers and add up to exactly what
-/// `overall` leaves.
+/// One group for each layer. The kept weights are proportional to `size`, limited to full layers, and add up to exactly
+/// the overall count.
 fn per_layer(layers: &[Layer], overall: Sparsity, size: impl Fn(&LayerInfo) -> f64) -> Vec<Group> {
     let claim = |layer: &Layer| Claim::new(layer.info.n_weights(), size(layer.info));
     let claims: Vec<Claim> = layers.iter().map(claim).collect();

@@ -1,4 +1,4 @@
-//! Limits for single layers, by name.
+//! Limits on the sparsity of single layers, by name.
 
 use super::{
     Allocation, AllocationError, Group, Layer,
@@ -8,22 +8,22 @@ use super::{
 use taper_core::Sparsity;
 use wildmatch::WildMatch;
 
-/// The most that layers of a name may be pruned.
+/// The largest sparsity of the layers that match a pattern.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pin {
-    /// Name of the weight, with `*` for any characters and `?` for one: `conv1.weight`, `layer1.*`.
+    /// Pattern of weight names, with `*` for any characters and `?` for one: `conv1.weight`, `layer1.*`.
     pub pattern: String,
     /// The layer's sparsity never exceeds this, up to rounding; 0 keeps it dense.
     pub at_most: Sparsity,
 }
 
-/// Holds some layers at a sparsity of their own and allocates the rest so that the overall sparsity is still met.
+/// Limits the sparsity of some layers, and allocates the other layers to meet the overall sparsity.
 ///
-/// A pinned layer has the density of the unpinned layers together until it reaches its pin, and stays there; the others
-/// make up for it. The first pin that matches a layer counts.
+/// A pinned layer has the density of all unpinned layers together until it reaches its pin, and then stays there; the
+/// other layers compensate for it. The first pin that matches a layer applies.
 #[derive(Debug)]
 pub struct Pinned {
-    /// Allocates the layers that no pin matches.
+    /// Allocation of the layers that match no pin.
     pub inner: Box<dyn Allocation>,
     /// The pins.
     pub pins: Vec<Pin>,
@@ -38,8 +38,9 @@ impl Allocation for Pinned {
                 return Err(no_match(&pin.pattern, layers));
             }
         }
-        // Each pinned layer has a claim of its own, with what it keeps at its pin as lower bound; the free layers share
-        // the last one. Their number falls with the overall one as each claim does, and the inner allocation spreads it.
+        // Each pinned layer has its own claim, with its count at the pin as lower bound; the free layers share the last
+        // claim. The count of the free layers falls with the overall count, like every claim, and the inner allocation
+        // distributes it.
         let (mut pinned, mut bounds, mut free) = (Vec::new(), Vec::new(), Vec::new());
         for &layer in layers {
             match matchers.iter().position(|m| m.matches(&layer.info.name)) {
@@ -72,14 +73,15 @@ impl Allocation for Pinned {
     }
 }
 
-/// Lower bounds that are rounded one by one can come to more than the rounded sum. Those that were rounded up furthest are
-/// then rounded down, the lower layer first of equals: the fewer weights are kept, the more of them, so none rises again.
+/// Lower bounds that are rounded separately can add up to more than the rounded sum. The bounds that were rounded up
+/// furthest are then rounded down; of ties, the lower layer first. The fewer weights are kept, the more bounds are
+/// rounded down, so no bound rises again.
 fn round_down(pinned: &mut [(Claim, f64)], n_keep: u64) {
     let excess = pinned.iter().map(|(claim, _)| claim.least).sum::<u64>().saturating_sub(n_keep);
     let mut rounded_up: Vec<_> = pinned
         .iter_mut()
         .map(|(claim, exact)| (claim.least as f64 - *exact, claim))
-        // What is no more than the rounding of a float was a whole number.
+        // A difference within float rounding means that the exact count is a whole number.
         .filter(|(gained, _)| *gained > 1e-6)
         .collect();
     rounded_up.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn pinned_layers_that_have_room_make_up_for_those_that_have_none() {
+    fn pinned_layers_below_their_pin_compensate_for_those_at_their_pin() {
         let infos = infos(&[&[10, 10], &[30, 10], &[60, 10]]);
         let pin = |pattern: &str, at_most| Pin {
             pattern: pattern.into(),
@@ -144,12 +146,16 @@ mod tests {
             Some(groups.ok()?.iter().map(|g| g.n_keep).collect())
         };
         assert_eq!([0.88, 0.89, 0.9].map(counts), [[5, 3], [4, 3], [4, 2]].map(|n| Some(n.into())));
-        assert_eq!(counts(0.93), None, "4 weights, where the pins keep 5 if both are rounded down");
+        assert_eq!(
+            counts(0.93),
+            None,
+            "4 weights are left, but the pins keep 5 even if rounded down"
+        );
     }
 
     proptest! {
         #[test]
-        fn pins_above_the_overall_sparsity_never_stand_in_its_way(
+        fn pins_above_the_overall_sparsity_never_prevent_it(
             sizes in prop::collection::vec(1usize..60, 1..7), s in 0.0..=0.9f64,
         ) {
             let shapes: Vec<[usize; 2]> = sizes.iter().map(|&n| [n, 1]).collect();

@@ -1,13 +1,13 @@
-//! One allocation up to a sparsity, and another one behind it.
+//! One allocation up to a sparsity, and another one above it.
 
 use super::{Allocation, AllocationError, Group, Layer};
 use taper_core::Sparsity;
 
-/// Follows one allocation up to a sparsity, and another one from there on: with ERK and one cut of all layers, a network that begins
-/// with ERK at the sparsity of a ramp's begin and is then cut as a whole.
+/// Uses one allocation up to a sparsity, and another one above it. For example, a network may begin with ERK at the
+/// initial sparsity of a ramp, and then be pruned by one global threshold.
 ///
-/// A layer may gain weights where the second one takes over. Those that have been dropped do not come back, and those that are
-/// 0 rank below all others.
+/// A layer may gain weights when the second allocation takes over. Permanently pruned weights do not return, and
+/// weights that are 0 rank below all others.
 ///
 /// # References
 /// GraNet's code (arXiv:2106.10404).
@@ -15,9 +15,9 @@ use taper_core::Sparsity;
 pub struct Switched<A, B> {
     /// The last sparsity of the first allocation.
     pub until: Sparsity,
-    /// The allocation up to there.
+    /// The allocation up to `until`.
     pub first: A,
-    /// The allocation of higher sparsities.
+    /// The allocation above `until`.
     pub then: B,
 }
 

@@ -19,10 +19,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_odd_weight_goes_where_the_share_is_nearest_to_the_next_whole_number() {
+    fn the_remaining_weight_goes_to_the_layer_nearest_to_the_next_whole_number() {
         let infos = infos(&[&[10, 1], &[15, 1], &[8, 1]]);
         let groups = Uniform.allocate(&layers(&infos), Sparsity::new(0.9).unwrap()).unwrap();
-        // Shares 1, 1.5 and 0.8 of 3.3: three in all.
+        // The exact counts are 1, 1.5 and 0.8, together 3.3: three weights are kept.
         assert_eq!(groups.iter().map(|g| g.n_keep).collect::<Vec<_>>(), [1, 1, 1]);
     }
 }

@@ -1,17 +1,17 @@
-//! The gradient, averaged over steps.
+//! Moving average of the gradient.
 
 use super::{Criterion, View, of_both};
 use std::borrow::Cow;
 
-/// The exponential moving average of the gradient, `m ← β·m + (1 − β)·g`: what weights enter by where the gradient of one batch is
-/// too noisy.
+/// The exponential moving average of the gradient, `m ← β·m + (1 − β)·g`. As a growth criterion, it replaces the
+/// gradient of one batch if that is too noisy.
 ///
 /// # References
-/// Dettmers and Zettlemoyer, "Sparse Networks from Scratch" (arXiv:1907.04840), which take the momentum of the optimizer; RigL's
-/// `momentum`, which keeps an average of its own, as this does.
+/// Dettmers and Zettlemoyer, "Sparse Networks from Scratch" (arXiv:1907.04840), who use the momentum of the optimizer;
+/// RigL's `momentum`, which keeps a separate average, like this criterion.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GradientEma {
-    /// Share of the average that stays in a step, in `[0, 1)`.
+    /// EMA coefficient β, in `[0, 1)`.
     pub beta: f32,
 }
 
@@ -22,7 +22,7 @@ impl Default for GradientEma {
     }
 }
 
-/// Moves an average towards values, number by number.
+/// Updates a moving average, element by element.
 pub(super) fn average(beta: f32, mean: &mut [f32], values: impl Iterator<Item = f32>) {
     for (mean, value) in mean.iter_mut().zip(values) {
         *mean = beta.mul_add(*mean, (1.0 - beta) * value);

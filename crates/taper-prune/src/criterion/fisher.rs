@@ -1,21 +1,23 @@
-//! The loss that a weight's removal costs, by the squares of its gradients.
+//! Increase of the loss without a weight, estimated from squared gradients.
 
 use super::{Criterion, View, ema::average, of_both};
 use std::borrow::Cow;
 
-/// `|w|·√v`, which ranks as `w²·v` does, with the exponential moving average of squared gradients `v ← β·v + (1 − β)·g²`: to second
-/// order, and with the diagonal of the empirical Fisher matrix for the Hessian, what the loss rises by without the weight.
+/// `|w|·√v`, which ranks like `w²·v`. Here v is the exponential moving average of squared gradients,
+/// `v ← β·v + (1 − β)·g²`. To second order, and with the diagonal of the empirical Fisher matrix in place of the
+/// Hessian, the score ranks weights by the increase of the loss without them.
 ///
 /// # References
-/// JaxPruner's `adam-fisher` (arXiv:2304.14082), which takes v from AdamW; this one keeps its own, whatever the optimizer.
+/// JaxPruner's `adam-fisher` (arXiv:2304.14082), which uses the v of AdamW. This criterion keeps its own v, for any
+/// optimizer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fisher {
-    /// Share of the average that stays in a step, in `[0, 1)`.
+    /// EMA coefficient β, in `[0, 1)`.
     pub beta: f32,
 }
 
 impl Default for Fisher {
-    /// β = 0.999, as of AdamW.
+    /// β = 0.999, as in AdamW.
     fn default() -> Self {
         Self { beta: 0.999 }
     }

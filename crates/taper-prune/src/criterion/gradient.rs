@@ -1,12 +1,12 @@
-//! The gradient in a weight.
+//! Gradient magnitude.
 
 use super::{Criterion, View, of_both};
 use std::borrow::Cow;
 
-/// `|g|`: what a weight would gain by leaving 0.
+/// `|g|`: how fast the loss falls, to first order, if a pruned weight moves away from 0.
 ///
 /// # References
-/// Evci et al., "Rigging the Lottery" (arXiv:1911.11134): RigL grows by it.
+/// Evci et al., "Rigging the Lottery" (arXiv:1911.11134): the growth criterion of RigL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gradient;
 

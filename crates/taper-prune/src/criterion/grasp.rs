@@ -1,4 +1,4 @@
-//! What the flow of gradients would lose without a weight.
+//! GraSP: loss of gradient flow without a weight.
 
 use super::{Criterion, View, of_both};
 use crate::{
@@ -7,24 +7,24 @@ use crate::{
 };
 use std::borrow::Cow;
 
-/// `w·(Hg)`, with the gradient g and the Hessian H of the loss of some images: to first order, twice this is what `gᵀg` loses if
-/// the weight becomes 0. Weights of the largest score are kept, and its sign counts.
+/// `w·(Hg)`, with the gradient g and the Hessian H of the loss of sample images. To first order, `gᵀg` falls by twice
+/// this value if the weight becomes 0. Weights with the largest scores are kept, and the sign counts.
 ///
 /// Scores are shifted and scaled over all layers to `[0, 1]`.
 ///
 /// # References
-/// Wang et al., "Picking Winning Tickets Before Training by Preserving Gradient Flow" (arXiv:2002.07376): its score is the
-/// negative of this one, and it removes the largest.
+/// Wang et al., "Picking Winning Tickets Before Training by Preserving Gradient Flow" (arXiv:2002.07376). The score in
+/// the paper has the opposite sign, and the paper removes the largest scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Grasp {
-    /// Images of each class, at least 1.
+    /// Images per class, at least 1.
     pub per_class: usize,
-    /// What logits are divided by, above 0: probabilities of an untrained network are then nearly equal.
+    /// Divisor of the logits, above 0: the probabilities of an untrained network are then nearly equal.
     pub temperature: f64,
 }
 
 impl Default for Grasp {
-    /// Ten images of each class at a temperature of 200, as published.
+    /// 10 images per class and a temperature of 200, as published.
     fn default() -> Self {
         Self { per_class: 10, temperature: 200.0 }
     }
@@ -58,7 +58,7 @@ impl Measure for Grasp {
             (all().fold(f64::INFINITY, f64::min), all().fold(-f64::INFINITY, f64::max));
         if !(most - least > 0.0 && (most - least).is_finite()) {
             let reason = format!(
-                "the scores of GraSP are from {least} to {most} and rank nothing; check that the network's output depends on its weights"
+                "GraSP scores range from {least} to {most} and do not rank weights; check that the network's output depends on its weights"
             );
             return Err(PruneError::Preparation { reason });
         }

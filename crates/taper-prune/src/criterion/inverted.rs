@@ -1,12 +1,14 @@
-//! The order of another criterion, upside down.
+//! The reverse order of another criterion.
 
 use super::{Criterion, View};
 use crate::measure::Measure;
 use std::borrow::Cow;
 
-/// Ranks first what another criterion ranks last: the control that shows whether its order matters. Ties stay by index.
+/// Ranks first the weights that another criterion ranks last: a control that shows whether its order matters. Ties
+/// still go to the lower index.
 ///
-/// One that measures the network in several rounds cannot be inverted: weights that left in a round would come back.
+/// A criterion that measures the network in several rounds cannot be inverted: weights that were pruned in one round
+/// would return in the next.
 ///
 /// # References
 /// RigL's `rigl_inverted`, which grows the weights of the smallest gradient.
@@ -18,7 +20,7 @@ pub struct Inverted {
 
 impl Criterion for Inverted {
     fn scores<'a>(&self, layer: &View<'a>) -> Cow<'a, [f32]> {
-        // Magnitudes rank like their bits, so nothing is rounded.
+        // Magnitudes have the order of their bits, so nothing is rounded.
         let largest = f32::MAX.to_bits();
         let invert = |score: &f32| f32::from_bits(largest.saturating_sub(score.abs().to_bits()));
         self.of.scores(layer).iter().map(invert).collect()

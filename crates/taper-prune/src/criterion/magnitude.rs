@@ -1,9 +1,9 @@
-//! The magnitude of a weight.
+//! Weight magnitude.
 
 use super::{Criterion, View};
 use std::borrow::Cow;
 
-/// `|w|`: what Feather, gradual magnitude pruning, and straight-through top-k rank by.
+/// `|w|`: the criterion of Feather, gradual magnitude pruning, and straight-through top-k.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Magnitude;
 

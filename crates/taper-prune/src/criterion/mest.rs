@@ -1,20 +1,20 @@
-//! Magnitude and gradient together.
+//! Magnitude plus gradient.
 
 use super::{Criterion, View, of_both};
 use std::borrow::Cow;
 
-/// `|w| + λ·|g|`: a small weight that still moves is worth more than one that rests.
+/// `|w| + λ·|g|`: a larger gradient raises the score of a small weight.
 ///
 /// # References
 /// Yuan et al., "MEST" (arXiv:2110.14032), equation 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mest {
-    /// Weight of the gradient, at least 0.
+    /// Factor on the gradient, at least 0.
     pub lambda: f32,
 }
 
 impl Default for Mest {
-    /// λ = 0.01, about a learning rate: what a weight may move by in a step counts.
+    /// λ = 0.01, about a learning rate: `λ·|g|` is then about the change of the weight in one step.
     fn default() -> Self {
         Self { lambda: 0.01 }
     }

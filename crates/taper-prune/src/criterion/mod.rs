@@ -1,7 +1,8 @@
-//! What a weight is worth.
+//! Criteria: importance scores of weights.
 //!
-//! A [`Criterion`] gives each weight of a layer a score, and those of the largest magnitude are kept first; of equal ones,
-//! those of the lower index. Where masks are only swapped, one criterion says which weights leave and another one which enter.
+//! A [`Criterion`] computes a score for each weight of a layer. The weights with scores of the largest magnitude are
+//! kept first; ties go to the lower index. In prune-and-regrow, one criterion decides which weights are pruned, and
+//! another one which weights are regrown.
 
 mod ema;
 mod fisher;
@@ -37,24 +38,25 @@ use crate::measure::Measure;
 use std::{borrow::Cow, fmt::Debug};
 use taper_core::{LayerId, LayerInfo, Step};
 
-/// A layer as a criterion sees it.
+/// A layer as a criterion reads it.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// Which layer.
+    /// Index of the layer.
     pub id: LayerId,
-    /// Its description.
+    /// Description of the layer.
     pub info: &'a LayerInfo,
-    /// Its dense weights, in row-major order.
+    /// Dense weights, in row-major order.
     pub weights: &'a [f32],
-    /// The gradient of the loss in each pruned weight; there is one where the criterion
-    /// [needs it](Criterion::needs_gradient). For one that [measures](Criterion::measure) the network: what was measured. For one
-    /// that [remembers](Criterion::remembers) gradients: what it remembers.
+    /// The gradient of the loss with respect to the weights that the network uses, for kept and pruned weights, if the
+    /// criterion [needs it](Criterion::needs_gradient). For a criterion that [measures](Criterion::measure) the
+    /// network: the measured scores. For a criterion that [remembers](Criterion::remembers) gradients: the accumulated
+    /// values.
     pub gradient: Option<&'a [f32]>,
-    /// The step.
+    /// The current step.
     pub step: Step,
 }
 
-/// Says what weights are worth.
+/// Computes the importance scores of weights.
 ///
 /// ```
 /// use std::borrow::Cow;
@@ -72,32 +74,32 @@ pub struct View<'a> {
 /// }
 /// ```
 pub trait Criterion: Debug + Send + Sync {
-    /// A score for each weight, whose magnitude counts. It must depend on the view alone.
+    /// A score for each weight; weights are ranked by its magnitude. It must depend only on `layer`.
     fn scores<'a>(&self, layer: &View<'a>) -> Cow<'a, [f32]>;
 
-    /// Whether scores need the gradient, of pruned weights as of kept ones. A step in which masks are chosen then
-    /// computes it whole.
+    /// Whether scores need the gradient of kept and pruned weights. Steps that choose masks then compute it in full.
     fn needs_gradient(&self) -> bool {
         false
     }
 
-    /// Whether scores need the gradients of all steps so far. Each step then computes them whole, for pruned weights too.
+    /// Whether scores need the gradients of all steps so far. Every step then computes them in full, for pruned weights
+    /// too.
     fn remembers(&self) -> bool {
         false
     }
 
-    /// Adds the gradient of a step to what is remembered of a layer: a number for each weight, 0 before the first step. Called after
-    /// each backward pass, before masks are chosen.
+    /// Adds the gradient of a step to the accumulated values of a layer: one number for each weight, 0 before the first
+    /// step. Called after each backward pass, before masks are chosen.
     fn remember(&self, _memory: &mut [f32], _layer: &View) {}
 
-    /// How the network is measured before a step that chooses masks by this criterion, if weights and the gradient of the step do
-    /// not suffice: see [`Pruner::prepare`](crate::Pruner::prepare).
+    /// How the network is measured before a step that chooses masks by this criterion, if the weights and the gradient
+    /// of the step are not sufficient: see [`Pruner::prepare`](crate::Pruner::prepare).
     fn measure(&self) -> Option<&dyn Measure> {
         None
     }
 
-    /// The magnitude that a weight of this score has in a layer: what operators that shrink kept weights shrink them by.
-    /// `None` if scores say nothing of magnitudes; weights are then not shrunk.
+    /// The magnitude of a weight with this score in a layer; shrinking operators shrink kept weights by it. `None` if
+    /// scores do not correspond to magnitudes; weights then do not shrink.
     fn magnitude(&self, _layer: &View, _score: f32) -> Option<f32> {
         None
     }
@@ -129,7 +131,7 @@ impl<C: Criterion + ?Sized> Criterion for Box<C> {
     }
 }
 
-/// A score of weight and gradient, weight by weight; 0 where there is no gradient.
+/// A score from weight and gradient, element by element; 0 if there is no gradient.
 fn of_both<'a>(layer: &View<'a>, score: impl Fn(f32, f32) -> f32) -> Cow<'a, [f32]> {
     match layer.gradient {
         Some(gradient) => layer.weights.iter().zip(gradient).map(|(&w, &g)| score(w, g)).collect(),
@@ -142,7 +144,7 @@ pub(crate) mod tests {
     use super::*;
     use taper_core::LayerKind;
 
-    /// A layer of these weights.
+    /// A linear layer of this shape.
     pub(crate) fn info(shape: &[usize]) -> LayerInfo {
         LayerInfo { name: "fc.weight".into(), kind: LayerKind::Linear, shape: shape.to_vec() }
     }
@@ -165,7 +167,7 @@ pub(crate) mod tests {
         criterion.scores(&view).into_owned()
     }
 
-    /// What is remembered of a layer after steps with these weights and gradients.
+    /// The accumulated values of a layer after steps with these weights and gradients.
     pub(crate) fn remembered(
         criterion: &dyn Criterion,
         weights: &[&[f32]],
@@ -193,7 +195,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn scaled_magnitudes_are_relative_to_the_spread_of_a_layer_of_its_shape() {
+    fn scaled_magnitudes_are_divided_by_the_standard_deviation_of_the_layer_shape() {
         // 1/√(2 + 2) is 0.5.
         assert_eq!(
             scores(&ScaledMagnitude, &[0.5, -2.0, 0.0, 1.0], &[0.0; 4], 0),
@@ -208,7 +210,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn each_sign_is_ranked_by_itself() {
+    fn each_sign_is_ranked_separately() {
         let of = |w: &[f32]| scores(&PerSign, w, &vec![0.0; w.len()], 0);
         assert_eq!(
             of(&[0.5, -2.0, 0.0, 1.0, -0.0, 0.5]),

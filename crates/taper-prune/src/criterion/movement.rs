@@ -1,28 +1,28 @@
-//! Whether weights move away from 0.
+//! Movement pruning: whether weights move away from 0.
 
 use super::{Criterion, View, of_both};
 use std::borrow::Cow;
 
-/// `−Σ w·g` over all steps: a weight whose gradient makes it larger is worth much, and one that shrinks little, whatever its
-/// magnitude. Weights of the largest sum are kept.
+/// `−Σ w·g` over all steps. A weight that its gradient makes larger ranks high, and a weight that shrinks ranks low,
+/// whatever its magnitude. Weights with the largest sum are kept.
 ///
-/// Scores say so by their magnitude, as those of all criteria do: the order of the sums is that of the scores, whose values mean
-/// nothing. So [`Normalised`](super::Normalised) movement is none.
+/// All criteria rank by the magnitude of their scores. The scores here are therefore non-negative numbers in the order
+/// of the sums; only this order has a meaning. Do not combine movement with [`Normalised`](super::Normalised).
 ///
 /// # References
-/// Sanh et al., "Movement Pruning" (arXiv:2005.07683), whose scores are moved by the learning rate times `−w·g`; a rate that stays
-/// the same changes no order.
+/// Sanh et al., "Movement Pruning" (arXiv:2005.07683), where scores change by the learning rate times `−w·g`. A
+/// constant learning rate does not change the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Movement;
 
-/// A number of at least 0 for any other, in the order of these; of neighbouring floats, two have the same. That of a sum which is no
-/// number is 0, as of the smallest.
+/// Maps a sum to a non-negative number and preserves the order; two neighbouring floats map to the same number. NaN
+/// maps to 0, like the smallest sum.
 fn ranked(sum: f32) -> f32 {
     if sum.is_nan() {
         return 0.0;
     }
     let sum = sum.clamp(f32::MIN, f32::MAX);
-    // Positive floats are in the order of their bits, negative ones in the opposite order.
+    // Positive floats have the order of their bits, negative floats the opposite order.
     let bits = sum.to_bits();
     let place = if sum.is_sign_negative() { !bits } else { bits | 1 << 31 };
     f32::from_bits((place - !f32::MIN.to_bits()) >> 1)

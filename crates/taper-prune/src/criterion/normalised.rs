@@ -1,11 +1,11 @@
-//! A score relative to those of its layer.
+//! Scores normalised within each layer.
 
 use super::{Criterion, View};
 use crate::measure::Measure;
 use std::borrow::Cow;
 
-/// The score of another criterion, divided by the Euclidean norm of the scores of its layer, `sᵢ / √(Σⱼ sⱼ²)`: one ranking of
-/// all layers then compares shares rather than sizes.
+/// The score of another criterion, divided by the Euclidean norm of the scores of its layer, `sᵢ / √(Σⱼ sⱼ²)`. A global
+/// ranking then compares relative scores.
 ///
 /// # References
 /// JaxPruner's `use_normalization` of global pruners (arXiv:2304.14082).
@@ -15,7 +15,7 @@ pub struct Normalised {
     pub of: Box<dyn Criterion>,
 }
 
-/// The Euclidean norm, at least the smallest normal number.
+/// The Euclidean norm, at least the smallest normal float.
 fn norm(scores: &[f32]) -> f32 {
     let sum: f64 = scores.iter().map(|&score| f64::from(score) * f64::from(score)).sum();
     (sum.sqrt() as f32).max(f32::MIN_POSITIVE)

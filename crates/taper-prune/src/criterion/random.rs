@@ -1,13 +1,13 @@
-//! No worth at all.
+//! Random scores.
 
 use super::{Criterion, View};
 use std::borrow::Cow;
 use taper_core::rng::Rng;
 
-/// A random number in `[0, 1)` for each weight: the mask that a method begins with, or the control that it is compared with.
+/// A random score in `[0, 1)` for each weight: for random initial masks, or as a control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Random {
-    /// Decides, with the step, layer and index, each number.
+    /// Seed of the scores; they also depend on the step, the layer and the index.
     pub seed: u64,
 }
 
@@ -15,7 +15,7 @@ impl Criterion for Random {
     fn scores<'a>(&self, layer: &View<'a>) -> Cow<'a, [f32]> {
         let key = [self.seed, layer.step.0, layer.id.0 as u64];
         let mut rng = Rng::for_key(key);
-        // 24 bits, so that a number below 1 does not round to it.
+        // 24 bits: a number below 1 then does not round to 1.
         (0..layer.weights.len())
             .map(|_| (rng.next_u64() >> 40) as f32 / (1u64 << 24) as f32)
             .collect()

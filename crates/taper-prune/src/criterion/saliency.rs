@@ -1,9 +1,9 @@
-//! What the loss would change by without a weight.
+//! First-order change of the loss without a weight.
 
 use super::{Criterion, View, of_both};
 use std::borrow::Cow;
 
-/// `|w·g|`, the change of the loss to first order if the weight becomes 0.
+/// `|w·g|`: the first-order change of the loss if the weight becomes 0.
 ///
 /// # References
 /// Lee et al., "SNIP" (arXiv:1810.02340).

@@ -1,9 +1,9 @@
-//! The magnitude of a weight relative to its layer.
+//! Magnitude relative to the standard deviation of the layer.
 
 use super::{Criterion, View};
 use std::borrow::Cow;
 
-/// `|w| / σ` with `σ = 1/√(Σ of the shape)`, so that one cut of all layers does not empty those whose weights are small.
+/// `|w| / σ` with `σ = 1/√(Σ of the shape)`: a global threshold then does not empty layers with small weights.
 ///
 /// # References
 /// Vanderschueren and De Vleeschouwer, "Are straight-through gradients and soft-thresholding all you need for sparse
@@ -11,7 +11,7 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScaledMagnitude;
 
-/// The spread of a layer's initial weights, as its shape says.
+/// The standard deviation of a layer's initial weights, from its shape.
 fn spread(layer: &View) -> f32 {
     let sum: usize = layer.info.shape.iter().sum();
     (1.0 / (sum as f64).sqrt()) as f32

@@ -1,4 +1,4 @@
-//! How much flows through a weight.
+//! SynFlow: synaptic flow through a weight.
 
 use super::{Criterion, View, of_both};
 use crate::{
@@ -8,23 +8,24 @@ use crate::{
 use candle_core::{Device, Tensor};
 use std::borrow::Cow;
 
-/// `|w·∂R/∂w|` with the synaptic flow R: the sum over all paths through the network of the products of their weights'
+/// `|w·∂R/∂w|` with the synaptic flow R: the sum over all paths through the network of the product of their weight
 /// magnitudes. No data is needed.
 ///
-/// The network is measured again and again while its density falls exponentially, so that no layer loses all of its weights
-/// before the network has to. A weight that has left has a score of 0, below all that are kept.
+/// The network is measured in several rounds while its density falls exponentially. No layer then loses all of its
+/// weights earlier than necessary. A weight that was pruned in an earlier round has a score of 0, below all kept
+/// weights.
 ///
 /// # References
-/// Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow" (arXiv:2006.05467),
-/// algorithm 1.
+/// Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow"
+/// (arXiv:2006.05467), algorithm 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SynFlow {
-    /// Times that the network is measured, at least 1.
+    /// Number of rounds, at least 1.
     pub rounds: u32,
 }
 
 impl Default for SynFlow {
-    /// A hundred, as published.
+    /// 100 rounds, as published.
     fn default() -> Self {
         Self { rounds: 100 }
     }
@@ -62,13 +63,13 @@ impl Measure for SynFlow {
         let most = scores.iter().flatten().fold(0.0, |most: f64, &score| most.max(score));
         if !(most > 0.0 && most.is_finite()) {
             let reason = format!(
-                "the largest synaptic flow of a weight is {most}, so no path of kept weights leads from the input to the output; lower the sparsity, or take more rounds"
+                "the largest synaptic flow of a weight is {most}, so no path of kept weights leads from the input to the output; lower the sparsity, or use more rounds"
             );
             return Err(PruneError::Preparation { reason });
         }
         let scores = scores.iter().zip(layers).map(|(scores, layer)| {
             let mut relative: Vec<f32> = scores.iter().map(|s| (s / most) as f32).collect();
-            // What is kept ranks above what has left, even without any flow.
+            // Kept weights rank above pruned ones, even without any flow.
             for index in layer.mask.kept() {
                 relative[index] = relative[index].max(f32::MIN_POSITIVE);
             }
@@ -78,7 +79,7 @@ impl Measure for SynFlow {
     }
 }
 
-/// The magnitudes of what is kept, and 0 elsewhere.
+/// The magnitudes of kept weights, and 0 for pruned ones.
 fn magnitudes(layer: &Measured) -> Vec<f64> {
     let mut found = vec![0.0; layer.weights.len()];
     layer.mask.kept().for_each(|index| found[index] = f64::from(layer.weights[index]).abs());

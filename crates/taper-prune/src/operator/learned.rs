@@ -1,39 +1,40 @@
-//! A threshold for each layer that is learned with the weights.
+//! Learned thresholds, one for each layer.
 
 use super::{Gated, Operator};
 use taper_core::{LayerId, LayerInfo};
 use taper_kernels::threshold::Threshold;
 
-/// The soft threshold with a cut of each layer that is learned: `σ(s)`, the logistic function of a number `s` that moves with
-/// the weights, by stochastic gradient descent with momentum and decay. The sparsity is what comes of it: decay pulls `s` to 0,
-/// where half of the largest possible cut is, and the loss holds against it.
+/// Soft thresholding with a learned threshold for each layer: `σ(s)`, the logistic function of a parameter `s`.
+/// Stochastic gradient descent with momentum and weight decay updates `s` together with the weights. The sparsity is a
+/// result: the decay pulls `s` towards 0, where the threshold is half of its largest possible value, and the loss works
+/// against it.
 ///
-/// Pruned weights have no gradient: their remainder is [resting](crate::Remainder::resting).
+/// Pruned weights receive no gradient: use [resting](crate::Remainder::resting) pruned weights.
 ///
 /// # References
 /// Kusupati et al., "Soft threshold weight reparameterization for learnable sparsity" (arXiv:2002.03231): STR.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LearnedThreshold {
-    /// `s` of every layer at the begin, such as −10: a cut of 5e-5.
+    /// Initial `s` of every layer; −10 gives a threshold of 5e-5.
     initial: f32,
     momentum: f32,
-    /// Factor on `s` that is added to its gradient.
+    /// Weight decay: this factor times `s` is added to the gradient of `s`.
     decay: f32,
-    /// Of each layer that has been seen; the others are at the begin.
+    /// The parameters of each layer after the first backward pass; before it, every layer has the initial value.
     learned: Vec<Learned>,
 }
 
-/// What is learned of a layer.
+/// The learned parameter of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Learned {
     s: f32,
     velocity: f32,
-    /// The gradient of `s` in the step begun.
+    /// The gradient of `s` in the current step.
     gradient: f32,
 }
 
 impl LearnedThreshold {
-    /// Thresholds that begin at `σ(initial)`, and move with this momentum and decay.
+    /// Thresholds that start at `σ(initial)`, and are learned with this momentum and weight decay.
     pub fn new(initial: f32, momentum: f32, decay: f32) -> Self {
         Self { initial, momentum, decay, learned: Vec::new() }
     }
@@ -93,9 +94,11 @@ impl Operator for LearnedThreshold {
     fn check(&self) -> Result<(), String> {
         let Self { initial, momentum, decay, .. } = self;
         match (initial.is_finite(), *momentum >= 0.0 && *momentum < 1.0, *decay >= 0.0) {
-            (false, ..) => Err(format!("a threshold cannot begin at σ({initial}); give a number")),
-            (_, false, _) => Err(format!("a momentum of {momentum} is outside [0, 1)")),
-            (.., false) => Err(format!("a decay of {decay} is below 0")),
+            (false, ..) => {
+                Err(format!("the initial threshold is σ({initial}); give a finite number"))
+            }
+            (_, false, _) => Err(format!("momentum is {momentum}, outside [0, 1)")),
+            (.., false) => Err(format!("decay is {decay}; it must be at least 0")),
             _ => Ok(()),
         }
     }
@@ -124,7 +127,7 @@ mod tests {
         let got = f64::from(operator.learned[0].gradient);
         assert!((got - want).abs() < 1e-3 * want.abs(), "{got} for {want}");
 
-        // Velocity 0.5·g + 0.1·s, then 0.9 times that and as much again.
+        // The first velocity is 0.5·g + 0.1·s.
         operator.learn(0.5, 0.2);
         let first = 0.5 * got - 0.15;
         assert!((f64::from(operator.learned[0].s) - (-1.5 - 0.2 * first)).abs() < 1e-6);

@@ -1,8 +1,8 @@
-//! What a kept weight's value is, and what its gradient becomes.
+//! Operators: the values of kept weights, and their gradient.
 //!
-//! An [`Operator`] gives the weights that a mask keeps their values. The gradient that reaches it is the straight-through one:
-//! whole where a weight is kept, and scaled by the [`Remainder`](crate::Remainder) where it is pruned. An operator whose own
-//! derivative counts changes it further.
+//! An [`Operator`] computes the values of the weights that a mask keeps. It receives the straight-through gradient:
+//! unscaled for kept weights, and scaled as the [`Remainder`](crate::Remainder) sets for pruned weights. An operator
+//! with its own derivative changes this gradient further.
 
 mod learned;
 mod power;
@@ -19,26 +19,26 @@ use std::fmt::Debug;
 use taper_core::{LayerId, LayerInfo, Step};
 use taper_kernels::{mask::Mask, threshold::Threshold};
 
-/// A layer as an operator sees it.
+/// A layer as an operator reads it.
 #[derive(Clone, Copy, Debug)]
 pub struct Gated<'a> {
-    /// Which layer.
+    /// Index of the layer.
     pub id: LayerId,
-    /// Its description.
+    /// Description of the layer.
     pub info: &'a LayerInfo,
-    /// Its dense weights, in row-major order.
+    /// Dense weights, in row-major order.
     pub weights: &'a [f32],
-    /// Those that are kept.
+    /// The kept weights.
     pub mask: &'a Mask,
-    /// The largest magnitude below all that is kept, at least 0.
+    /// Magnitude threshold: the largest magnitude below all kept weights, at least 0.
     pub cut: f32,
-    /// Layers of one number share a cut; `None` for a layer that is left dense.
+    /// Group number: layers with the same number share a threshold. `None` for a layer that is left dense.
     pub group: Option<usize>,
-    /// The step.
+    /// The current step.
     pub step: Step,
 }
 
-/// Says what kept weights are, and what becomes of their gradient.
+/// Computes the values of kept weights, and changes their gradient.
 ///
 /// ```
 /// use candle_core::{Device, Var};
@@ -46,7 +46,7 @@ pub struct Gated<'a> {
 /// use taper_prune::{Pruner, operator::{Gated, Operator}};
 /// use taper_schedule::{Curve, Ramp};
 ///
-/// /// Kept weights are their signs, times the mean magnitude of what the layer keeps: one bit a weight.
+/// /// The sign of each kept weight, times the mean magnitude of the kept weights of its layer: one bit per weight.
 /// #[derive(Debug)]
 /// struct Binary;
 ///
@@ -71,68 +71,70 @@ pub struct Gated<'a> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Operator: Debug + Send + Sync {
-    /// The threshold that gives kept weights their values, if one does. Kernels then apply it, and [`values`](Self::values)
-    /// is not asked.
+    /// The thresholding function that computes the values of kept weights, if the operator is one. Kernels then apply
+    /// it, and [`values`](Self::values) is not called.
     fn threshold(&self) -> Option<Threshold> {
         None
     }
 
-    /// Whether kept weights shrink by the cut. Masks that are swapped or held, and weights that are kept together, have none.
+    /// Whether kept weights shrink by the magnitude threshold. Masks that are held, masks from prune-and-regrow, and
+    /// structured masks have no such threshold.
     fn needs_cut(&self) -> bool {
         self.threshold().is_some_and(|threshold| threshold != Threshold::Hard)
     }
 
-    /// Whether a weight of 0 has a gradient. Where it has none, a weight that is put to 0 stays there.
+    /// Whether a weight of 0 receives a gradient. Without one, a weight that is set to 0 stays there.
     fn moves_zeros(&self) -> bool {
         true
     }
 
-    /// The values of each layer's weights, in their order; those of pruned weights have no effect. `None` for a layer whose
-    /// kept weights are their own values. Layers come in the order of their [`LayerId`]s, all of them.
+    /// The values of each layer's weights, in row-major order; values of pruned weights have no effect. `None` for a
+    /// layer that uses its kept weights unchanged. `layers` contains all layers, in the order of their [`LayerId`]s.
     fn values(&self, layers: &[Gated]) -> Vec<Option<Vec<f32>>> {
         vec![None; layers.len()]
     }
 
-    /// What the weights of a new run begin with, in place of the ones that a layer was initialised with; `None` for these.
+    /// Values that replace the initialized weights of a layer at the start of a new run; `None` leaves the weights
+    /// unchanged.
     fn initial(&self, _weights: &[f32]) -> Option<Vec<f32>> {
         None
     }
 
-    /// Is told of the layers of each step, before it is asked for their values.
+    /// Called with the layers of each step, before [`values`](Self::values).
     fn begin_step(&mut self, _layers: &[Gated]) {}
 
-    /// Whether [`backward`](Self::backward) does anything; if not, it is not called.
+    /// Whether [`backward`](Self::backward) has an effect; if not, it is not called.
     fn has_backward(&self) -> bool {
         false
     }
 
-    /// Turns the straight-through gradients of each layer into those of its dense weights, in place.
+    /// Converts the straight-through gradients of each layer to gradients of its dense weights, in place.
     fn backward(&mut self, _layers: &[Gated], _grads: &mut [Vec<f32>]) {}
 
-    /// Whether what is kept stays so from now on: masks are held, and no gradient of pruned weights is computed.
+    /// Whether masks are final: they are held from now on, and pruned weights receive no gradient.
     fn is_frozen(&self) -> bool {
         false
     }
 
-    /// The cut of a layer, where it is the operator that decides what is kept: each weight of a larger magnitude. The
-    /// schedule, the allocation and the criterion have no say then.
+    /// The threshold of a layer, if the operator decides which weights are kept: all weights of larger magnitude. The
+    /// schedule, the allocation and the criterion then have no effect.
     fn cut(&self, _layer: LayerId) -> Option<f32> {
         None
     }
 
-    /// Moves what the operator learns by the gradients of the last [`backward`](Self::backward), times `factor`, the one of
-    /// clipping.
+    /// Updates the learned parameters of the operator with the gradients of the last [`backward`](Self::backward),
+    /// times `factor`, the factor of gradient clipping. `lr` is the learning rate.
     fn learn(&mut self, _factor: f64, _lr: f64) {}
 
-    /// Everything about the operator that steps change.
+    /// The state of the operator: everything that steps change.
     fn state(&self) -> Vec<f32> {
         Vec::new()
     }
 
-    /// Takes back what [`state`](Self::state) gave, for a network of these layers.
+    /// Restores a [`state`](Self::state), for a network with these layers.
     ///
     /// # Errors
-    /// A sentence, if it belongs to another operator or network.
+    /// A message, if the state is from another operator or network.
     fn restore(&mut self, state: &[f32], _layers: &[&LayerInfo]) -> Result<(), String> {
         match state {
             [] => Ok(()),
@@ -140,10 +142,10 @@ pub trait Operator: Debug + Send + Sync {
         }
     }
 
-    /// Checks the operator's numbers.
+    /// Checks the parameters of the operator.
     ///
     /// # Errors
-    /// A sentence: what is out of range, and what the range is.
+    /// A message: which parameter is out of range, and its legal range.
     fn check(&self) -> Result<(), String> {
         Ok(())
     }
@@ -216,7 +218,7 @@ pub(crate) mod tests {
         named(shape)
     }
 
-    /// A layer alone in its group, at step 0.
+    /// A layer that is its own group, at step 0.
     pub(crate) fn gated<'a>(
         info: &'a LayerInfo,
         weights: &'a [f32],

@@ -1,12 +1,13 @@
-//! Weights as powers of what is learned.
+//! Powerpropagation: weights are powers of the learned parameters.
 
 use super::{Gated, Operator};
 use rayon::prelude::*;
 
-/// The weight that a network sees is `w = v·|v|^(α − 1)` of the one that is learned, so that the gradient of `v` is
-/// `α·|v|^(α − 1)` times that of `w`: small weights stay small. A new run begins with the `v` whose `w` are the initial weights.
+/// The network uses the weight `w = v·|v|^(α − 1)` of a learned parameter `v`. The gradient of `v` is therefore
+/// `α·|v|^(α − 1)` times that of `w`: small weights stay small. A new run starts from the `v` that give the initial
+/// weights `w`.
 ///
-/// A weight of 0 has no gradient, so masks must not grow weights from there.
+/// For α above 1, a weight of 0 has no gradient, so masks must not regrow weights from 0.
 ///
 /// # References
 /// Schwarz et al., "Powerpropagation" (arXiv:2110.00296).
@@ -17,7 +18,7 @@ pub struct PowerPropagation {
 }
 
 impl PowerPropagation {
-    /// `|v|^power` of each.
+    /// `|v|^power` of each weight.
     fn powers(self, weights: &[f32], power: f32) -> impl IndexedParallelIterator<Item = f32> {
         weights.par_iter().with_min_len(1 << 12).map(move |v| match power {
             1.0 => v.abs(),
@@ -59,7 +60,7 @@ impl Operator for PowerPropagation {
     fn check(&self) -> Result<(), String> {
         match self.alpha >= 1.0 && self.alpha.is_finite() {
             true => Ok(()),
-            false => Err(format!("a power of {} is not a number of at least 1", self.alpha)),
+            false => Err(format!("alpha is {}, outside [1, inf)", self.alpha)),
         }
     }
 }
@@ -71,7 +72,7 @@ mod tests {
     use taper_kernels::mask::Mask;
 
     #[test]
-    fn weights_are_powers_and_their_gradients_those_of_finite_differences() {
+    fn weights_are_powers_and_gradients_agree_with_finite_differences() {
         let (info, w) = (info(&[1, 4]), [0.25f32, -0.5, 0.0, 2.0]);
         let mask = Mask::full(4);
         for alpha in [1.0, 2.0, 2.5] {

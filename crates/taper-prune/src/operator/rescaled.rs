@@ -1,17 +1,18 @@
-//! Soft thresholds whose channels keep their mean magnitude.
+//! Soft thresholding that preserves the mean magnitude of each output channel.
 
 use super::{Gated, Operator};
 use crate::dead::Filters;
 use std::ops::Range;
 use taper_core::LayerInfo;
 
-/// The soft threshold, with each output channel scaled up by what its mean magnitude has lost:
+/// Soft thresholding, with each output channel scaled up to compensate the loss of mean magnitude:
 ///
 /// ```text
-/// value = c·sign(w)·(|w| − cut),  c = 1.01 / (r + 0.01),  r = (mean |w|·m + 1e-6) / (mean |w| + 1e-6)
+/// value = c·sign(w)·(|w| − threshold),  c = 1.01 / (r + 0.01),  r = (mean |w|·m + 1e-6) / (mean |w| + 1e-6)
 /// ```
 ///
-/// with the mask `m` and means over the weights of a channel. The gradient goes straight through, `c` left out.
+/// Here `m` is the mask, and means are over the weights of a channel. The gradient passes straight through, without the
+/// factor `c`.
 ///
 /// # References
 /// Vanderschueren and De Vleeschouwer, "Are straight-through gradients and soft-thresholding all you need for sparse
@@ -48,7 +49,7 @@ fn of_layer(layer: &Gated) -> Vec<f32> {
     values
 }
 
-/// Where the weights of each output channel are.
+/// Index ranges of the weights of each output channel.
 fn channels(info: &LayerInfo) -> Vec<Vec<Range<usize>>> {
     let filters = Filters::of(info);
     if filters.n() > 0 {
@@ -67,12 +68,12 @@ mod tests {
     use taper_kernels::mask::Mask;
 
     #[test]
-    fn a_channel_is_scaled_by_what_it_has_lost() {
+    fn a_channel_is_scaled_to_compensate_its_loss() {
         let (info, weights) = (info(&[2, 2]), [0.5f32, -0.25, 1.0, -3.0]);
         let mask = Mask::above(&weights, 0.25);
         let values = RescaledSoft.values(&[gated(&info, &weights, &mask, 0.25)]);
         let values = values[0].as_ref().unwrap();
-        // 1.01 / ((0.25 + 1e-6) / (0.375 + 1e-6) + 0.01), and nothing lost in the second channel.
+        // 1.01 / ((0.25 + 1e-6) / (0.375 + 1e-6) + 0.01); the second channel loses nothing.
         let scale = 1.01 / (0.250001 / 0.375001 + 0.01);
         for (got, want) in values.iter().zip([0.25 * scale, 0.0, 0.75, -2.75]) {
             assert!((f64::from(*got) - want).abs() < 1e-6, "{values:?}");

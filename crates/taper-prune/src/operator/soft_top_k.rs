@@ -1,29 +1,29 @@
-//! Weights weighted by a soft choice of the largest ones.
+//! Soft top-k: each weight is multiplied by a differentiable selection factor.
 
 use super::{Gated, Operator};
 use rayon::prelude::*;
 use taper_core::{LayerInfo, Step};
 
-/// Each kept weight times its part `m = σ(β·|w| + μ)` of a soft choice, in which `μ` makes the parts of all weights of a group
-/// add up to the number of kept ones. The gradient is that of the soft choice: it reaches pruned weights as well. With a
-/// small β all weights have the same part, with a large one those of kept weights are 1. β rises linearly; once it has
-/// arrived, the parts and masks stay as they are, and pruned weights have no gradient.
+/// Multiplies each kept weight by its selection factor `m = σ(β·|w| + μ)`. `μ` makes the factors of all weights of a
+/// group add up to the number of kept weights. The gradient is that of this soft selection: it reaches pruned weights
+/// as well. With a small β all factors are equal; with a large β the factors of kept weights are 1. β rises linearly up
+/// to the step `end`. From then on factors and masks are frozen, and pruned weights receive no gradient.
 ///
 /// # References
-/// Tai, Tian and Lim, "Spartan: differentiable sparsity via regularized transportation" (arXiv:2205.14107), with weights of
-/// equal cost: the regularised transport then has the closed form above.
+/// Tai, Tian and Lim, "Spartan: differentiable sparsity via regularized transportation" (arXiv:2205.14107), with equal
+/// costs for all weights: regularized transport then has the closed form above.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SoftTopK {
-    /// β at the begin and at the end, above 0.
+    /// β at the start and at the end, above 0.
     sharpness: [f32; 2],
-    /// The step at which β arrives.
+    /// The step from which β has its final value.
     end: Step,
-    /// The parts of each layer since then.
+    /// The frozen factors of each layer, from step `end` on.
     frozen: Option<Vec<Vec<f32>>>,
 }
 
 impl SoftTopK {
-    /// A choice whose sharpness β rises between these two until the step `end`.
+    /// A soft selection; its sharpness β rises linearly from the first value to the second until the step `end`.
     pub fn new(sharpness: [f32; 2], end: Step) -> Self {
         Self { sharpness, end, frozen: None }
     }
@@ -37,7 +37,7 @@ impl SoftTopK {
         }
     }
 
-    /// The parts of every weight in the choice; 1 in layers that are left dense.
+    /// The factor of every weight; 1 in layers that are left dense.
     fn parts(&self, layers: &[Gated]) -> Vec<Vec<f32>> {
         if let Some(frozen) = &self.frozen {
             return frozen.clone();
@@ -72,7 +72,7 @@ impl Operator for SoftTopK {
         if self.frozen.is_none() && layers.first().is_some_and(|layer| layer.step >= self.end) {
             let mut parts = self.parts(layers);
             for (parts, layer) in parts.iter_mut().zip(layers) {
-                // What is pruned stays so, and has no part.
+                // Pruned weights stay pruned: their factor is 0.
                 let kept = |place| layer.mask.is_kept(place);
                 let pruned = parts.iter_mut().enumerate().filter(|(place, _)| !kept(*place));
                 pruned.for_each(|(_, part)| *part = 0.0);
@@ -113,7 +113,7 @@ impl Operator for SoftTopK {
         }
         let n: u64 = layers.iter().map(|layer| layer.n_weights()).sum();
         if state.len() as u64 != n {
-            return Err(format!("it has {} parts of a choice for {n} weights", state.len()));
+            return Err(format!("it has {} selection factors for {n} weights", state.len()));
         }
         let mut rest = state;
         let parts = layers.iter().map(|layer| {
@@ -129,16 +129,19 @@ impl Operator for SoftTopK {
         let is_right = self.sharpness.iter().all(|beta| *beta > 0.0 && beta.is_finite());
         match is_right {
             true => Ok(()),
-            false => Err(format!("a sharpness from {:?} is not above 0", self.sharpness)),
+            false => Err(format!(
+                "sharpness is {:?}; both values must be finite and above 0",
+                self.sharpness
+            )),
         }
     }
 }
 
 impl SoftTopK {
-    /// The gradients of a group, through the parts that its weights have in the choice.
+    /// The gradients of a group, through the selection factors of its weights.
     ///
-    /// With `G = g·w` and `u = m·(1 − m)`, that of a weight is `m·g + sign(w)·β·u·(G − Σ G·u / Σ u)`: `μ` moves with all weights,
-    /// so that the sum of parts stays.
+    /// With `G = g·w` and `u = m·(1 − m)`, the gradient of a weight is `m·g + sign(w)·β·u·(G − Σ G·u / Σ u)`. `μ`
+    /// depends on all weights, which keeps the sum of the factors constant.
     fn through_choice(
         &self,
         group: &[usize],
@@ -156,7 +159,7 @@ impl SoftTopK {
             });
             (weighted, total) = (weighted + moved, total + moving);
         }
-        // Where every part is 0 or 1, none of them moves.
+        // If every factor is 0 or 1, none of them changes.
         let mean = if total > 0.0 { (weighted / total) as f32 } else { 0.0 };
         for &place in group {
             let moving = parts[place].par_iter().zip(layers[place].weights);
@@ -168,7 +171,7 @@ impl SoftTopK {
     }
 }
 
-/// The places of the layers of each group.
+/// The indices of the layers of each group.
 fn groups(layers: &[Gated]) -> Vec<Vec<usize>> {
     let n = layers.iter().filter_map(|layer| layer.group).max().map_or(0, |last| last + 1);
     let mut groups = vec![Vec::new(); n];
@@ -179,7 +182,7 @@ fn groups(layers: &[Gated]) -> Vec<Vec<usize>> {
     groups
 }
 
-/// The parts of the weights of a group: `σ(β·|w| + μ)` with the `μ` of the wanted sum.
+/// The factors of the weights of a group: `σ(β·|w| + μ)`, with the `μ` that gives the required sum.
 fn choice(layers: &[&Gated], sharpness: f32) -> Vec<Vec<f32>> {
     let n_kept: u64 = layers.iter().map(|layer| layer.mask.n_kept()).sum();
     let n: usize = layers.iter().map(|layer| layer.weights.len()).sum();
@@ -194,12 +197,12 @@ fn choice(layers: &[&Gated], sharpness: f32) -> Vec<Vec<f32>> {
     layers.iter().map(of_layer).collect()
 }
 
-/// The `μ` at which parts add up to `wanted`, to a millionth or as close as f32 comes: Newton's method, between bounds that it
-/// halves where it would leave them.
+/// The `μ` at which the factors add up to `wanted`, to a relative error of 10⁻⁶ or to f32 precision. Newton's method
+/// between two bounds; bisection replaces a step that would leave them.
 fn shift(layers: &[&Gated], sharpness: f32, wanted: f64) -> f32 {
     let largest = layers.iter().flat_map(|layer| layer.weights).fold(0.0f32, |m, w| m.max(w.abs()));
     let n: usize = layers.iter().map(|layer| layer.weights.len()).sum();
-    // With every weight at 0, or at the largest magnitude, μ would be one of these.
+    // Upper bound: μ if every weight were 0. Lower bound: μ if every weight had the largest magnitude.
     let log_odds = libm::log(wanted / (n as f64 - wanted)) as f32;
     let (mut low, mut high) = (log_odds - sharpness * largest, log_odds);
     let mut at = high - sharpness * layers[0].cut.min(largest);
@@ -223,7 +226,7 @@ fn shift(layers: &[&Gated], sharpness: f32, wanted: f64) -> f32 {
             low = at
         }
         let next = at - (excess / slope.max(f64::MIN_POSITIVE)) as f32;
-        // As close as f32 comes.
+        // f32 precision is reached.
         if next == at {
             break;
         }
@@ -235,13 +238,13 @@ fn shift(layers: &[&Gated], sharpness: f32, wanted: f64) -> f32 {
     at
 }
 
-/// `σ(x)`, on either side without overflow.
+/// `σ(x)`, without overflow for large `|x|`.
 fn logistic(x: f32) -> f32 {
     let small = libm::expf(-x.abs());
     if x >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) }
 }
 
-/// The sums of `n` pairs, in stretches that do not depend on the number of threads.
+/// The sums of `n` pairs, in blocks of a fixed size: the result does not depend on the number of threads.
 fn sums(n: usize, of: impl Fn(usize) -> [f64; 2] + Sync) -> [f64; 2] {
     const STRETCH: usize = 1 << 13;
     let add = |[a, b]: [f64; 2], [c, d]: [f64; 2]| [a + c, b + d];
@@ -271,21 +274,21 @@ mod tests {
     }
 
     #[test]
-    fn parts_add_up_to_the_number_of_kept_weights() {
+    fn factors_add_up_to_the_number_of_kept_weights() {
         for (step, beta) in [(0, 1.0), (40, 10.5), (80, 20.0), (99, 20.0)] {
             let operator = SoftTopK::new([1.0, 20.0], Step(80));
             assert!((operator.sharpness_at(Step(step)) - beta).abs() < 1e-5);
             let values = values(&operator, &W, step);
             let parts: Vec<f32> = values.iter().zip(W).map(|(v, w)| v / w).collect();
             assert!((parts.iter().sum::<f32>() - 3.0).abs() < 1e-4, "{parts:?}");
-            // The log-odds of two parts differ by β times the difference of magnitudes.
+            // The log-odds of two factors differ by β times the difference of magnitudes.
             let odds = |i: usize| libm::logf(parts[i] / (1.0 - parts[i]));
             assert!((odds(1) - odds(2) - beta * 0.8).abs() < 2e-2, "{beta}: {parts:?}");
         }
     }
 
     #[test]
-    fn gradients_are_those_of_finite_differences() {
+    fn gradients_agree_with_finite_differences() {
         let g = [0.3f32, 0.7, 5.0, -0.4, -1.0, 2.0];
         let mut operator = SoftTopK::new([8.0, 8.0], Step(80));
         let loss = |w: &[f32; 6]| -> f64 {
@@ -312,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_stay_once_the_sharpness_has_arrived() {
+    fn factors_are_frozen_from_the_end_on() {
         let (info, mask) = (info(&[1, 6]), Mask::above(&W, 0.2));
         let mut operator = SoftTopK::new([1.0, 20.0], Step(2));
         let at = |step| Gated { step: Step(step), ..gated(&info, &W, &mask, 0.2) };
@@ -329,7 +332,7 @@ mod tests {
         assert_eq!(other, operator);
         assert!(other.restore(&parts[1..], &[&info]).is_err());
         other.restore(&[], &[&info]).unwrap();
-        assert!(!other.is_frozen(), "a state from before that step");
+        assert!(!other.is_frozen(), "a state from before step `end`");
         let moved = W.map(|w| 2.0 * w);
         let layer = Gated { weights: &moved, ..at(3) };
         let want: Vec<f32> = parts.iter().zip(moved).map(|(part, w)| part * w).collect();
@@ -340,26 +343,26 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_of_zero_and_parts_that_do_not_move_have_gradients() {
+    fn weights_of_zero_and_saturated_factors_have_gradients() {
         let (info, w) = (info(&[1, 4]), [0.5f32, -0.9, 0.1, 0.0]);
         let mask = Mask::above(&w, 0.2);
         let layer = gated(&info, &w, &mask, 0.2);
         let mut grads = [vec![2.0f32; 4]];
-        // So sharp that parts are 0 and 1.
+        // β is so large that all factors are 0 or 1.
         SoftTopK::new([1e4, 1e4], Step(80)).backward(&[layer], &mut grads);
         assert_eq!(grads[0], [2.0, 2.0, 0.0, 0.0]);
-        // A weight of 0 has no magnitude to lose, whichever way it goes.
+        // At a weight of 0 the derivative of the magnitude is taken as 0.
         let mut operator = SoftTopK::new([4.0, 4.0], Step(80));
         let part = operator.parts(&[layer])[0][3];
         operator.backward(&[layer], &mut grads);
-        assert!(part > 0.01 && grads[0][3] == 0.0, "no gradient came in");
+        assert!(part > 0.01 && grads[0][3] == 0.0, "the incoming gradient is 0");
         grads[0] = vec![2.0; 4];
         operator.backward(&[layer], &mut grads);
         assert_eq!(grads[0][3], 2.0 * part);
     }
 
     #[test]
-    fn a_layer_that_is_left_dense_has_whole_parts() {
+    fn factors_of_a_dense_layer_are_one() {
         let (info, mask, full) = (info(&[1, 6]), Mask::above(&W, 0.2), Mask::full(6));
         let pruned = Gated { step: Step(2), ..gated(&info, &W, &mask, 0.2) };
         let dense = Gated { group: None, mask: &full, cut: 0.0, ..pruned };
@@ -373,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_a_large_layer_add_up() {
+    fn factors_of_a_large_layer_add_up() {
         let w: Vec<f32> = (0..20_000).map(|i| (i % 997) as f32 / 997.0).collect();
         let (info, mask) = (info(&[1, 20_000]), Mask::above(&w, 0.75));
         let parts = SoftTopK::new([20.0; 2], Step(1)).parts(&[gated(&info, &w, &mask, 0.75)]);

@@ -1,4 +1,4 @@
-//! Thresholds as operators: kernels compute them.
+//! Thresholding functions as operators; kernels compute them.
 
 use super::Operator;
 use taper_kernels::threshold::Threshold;

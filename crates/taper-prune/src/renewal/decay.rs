@@ -1,30 +1,32 @@
-//! How the share that is swapped goes on.
+//! Decay of the prune-and-regrow fraction.
 
 use std::{f64::consts::PI, fmt, sync::Arc};
 use taper_core::Step;
 
-/// How the share that is swapped falls from its first value, where swaps begin, towards their end.
+/// How the prune-and-regrow fraction falls from its first value; x is the relative position of a step between the start
+/// and the end of prune-and-regrow, in `[0, 1]`.
 #[derive(Clone, Debug)]
 pub enum SwapDecay {
-    /// It does not.
+    /// No decay.
     Constant,
     /// `(1 + cos πx) / 2`, to 0.
     Cosine,
-    /// `(1 − x)ⁿ`, to 0; n is above 0. RigL calls it `exponential_n`.
+    /// `(1 − x)ⁿ`, to 0; n is above 0. This is RigL's `exponential_n`.
     Power(f64),
-    /// It is multiplied by a factor in `[0, 1)` at each milestone, from the step of the milestone on, as in MEST.
+    /// Multiplied by a factor in `[0, 1)` at each milestone, from the step of the milestone on, as in MEST.
     Steps {
         /// The factor.
         factor: f64,
-        /// The first steps with a lower share.
+        /// The first steps with a lower fraction.
         milestones: Vec<Step>,
     },
-    /// What a function of the step says, clamped to `[0, 1]`: with the learning rate over its first value, RigL's `lr`.
+    /// A function of the step, clamped to `[0, 1]`. With the learning rate divided by its first value, this is RigL's
+    /// `lr`.
     Along(Factor),
 }
 
 impl SwapDecay {
-    /// The factor at a step that is a share x of the way, in `[0, 1]`.
+    /// The factor at a step with relative position x.
     pub(super) fn at(&self, step: Step, x: f64) -> f64 {
         match self {
             Self::Constant => 1.0,
@@ -35,36 +37,36 @@ impl SwapDecay {
                 passed.fold(1.0, |share, _| share * factor)
             }
             Self::Along(factor) => match (factor.0)(step) {
-                // No number is no share.
+                // NaN counts as 0.
                 said if said.is_nan() => 0.0,
                 said => said.clamp(0.0, 1.0),
             },
         }
     }
 
-    /// Checks the numbers.
+    /// Checks the parameters.
     ///
     /// # Errors
-    /// A sentence: what is out of range, and what the range is.
+    /// A message: which parameter is out of range, and its legal range.
     pub(super) fn check(&self) -> Result<(), String> {
         match self {
-            Self::Power(n) if !(*n > 0.0 && n.is_finite()) => {
-                Err(format!("a share that falls with the power {n} is none; give a number above 0"))
-            }
+            Self::Power(n) if !(*n > 0.0 && n.is_finite()) => Err(format!(
+                "the power of the prune-and-regrow decay is {n}; give a number above 0"
+            )),
             Self::Steps { factor, .. } if !(0.0..1.0).contains(factor) => Err(format!(
-                "a share that is multiplied by {factor} at each milestone does not fall; give a factor in [0, 1)"
+                "the prune-and-regrow fraction is multiplied by {factor} at each milestone; give a factor in [0, 1)"
             )),
             _ => Ok(()),
         }
     }
 }
 
-/// A number for each step, which depends on the step alone.
+/// A number for each step that depends only on the step.
 #[derive(Clone)]
 pub struct Factor(Arc<dyn Fn(Step) -> f64 + Send + Sync>);
 
 impl Factor {
-    /// That of a function.
+    /// Wraps a function.
     ///
     /// ```
     /// use taper_core::Step;

@@ -1,46 +1,46 @@
-//! What weights begin with that enter in a swap.
+//! Initial value and momentum of regrown weights.
 
 use taper_core::{LayerId, Step, rng::Rng};
 use taper_kernels::mask::Mask;
 
-/// What weights begin with that enter in a swap: a value divided by [`divisor`](Self::divisor), and a momentum.
+/// Initial value and momentum of regrown weights; the value is divided by [`divisor`](Self::divisor).
 ///
-/// A weight that leaves and comes back in one swap keeps both.
+/// A weight that is pruned and regrown in the same update keeps its value and momentum.
 ///
 /// # References
-/// `grow_init` and `rigl_acc_scale` of RigL's code (arXiv:1911.11134), whose papers begin from 0 without momentum.
+/// `grow_init` and `rigl_acc_scale` of RigL's code (arXiv:1911.11134); the papers start from 0 without momentum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GrowInit {
     /// The value.
     pub value: InitialValue,
-    /// What the value is divided by, above 0.
+    /// Divisor of the value, above 0.
     pub divisor: f32,
-    /// Momentum as a multiple of the gradient of the step, at least 0; under a constant gradient, SGD with momentum μ arrives at
-    /// 1/(1 − μ).
+    /// Momentum as a multiple of the gradient of the step, at least 0. Under a constant gradient, SGD with momentum μ
+    /// converges to 1/(1 − μ).
     pub momentum: f32,
-    /// Decides, with step, layer and index, what is drawn.
+    /// Seed of random values; they also depend on the step, the layer and the index.
     pub seed: u64,
 }
 
-/// The value of weights that enter, before it is divided.
+/// Initial value of regrown weights, before the division.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InitialValue {
     /// 0.
     Zero,
-    /// One of the values that the layer began the run with, drawn without replacement.
+    /// One of the layer's initial values of the run, sampled without replacement.
     Initial,
     /// Normal, with mean 0 and the standard deviation of the layer's kept weights.
     Normal,
-    /// Uniform between ∓ the mean magnitude of the layer's kept weights.
+    /// Uniform in `[−a, a)`, with a the mean magnitude of the layer's kept weights.
     Uniform,
     /// The gradient of the step.
     Gradient,
-    /// The sign of that gradient.
+    /// The sign of the gradient of the step.
     Sign,
 }
 
 impl InitialValue {
-    /// Names as in experiment files.
+    /// Names in experiment files.
     pub const ALL: [(&str, Self); 6] = [
         ("zero", Self::Zero),
         ("initial", Self::Initial),
@@ -58,17 +58,17 @@ impl Default for GrowInit {
     }
 }
 
-/// A layer that weights enter.
+/// A layer with regrown weights.
 pub(crate) struct Entering<'a> {
     pub(crate) id: LayerId,
     pub(crate) step: Step,
     pub(crate) weights: &'a [f32],
-    /// What was kept before the swap.
+    /// The weights that were kept before the update.
     pub(crate) kept: &'a Mask,
     pub(crate) gradient: &'a [f32],
-    /// The values that the run began with, if these are kept.
+    /// The initial values of the run, if they are stored.
     pub(crate) initial: Option<&'a [f32]>,
-    /// What enters.
+    /// The regrown weights.
     pub(crate) entering: &'a Mask,
 }
 
@@ -78,26 +78,26 @@ impl GrowInit {
         self.momentum > 0.0 || matches!(self.value, InitialValue::Gradient | InitialValue::Sign)
     }
 
-    /// Checks each number.
+    /// Checks the parameters.
     ///
     /// # Errors
-    /// A sentence: what is out of range, and what the range is.
+    /// A message: which parameter is out of range, and its legal range.
     pub(crate) fn check(&self) -> Result<(), String> {
         let Self { divisor, momentum, .. } = self;
         match (*divisor > 0.0 && divisor.is_finite(), *momentum >= 0.0 && momentum.is_finite()) {
             (false, _) => Err(format!(
-                "weights that enter are divided by {divisor}, outside (0, inf); give a number above 0"
+                "the divisor of regrown weights is {divisor}, outside (0, inf); give a number above 0"
             )),
             (_, false) => Err(format!(
-                "weights that enter have a momentum of {momentum} gradients, outside [0, inf); give a number of at least 0"
+                "the momentum of regrown weights is {momentum} gradients, outside [0, inf); give a number of at least 0"
             )),
             _ => Ok(()),
         }
     }
 
-    /// The value of each weight that enters, in the order of its index.
+    /// The value of each regrown weight, in index order.
     pub(crate) fn values(&self, layer: &Entering) -> Vec<f32> {
-        // Scores of the criterion `Random` have a key of three numbers.
+        // The key has four numbers: keys of the criterion `Random` have three.
         let key = [self.seed, layer.step.0, layer.id.0 as u64, 0];
         let mut rng = Rng::for_key(key);
         let entering = || layer.entering.kept();
@@ -131,7 +131,7 @@ impl GrowInit {
         }
     }
 
-    /// The momentum of each weight that enters, in the order of its index; `None` if it is 0.
+    /// The momentum of each regrown weight, in index order; `None` if it is 0.
     pub(crate) fn momenta(&self, layer: &Entering) -> Option<Vec<f32>> {
         let of = |index: usize| self.momentum * layer.gradient[index];
         (self.momentum > 0.0).then(|| layer.entering.kept().map(of).collect())
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_weights_that_enter() {
+    fn values_of_regrown_weights() {
         assert_eq!(values(InitialValue::Zero, 2.0, 0), [0.0; 3]);
         assert_eq!(values(InitialValue::Gradient, 2.0, 0), [-2.0, 0.0, 4.0]);
         assert_eq!(values(InitialValue::Sign, 4.0, 0), [-0.25, 0.0, 0.25]);
@@ -173,14 +173,14 @@ mod tests {
         let mut sorted = initial.clone();
         sorted.sort_by(f32::total_cmp);
         sorted.dedup();
-        assert_eq!(sorted.len(), 3, "drawn without replacement: {initial:?}");
+        assert_eq!(sorted.len(), 3, "sampled without replacement: {initial:?}");
         assert!(sorted.iter().all(|w| (2.0 * w).fract() == 0.0 && *w > 0.0 && *w <= 3.0));
         assert!((1..9).any(|seed| values(InitialValue::Initial, 2.0, seed) != initial));
     }
 
     #[test]
-    fn what_is_drawn_has_the_spread_of_what_is_kept() {
-        // Of 3, −1 and 1 the mean is 1, the variance 8/3, and the mean magnitude 5/3.
+    fn sampled_values_have_the_moments_of_kept_weights() {
+        // The mean of 3, −1 and 1 is 1, the variance 8/3, and the mean magnitude 5/3.
         let drawn = |value, divisor| -> Vec<f64> {
             (0..4000).flat_map(|seed| values(value, divisor, seed)).map(f64::from).collect()
         };
@@ -201,9 +201,11 @@ mod tests {
     fn numbers_out_of_range_are_refused() {
         let of = |divisor, momentum| GrowInit { divisor, momentum, ..GrowInit::default() }.check();
         assert_eq!(of(0.5, 0.0), Ok(()));
-        assert!(of(0.0, 0.0).unwrap_err().contains("divided by 0, outside (0, inf)"));
+        assert!(
+            of(0.0, 0.0).unwrap_err().contains("divisor of regrown weights is 0, outside (0, inf)")
+        );
         assert!(of(f32::INFINITY, 0.0).is_err());
-        assert!(of(1.0, -1.0).unwrap_err().contains("momentum of -1 gradients"));
+        assert!(of(1.0, -1.0).unwrap_err().contains("momentum of regrown weights is -1"));
         assert!(of(1.0, f32::NAN).is_err());
     }
 }

@@ -1,14 +1,14 @@
-//! Masks that stay.
+//! Masks that are held.
 
 use super::{Moment, Renewal};
 
-/// Chooses masks where the schedule asks for another sparsity than they have, and holds them otherwise: with a schedule of
-/// one step, a mask that is chosen once; with phases, one for each sparse phase.
+/// Chooses masks only if the sparsity of the schedule differs from that of the masks, and holds them otherwise. With a
+/// one-shot schedule, a mask is chosen once; with phases, once for each sparse phase.
 ///
-/// Momentum begins anew where the schedule returns to dense weights.
+/// Momentum is reset when the schedule returns to dense weights.
 ///
 /// # References
-/// Peste et al., "AC/DC" (arXiv:2106.12379), whose published runs reset the momentum of all parameters there.
+/// Peste et al., "AC/DC" (arXiv:2106.12379); their published runs reset the momentum of all parameters at that point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hold;
 

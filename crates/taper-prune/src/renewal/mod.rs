@@ -1,4 +1,4 @@
-//! How masks change.
+//! Mask update rules: when masks are chosen, and prune-and-regrow.
 
 mod decay;
 mod grow_init;
@@ -19,33 +19,33 @@ use crate::criterion::Criterion;
 use std::fmt::Debug;
 use taper_core::{Sparsity, Step};
 
-/// What a renewal is asked with at the begin of a step.
+/// The state of pruning at the start of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// The step.
+    /// The current step.
     pub step: Step,
-    /// The sparsity that masks have.
+    /// The current sparsity of the masks.
     pub imposed: Sparsity,
-    /// The sparsity that the schedule asks for.
+    /// The sparsity of the schedule in this step.
     pub wanted: Sparsity,
-    /// The sparsity that the schedule ends with.
+    /// The final sparsity of the schedule.
     pub target: Sparsity,
 }
 
 impl Moment {
-    /// Whether the schedule arrives at its end.
+    /// Whether the schedule reaches its target in this step.
     pub fn is_arrival(&self) -> bool {
         self.wanted == self.target && self.imposed != self.wanted
     }
 }
 
-/// Decides when masks are chosen anew from the weights, and when some of what they keep is swapped.
+/// Decides when masks are chosen from the weights, and when prune-and-regrow replaces some of the kept weights.
 ///
 /// ```
 /// use taper_core::{Sparsity, Step};
 /// use taper_prune::renewal::{Moment, Renewal};
 ///
-/// /// At the steps 0, 1, 4, 9 and so on, and where the schedule arrives.
+/// /// At the steps 0, 1, 4, 9 and so on, and when the schedule reaches its target.
 /// #[derive(Debug)]
 /// struct Rarer;
 ///
@@ -62,62 +62,63 @@ impl Moment {
 /// # Ok::<(), taper_core::SparsityError>(())
 /// ```
 pub trait Renewal: Debug + Send + Sync {
-    /// Whether masks are chosen at the begin of a step: all that is kept, by the pruner's criterion.
+    /// Whether masks are chosen at the start of a step: all kept weights, by the pruner's criterion.
     fn chooses(&self, now: &Moment) -> bool;
 
-    /// The share of a layer's kept weights that is swapped after the backward pass of a step, in `[0, 1]`: the ones of the
-    /// lowest score leave, and as many enter, by [`grows_by`](Self::grows_by).
+    /// The fraction of a layer's kept weights that is replaced after the backward pass of a step, in `[0, 1]`. The
+    /// weights with the lowest scores are pruned, and the same number of weights is regrown by
+    /// [`grows_by`](Self::grows_by).
     fn swaps(&self, _step: Step) -> Option<f64> {
         None
     }
 
-    /// What weights enter by in a swap; `None` if there are no swaps, or if these are [static](Self::is_static).
+    /// The growth criterion; `None` if there is no prune-and-regrow, or if masks are [static](Self::is_static).
     fn grows_by(&self) -> Option<&dyn Criterion> {
         None
     }
 
-    /// Whether the very weights that leave in a swap enter again: masks stay, and the weights of the lowest score begin anew.
+    /// Whether the pruned weights themselves are regrown: masks stay, and the weights with the lowest scores are reset.
     fn is_static(&self) -> bool {
         false
     }
 
-    /// What weights begin with that enter in a swap; `None` for what the remainder has made of them: 0 without momentum, or
-    /// their dense value.
+    /// Initial value and momentum of regrown weights. `None` keeps the values that pruned weights have: 0 without
+    /// momentum, or their dense value.
     fn grow_init(&self) -> Option<GrowInit> {
         None
     }
 
-    /// Where masks may exceed the sparsity of the schedule: the step at which they no longer do, and at which
-    /// [`swaps`](Self::swaps) has to be 0. Weights then enter in a swap on top of what the schedule asks for, and as many leave
-    /// in the next one.
+    /// Soft bound: masks may keep extra weights before this step. Regrown weights are then added to the scheduled
+    /// number, and the same number is pruned in the next update. At this step [`swaps`](Self::swaps) must be 0. `None`
+    /// for a hard bound.
     fn exceeds_until(&self) -> Option<Step> {
         None
     }
 
-    /// What the first masks are chosen by, if not by the pruner's criterion.
+    /// The criterion for the first masks; `None` for the pruner's criterion.
     fn begins_by(&self) -> Option<&dyn Criterion> {
         None
     }
 
-    /// Whether an optimizer forgets all that it remembers of the prunable weights, as masks are chosen: training begins anew.
+    /// Whether the optimizer must reset its state of all prunable weights when masks are chosen.
     fn restarts(&self, _now: &Moment) -> bool {
         false
     }
 
-    /// Checks the choices of this renewal.
+    /// Checks the parameters of this rule.
     ///
     /// # Errors
-    /// A sentence: what is out of range, and what the range is.
+    /// A message: which parameter is out of range, and its legal range.
     fn check(&self) -> Result<(), String> {
         Ok(())
     }
 
-    /// Whether masks keep what the pruner's criterion ranks highest, so that they can be found anew at any time.
+    /// Whether masks keep the weights that the pruner's criterion ranks highest, and can be recomputed at any time.
     fn is_top_k(&self) -> bool {
         false
     }
 
-    /// Whether masks stay as they are between the steps that change them, in evaluation too.
+    /// Whether masks are held between their updates, in evaluation too.
     fn holds(&self) -> bool {
         true
     }

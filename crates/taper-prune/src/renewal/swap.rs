@@ -1,42 +1,43 @@
-//! Masks of which a share is swapped now and then.
+//! Prune-and-regrow.
 
 use super::{GrowInit, Moment, Renewal, SwapDecay};
 use crate::criterion::{Criterion, Gradient};
 use taper_core::Step;
 
-/// Swaps a share of each layer's kept weights every so many steps: the pruner's criterion says which leave, another one
-/// which enter. The share may fall on the way.
+/// Prune-and-regrow: every `every` steps, the pruner's criterion prunes a fraction of each layer's kept weights, and
+/// another criterion regrows the same number. The fraction may decay.
 ///
-/// Masks follow the schedule as well: at the steps of a swap, and at the first step, they are chosen anew if it asks for
-/// another sparsity. With a schedule of one step the sparsity of each layer stays what it was at the begin.
+/// Masks follow the schedule as well. If its sparsity has changed, the pruner's criterion chooses new masks: at the
+/// steps of an update, while the masks are dense, and when the schedule reaches its target. With a one-shot schedule
+/// the sparsity of each layer stays constant.
 ///
 /// # References
-/// Mocanu et al., "SET" (arXiv:1707.04780), with weights that enter at random and a constant share; Evci et al., "Rigging
-/// the Lottery" (arXiv:1911.11134), by the gradient; Liu et al., "GraNet" (arXiv:2106.10404), with a schedule that rises;
-/// Yuan et al., "MEST" (arXiv:2110.14032), whose soft memory bound is `is_soft`. Without `grow` it is RigL's `static`.
+/// Mocanu et al., "SET" (arXiv:1707.04780): random growth and a constant fraction. Evci et al., "Rigging the Lottery"
+/// (arXiv:1911.11134): growth by the gradient. Liu et al., "GraNet" (arXiv:2106.10404): a rising sparsity. Yuan et al.,
+/// "MEST" (arXiv:2110.14032): `is_soft` is its soft memory bound. Without `grow` this is RigL's `static`.
 #[derive(Debug)]
 pub struct Swap {
-    /// Steps from one swap to the next, at least 1.
+    /// Steps from one update to the next, at least 1.
     pub every: u64,
-    /// Share of the kept weights at the begin, in `(0, 1]`.
+    /// Initial fraction of the kept weights that is replaced, in `(0, 1]`.
     pub share: f64,
-    /// How the share falls between the two steps that follow.
+    /// Decay of the fraction from `from` to `end`.
     pub decay: SwapDecay,
-    /// The step before which nothing is swapped; the first swap is at least `every` steps after step 0.
+    /// The step before which there is no update; the first update is at least `every` steps after step 0.
     pub from: Step,
-    /// The step from which on nothing is swapped.
+    /// The step from which there are no updates.
     pub end: Step,
-    /// The last step of the run, in which nothing is swapped either: weights that enter there have no step to move in.
+    /// The last step of the run. It has no update either: weights that are regrown there have no step left to train.
     pub last: Step,
-    /// What weights enter by; without it the very weights that have left enter again, so that masks stay and weights begin
-    /// anew.
+    /// The growth criterion. `None` regrows the pruned weights themselves: masks stay, and these weights are reset.
     pub grow: Option<Box<dyn Criterion>>,
-    /// What the first masks are chosen by, if not by the pruner's criterion.
+    /// The criterion for the first masks; `None` for the pruner's criterion.
     pub begin: Option<Box<dyn Criterion>>,
-    /// What weights begin with that enter; without it what the remainder has made of them, or 0 if masks stay.
+    /// Initial value and momentum of regrown weights; `None` keeps the values that pruned weights have, or 0 if masks
+    /// stay.
     pub grow_init: Option<GrowInit>,
-    /// Whether weights enter on top of those that the schedule asks for and as many leave in the next swap, rather than both at
-    /// once. From `end` on masks are those of the schedule.
+    /// Soft bound: regrown weights are added to the scheduled number, and the same number is pruned in the next update
+    /// instead of in the same one. From `end` on masks have the scheduled number.
     pub is_soft: bool,
 }
 
@@ -99,8 +100,8 @@ impl Renewal for Swap {
     fn check(&self) -> Result<(), String> {
         let Self { every, share, .. } = self;
         match (*every, *share > 0.0 && *share <= 1.0) {
-            (0, _) => Err("a swap every 0 steps is never; give at least 1".into()),
-            (_, false) => Err(format!("a share of {share} to swap is outside (0, 1]")),
+            (0, _) => Err("the prune-and-regrow interval is 0 steps; give at least 1".into()),
+            (_, false) => Err(format!("the prune-and-regrow fraction is {share}, outside (0, 1]")),
             _ => Ok(()),
         }?;
         self.decay.check()?;
@@ -120,20 +121,20 @@ mod tests {
     }
 
     #[test]
-    fn the_share_falls_along_its_curve() {
+    fn the_fraction_decays_along_its_curve() {
         let at = |step| swap(SwapDecay::Cosine).swaps(Step(step));
         assert_eq!([0, 1, 99, 150, 400, 500].map(at), [None; 6]);
         let close = |step, want: f64| (at(step).unwrap() - want).abs() < 1e-15;
         assert!(close(100, 0.15 * (1.0 + 0.5f64.sqrt())) && close(200, 0.15));
         assert_eq!(swap(SwapDecay::Constant).swaps(Step(300)), Some(0.3));
-        // A quarter of the way is left: 0.3 · 0.25².
+        // A quarter of the steps is left: 0.3 · 0.25².
         let power = swap(SwapDecay::Power(2.0)).swaps(Step(300)).unwrap();
         assert!((power - 0.01875).abs() < 1e-15);
-        // From step 200 on, half of the way at step 300.
+        // From step 200 on; half of the steps are done at step 300.
         let late = Swap { from: Step(200), ..swap(SwapDecay::Power(1.0)) };
         assert_eq!([100, 199].map(|step| late.swaps(Step(step))), [None; 2]);
         assert_eq!([200, 300].map(|step| late.swaps(Step(step))), [Some(0.3), Some(0.15)]);
-        // The share that there would be in the last step is known, and nothing is swapped.
+        // The last step has no update.
         let short = Swap { last: Step(200), ..swap(SwapDecay::Cosine) };
         assert_eq!(short.swaps(Step(100)), at(100));
         assert_eq!(short.swaps(Step(200)), None);
@@ -147,20 +148,20 @@ mod tests {
         }
         let cosine = || swap(SwapDecay::Cosine);
         assert!(cosine().check().is_ok());
-        assert!(Swap { every: 0, ..cosine() }.check().unwrap_err().contains("every 0 steps"));
+        assert!(Swap { every: 0, ..cosine() }.check().unwrap_err().contains("is 0 steps"));
         for share in [0.0, 1.5, f64::NAN] {
             assert!(Swap { share, ..cosine() }.check().unwrap_err().contains("outside (0, 1]"));
         }
     }
 
     #[test]
-    fn the_share_falls_at_milestones_or_along_a_function() {
+    fn the_fraction_decays_at_milestones_or_along_a_function() {
         let steps = |factor| SwapDecay::Steps { factor, milestones: vec![Step(200), Step(350)] };
         let at = |decay, step| swap(decay).swaps(Step(step));
         assert_eq!([100, 200, 300].map(|step| at(steps(0.5), step)), [0.3, 0.15, 0.15].map(Some));
         assert!(swap(steps(1.0)).check().unwrap_err().contains("multiplied by 1 at each"));
         assert_eq!(swap(steps(0.0)).check(), Ok(()));
-        // What is no number, or outside of [0, 1], does not reach masks.
+        // NaN counts as 0, and other values are clamped to [0, 1].
         let along = |factor: fn(Step) -> f64| SwapDecay::Along(Factor::new(factor));
         assert_eq!(at(along(|step| 100.0 / step.0 as f64), 200), Some(0.15));
         let others = [|_| f64::NAN, |_| -1.0, |_| 2.0].map(|factor| at(along(factor), 200));
@@ -189,7 +190,7 @@ mod tests {
         };
         assert!(chooses(0, dense, most) && chooses(3, dense, half) && chooses(100, half, most));
         assert!(!chooses(0, dense, dense) && !chooses(100, most, most));
-        // A ramp is followed at the steps of a swap, and its end at once.
+        // Masks follow a ramp at update steps, and its end at once.
         assert!(!chooses(101, half, Sparsity::new(0.6).unwrap()) && chooses(101, half, most));
     }
 }

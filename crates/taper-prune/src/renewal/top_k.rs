@@ -1,17 +1,18 @@
-//! Masks that are chosen anew now and then.
+//! Top-k masks that are chosen at regular steps.
 
 use super::{Moment, Renewal};
 use taper_schedule::Cadence;
 
-/// Keeps the best weights at the steps of a cadence, and as soon as the schedule arrives at its target.
+/// Keeps the weights with the largest scores. Masks are chosen at the steps of a cadence, and when the schedule reaches
+/// its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopK {
-    /// The steps.
+    /// The steps at which masks are chosen.
     pub cadence: Cadence,
 }
 
 impl TopK {
-    /// Before every forward pass, as Feather does.
+    /// Before every forward pass, as in Feather.
     pub const EVERY_STEP: Self = Self { cadence: Cadence::EVERY_STEP };
 }
 

@@ -1,16 +1,17 @@
-//! Masks that are chosen anew until the schedule has arrived.
+//! Top-k masks that are held once the schedule reaches its target.
 
 use super::{Moment, Renewal};
 use taper_schedule::Cadence;
 
-/// Keeps the best weights at the steps of a cadence and as soon as the schedule arrives at its target, and holds that last mask.
+/// Keeps the weights with the largest scores. Masks are chosen at the steps of a cadence and when the schedule reaches
+/// its target; this last mask is held.
 ///
 /// # References
-/// Zhu and Gupta, "To prune, or not to prune" (arXiv:1710.01878), whose masks stay once the target is reached; so do those
-/// of JaxPruner after `update_end_step`.
+/// Zhu and Gupta, "To prune, or not to prune" (arXiv:1710.01878), where masks stay once the target is reached, like
+/// those of JaxPruner after `update_end_step`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopKHold {
-    /// The steps.
+    /// The steps at which masks are chosen.
     pub cadence: Cadence,
 }
 

@@ -1,18 +1,18 @@
-//! As many weights for each output, and each input in use.
+//! Constant fan-in with every input in use.
 
 use super::{Demand, FanIn, Scored, Structure};
 use crate::cut::Chosen;
 use taper_kernels::mask::Mask;
 
-/// [`FanIn`] in which each input is used by an output, as long as there are as many kept weights as inputs: an input without a
-/// weight takes the place of the lowest score among the weights of an output whose inputs other outputs use as well, at the output
-/// that scores it highest.
+/// [`FanIn`] in which every input is used by some output, if at least as many weights are kept as there are inputs. An
+/// unused input replaces another input of the same output: the one with the lowest score among those that other outputs
+/// also use. Of the outputs that can replace one, the output with the highest score for the unused input does.
 ///
-/// An input is a place among the weights of an output, of kernels each tap by itself.
+/// An input is a position within the weights of an output; in a kernel, each tap is a separate input.
 ///
 /// # References
-/// RigL's mask `per_neuron_no_input_ablation`, which draws the weights at random, and keeps more of them than asked for where
-/// these are fewer than inputs.
+/// RigL's mask `per_neuron_no_input_ablation`, which samples the weights randomly. If fewer weights are requested than
+/// there are inputs, RigL's mask keeps more than requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllInputs;
 
@@ -26,7 +26,7 @@ impl Structure for AllInputs {
     }
 }
 
-/// Gives each input of a layer a weight, if there are enough.
+/// Gives each unused input of a layer a weight, if enough weights are kept.
 fn use_all(layer: &Scored, mask: &mut Mask) {
     let n_outputs = layer.info.shape.first().copied().unwrap_or(1).max(1);
     let each = layer.scores.len() / n_outputs;
@@ -37,13 +37,13 @@ fn use_all(layer: &Scored, mask: &mut Mask) {
         if users[input] > 0 {
             continue;
         }
-        // The weight that each output could spare, if any: of equal ones that of the higher index.
+        // The lowest-scoring weight of an output with an input that other outputs also use; of ties, the higher index.
         let spare = |mask: &Mask, users: &[usize], output: usize| {
             let inputs = (0..each).rev().filter(|&i| users[i] > 1);
             let kept = inputs.filter(|&i| mask.is_kept(output * each + i));
             kept.min_by(|&a, &b| score(output, a).total_cmp(&score(output, b)))
         };
-        // The first of equal outputs.
+        // Of ties, the first output.
         let outputs = (0..n_outputs).rev().filter_map(|o| Some((o, spare(mask, &users, o)?)));
         let best = outputs.max_by(|a, b| score(a.0, input).total_cmp(&score(b.0, input)));
         let Some((output, spared)) = best else { return };
@@ -61,13 +61,13 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_unused_input_takes_the_weakest_place_that_can_be_spared() {
-        // Both outputs prefer the inputs 0 and 1; 2 and 3 go where they score highest.
+    fn an_unused_input_replaces_the_lowest_score_that_can_be_spared() {
+        // Both outputs prefer inputs 0 and 1; inputs 2 and 3 go to the outputs with the highest scores for them.
         let scores = [9.0, 8.0, 1.0, 0.5, 7.0, 6.0, 0.5, 2.0];
         let info = info(&[2, 4]);
         let kept = |n| chosen(&AllInputs, &[(&info, &scores)], n).remove(0);
         assert_eq!(kept(4), [0, 2, 5, 7]);
-        // Three weights cannot use four inputs; the first output spares the one that both use.
+        // Three weights cannot use four inputs. The first output gives up the input that both use.
         assert_eq!(kept(3), [1, 2, 4]);
         assert_eq!(kept(8).len(), 8);
     }

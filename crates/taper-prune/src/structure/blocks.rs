@@ -1,4 +1,4 @@
-//! Blocks of a weight as a matrix.
+//! Blocks of the weight matrix.
 
 use super::{
     Demand, Scored, Structure,
@@ -6,8 +6,9 @@ use super::{
 };
 use crate::cut::Chosen;
 
-/// Blocks of `rows` × `columns` weights of the matrix `[first dimension, all others]`, ranked by the mean magnitude of their
-/// weights; those at the ends may be smaller. What is kept is at most what is asked for.
+/// Blocks of `rows` × `columns` weights of the matrix `[first axis, all other axes]`, ranked by the mean magnitude of
+/// their weights. Blocks at the edges may be smaller. At most the requested number of weights is kept, but at least one
+/// block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocks {
     /// Rows of a block, at least 1.
@@ -54,9 +55,13 @@ mod tests {
     fn the_blocks_of_the_largest_mean_are_kept_as_long_as_they_fit() {
         let scores = [1.0, -1.0, 2.0, 2.0, 0.5];
         assert_eq!(kept(&scores, 4), [0, 1, 2, 3]);
-        assert_eq!(kept(&scores, 3), [2, 3], "the next one does not fit, and none behind it stays");
-        assert_eq!(kept(&scores, 1), [2, 3], "one block at least");
-        // A block at the end is smaller: its mean is the largest, and its sum is not.
+        assert_eq!(
+            kept(&scores, 3),
+            [2, 3],
+            "the next block does not fit, and all later ones are pruned"
+        );
+        assert_eq!(kept(&scores, 1), [2, 3], "at least one block");
+        // A block at the edge is smaller: its mean is the largest, but not its sum.
         assert_eq!(kept(&[1.0, 1.0, 0.5, 0.5, 1.5], 1), [4]);
         assert_eq!(kept(&[1.0; 6], 4), [0, 1, 2, 3], "ties by index");
     }

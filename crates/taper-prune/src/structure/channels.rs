@@ -4,8 +4,9 @@ use super::{Demand, Scored, Structure, units};
 use crate::cut::Chosen;
 use taper_core::LayerInfo;
 
-/// All weights of one index along an axis of a layer, ranked by the mean magnitude of their scores: with axis 0 what makes an
-/// output of a convolution or linear layer, with axis 1 what reads an input. What is kept is at most what is asked for.
+/// All weights with the same index along an axis, ranked by the mean magnitude of their scores. In a convolution or
+/// linear layer, axis 0 gives the weights of an output, and axis 1 the weights of an input. At most the requested
+/// number of weights is kept, but at least one channel.
 ///
 /// # References
 /// JaxPruner's `Channel` (arXiv:2304.14082).
@@ -19,7 +20,7 @@ impl Structure for Channels {
     fn check(&self, layer: &LayerInfo) -> Result<(), String> {
         match layer.shape.len() {
             rank if self.axis < rank => Ok(()),
-            rank => Err(format!("its weight has {rank} axes, and none of number {}", self.axis)),
+            rank => Err(format!("its weight has {rank} axes, so there is no axis {}", self.axis)),
         }
     }
 
@@ -27,7 +28,7 @@ impl Structure for Channels {
         units::choose(layers, demand, units::mean, |layer| {
             let shape = &layer.info.shape;
             let n = shape.get(self.axis).copied().unwrap_or(0);
-            // Weights of one index lie together, and repeat as often as the axes before it say.
+            // A channel consists of runs of `together` weights, one for each index of the axes before `axis`.
             let together: usize = shape.iter().skip(self.axis + 1).product();
             let begins = |channel: usize| {
                 let all = (channel * together..layer.scores.len()).step_by((n * together).max(1));

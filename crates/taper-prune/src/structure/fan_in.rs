@@ -1,18 +1,19 @@
-//! As many weights for each output.
+//! Constant fan-in: each output keeps the same number of weights.
 
 use super::{Demand, Scored, Structure};
 use crate::{allocation::share_out, cut::Chosen};
 use std::ops::Range;
 use taper_kernels::mask::Mask;
 
-/// The weights of the largest scores of each output, which has as many of them as the others of its layer, or one more: a
-/// constant fan-in. Counts are exact; the first outputs have what rounding leaves, and equal scores go by index.
+/// Keeps the weights with the largest scores of each output. All outputs of a layer keep the same number of weights, or
+/// one more: a constant fan-in. Counts are exact; the first outputs keep the remaining weights after rounding, and ties
+/// go to the lower index.
 ///
-/// An output is an index of the first dimension, as in convolutions and linear layers.
+/// An output is an index of the first axis, as in convolutions and linear layers.
 ///
 /// # References
-/// RigL's mask `per_neuron`; Lasby et al., "Dynamic Sparse Training with Structured Sparsity" (arXiv:2305.02299), where each
-/// output keeps as many weights throughout.
+/// RigL's mask `per_neuron`; Lasby et al., "Dynamic Sparse Training with Structured Sparsity" (arXiv:2305.02299), with
+/// the same fan-in of each output throughout training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FanIn;
 
@@ -25,7 +26,7 @@ impl Structure for FanIn {
             let mut mask = Mask::empty(layer.scores.len());
             for output in outputs {
                 let mut ranked: Vec<usize> = output.clone().collect();
-                // A stable order: the lower index stays first among equals.
+                // Stable sort: of ties, the lower index comes first.
                 ranked.sort_by(|&a, &b| layer.scores[b].abs().total_cmp(&layer.scores[a].abs()));
                 let n = kept.next().unwrap_or(0) as usize;
                 ranked.into_iter().take(n).for_each(|index| mask.set(index, true));
@@ -36,7 +37,7 @@ impl Structure for FanIn {
     }
 }
 
-/// Where the weights of each output are.
+/// Index ranges of the weights of each output.
 fn outputs(layer: &Scored) -> Vec<Range<usize>> {
     let n = layer.info.shape.first().copied().unwrap_or(1).max(1);
     let each = layer.scores.len() / n;

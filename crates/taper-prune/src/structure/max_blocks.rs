@@ -1,9 +1,9 @@
-//! Blocks of a weight as a matrix, by their largest weight.
+//! Blocks ranked by their largest weight.
 
 use super::{Blocks, Demand, Scored, Structure, units};
 use crate::cut::Chosen;
 
-/// [`Blocks`] that are ranked by the largest magnitude of their weights rather than the mean.
+/// [`Blocks`] ranked by the largest magnitude of their weights instead of the mean.
 ///
 /// # References
 /// JaxPruner's `Block` without `use_avg_pooling` (arXiv:2304.14082).

@@ -1,6 +1,7 @@
-//! What stands or falls together.
+//! Structures: which weights are kept or pruned together.
 //!
-//! A [`Structure`] makes masks of scores: of single weights, of N weights in each group of M, of blocks or of filters.
+//! A [`Structure`] computes masks from scores: of single weights, of N weights in each group of M, of blocks or of
+//! filters.
 
 mod all_inputs;
 mod blocks;
@@ -29,7 +30,7 @@ use crate::Quantile;
 use std::fmt::Debug;
 use taper_core::{LayerInfo, Sparsity};
 
-/// The scores of a layer, whose magnitudes count.
+/// The scores of a layer; their magnitudes are ranked.
 #[derive(Clone, Copy, Debug)]
 pub struct Scored<'a> {
     /// The layer.
@@ -38,24 +39,24 @@ pub struct Scored<'a> {
     pub scores: &'a [f32],
 }
 
-/// What a group of layers keeps.
+/// Number of weights that a group of layers must keep.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand {
-    /// How many weights.
+    /// Number of weights.
     pub n_keep: u64,
-    /// The same as a sparsity: what an interpolated quantile is taken at.
+    /// The same as a sparsity; an interpolated quantile is computed at this value.
     pub sparsity: Sparsity,
-    /// How the cut is found where single weights are ranked.
+    /// How the threshold is computed if single weights are ranked.
     pub quantile: Quantile,
 }
 
-/// Says which weights are kept together.
+/// Decides which weights are kept or pruned together.
 ///
 /// ```
 /// use taper_kernels::mask::Mask;
 /// use taper_prune::structure::{Chosen, Demand, Scored, Structure};
 ///
-/// /// Whole layers: the first of those that are ranked together stay, as long as they fit.
+/// /// Whole layers: keeps the first layers of a group that fit.
 /// #[derive(Debug)]
 /// struct Layers;
 ///
@@ -72,27 +73,28 @@ pub struct Demand {
 ///                 None => Mask::empty(n),
 ///             }
 ///         });
-///         // No single magnitude says where the others begin.
+///         // There is no magnitude threshold.
 ///         Chosen { masks: masks.collect(), at: 0.0 }
 ///     }
 /// }
 /// ```
 pub trait Structure: Debug + Send + Sync {
-    /// Checks that a layer can have it.
+    /// Checks that the structure fits a layer.
     ///
     /// # Errors
-    /// A sentence: what of the shape or kind does not fit.
+    /// A message: what does not fit in the shape or kind of the layer.
     fn check(&self, _layer: &LayerInfo) -> Result<(), String> {
         Ok(())
     }
 
-    /// How many weights a layer keeps at a sparsity of the network, if the structure and no allocation decides that; layers
-    /// that an allocation leaves dense stay so.
+    /// Number of weights that a layer keeps at a sparsity of the network, if the structure decides it instead of the
+    /// allocation. Layers that the allocation leaves dense stay dense.
     fn quota(&self, _layer: &LayerInfo, _sparsity: Sparsity) -> Option<u64> {
         None
     }
 
-    /// Whether weights stand by themselves. All else needs the hard threshold. What has a [`quota`](Self::quota) cannot be swapped.
+    /// Whether each weight is kept or pruned separately. All other structures need hard thresholding. A structure with
+    /// a [`quota`](Self::quota) excludes prune-and-regrow.
     fn is_single(&self) -> bool {
         false
     }
@@ -130,7 +132,7 @@ pub(crate) mod tests {
         LayerInfo { name: "layer.weight".into(), kind, shape: shape.to_vec() }
     }
 
-    /// The weights that each layer keeps of those that are ranked together.
+    /// The kept weights of each layer; the layers are ranked together.
     pub(crate) fn chosen(
         structure: &dyn Structure,
         layers: &[(&LayerInfo, &[f32])],

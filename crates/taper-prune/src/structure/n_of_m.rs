@@ -1,30 +1,31 @@
-//! N weights of each M.
+//! N:M sparsity.
 
 use super::{Demand, Scored, Structure};
 use crate::cut::Chosen;
 use taper_core::{LayerInfo, LayerKind, Sparsity};
 use taper_kernels::mask::Mask;
 
-/// Of each M weights that lie side by side along the input axis, the N of the largest scores; ties by index. While a schedule
-/// asks for less than the sparsity of the pattern, more than N are kept, as many in each M.
+/// N:M sparsity along the input axis: of each M consecutive weights, the N with the largest scores are kept; ties go to
+/// the lower index. While the schedule is below the sparsity of the pattern, more than N weights of each M are kept,
+/// the same number in each group.
 ///
 /// # References
 /// Zhou et al., "Learning N:M fine-grained structured sparse networks" (arXiv:2102.04010).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NOfM {
-    /// Weights that are kept of each group, at least 1.
+    /// Weights kept per group, at least 1.
     pub n: usize,
-    /// Weights of a group, more than `n`.
+    /// Weights per group, more than `n`.
     pub m: usize,
 }
 
 impl NOfM {
-    /// The sparsity that the pattern has.
+    /// The sparsity of the pattern, `1 − n/m`.
     pub fn sparsity(self) -> Sparsity {
         Sparsity::of(self.n as u64, self.m as u64)
     }
 
-    /// How many of each M are kept at a sparsity.
+    /// Number of weights kept of each M at a sparsity.
     fn kept(self, sparsity: Sparsity) -> usize {
         let wanted = ((1.0 - sparsity.get()) * self.m as f64).round() as usize;
         wanted.clamp(self.n, self.m)
@@ -32,11 +33,13 @@ impl NOfM {
 }
 
 impl NOfM {
-    /// Checks that an axis of this length has whole groups.
+    /// Checks the pattern, and that an axis of this length has whole groups.
     fn check(self, axis: &str, length: Option<usize>) -> Result<(), String> {
         let Self { n, m } = self;
         if n == 0 || n >= m {
-            return Err(format!("{n}:{m} keeps {n} of {m}; give at least 1, and fewer than all"));
+            return Err(format!(
+                "{n}:{m} keeps {n} of {m} weights; it must keep at least 1, and fewer than all"
+            ));
         }
         match length.unwrap_or(0) {
             length if length > 0 && length.is_multiple_of(m) => Ok(()),
@@ -50,16 +53,16 @@ impl NOfM {
         layer.n_weights() / self.m as u64 * self.kept(sparsity) as u64
     }
 
-    /// Masks of layers whose groups lie along an axis.
+    /// Masks of layers with groups along an axis.
     fn choose(self, layers: &[Scored], demand: &Demand, axis: usize) -> Chosen {
         let masks = layers.iter().map(|layer| {
             let n_groups = layer.scores.len() / self.m;
-            // A group's layers keep equally many of each M.
+            // `quota` makes a group of each layer, so the demand is that of one layer: the same number of each M.
             let n_keep = (demand.n_keep as usize).checked_div(n_groups).unwrap_or(0);
-            // From one index of the axis to the next.
+            // Distance between neighbours along the axis.
             let stride: usize = layer.info.shape.iter().skip(axis + 1).product();
             let mut mask = Mask::empty(layer.scores.len());
-            // Groups of consecutive indices, at each place of the other axes.
+            // Groups along the axis, at each position of the other axes.
             for first in (0..layer.scores.len()).step_by((self.m * stride).max(1)) {
                 for place in first..first + stride {
                     let index = |i: usize| place + i * stride;
@@ -75,7 +78,7 @@ impl NOfM {
     }
 }
 
-/// The axes of inputs and of outputs, which a transposed convolution has the other way round.
+/// Whether input and output axes are exchanged, as in a transposed convolution.
 fn is_transposed(layer: &LayerInfo) -> bool {
     matches!(layer.kind, LayerKind::ConvTranspose { .. })
 }
@@ -83,7 +86,10 @@ fn is_transposed(layer: &LayerInfo) -> bool {
 impl Structure for NOfM {
     fn check(&self, layer: &LayerInfo) -> Result<(), String> {
         if is_transposed(layer) {
-            return Err("the input axis of a transposed convolution is its first".into());
+            return Err(
+                "it is a transposed convolution, where the input axis is the first, not the second"
+                    .into(),
+            );
         }
         (*self).check("input", layer.shape.get(1).copied())
     }
@@ -97,7 +103,8 @@ impl Structure for NOfM {
     }
 }
 
-/// [`NOfM`] along the output axis: of each M outputs that lie side by side, the N of the largest scores read an input.
+/// [`NOfM`] along the output axis: of each M consecutive outputs, the N with the largest scores keep their weight for
+/// an input.
 ///
 /// # References
 /// JaxPruner's `NByM` along the last axis of its weights (arXiv:2304.14082).
@@ -107,7 +114,10 @@ pub struct OutputNOfM(pub NOfM);
 impl Structure for OutputNOfM {
     fn check(&self, layer: &LayerInfo) -> Result<(), String> {
         if is_transposed(layer) {
-            return Err("the output axis of a transposed convolution is its second".into());
+            return Err(
+                "it is a transposed convolution, where the output axis is the second, not the first"
+                    .into(),
+            );
         }
         self.0.check("output", layer.shape.first().copied())
     }

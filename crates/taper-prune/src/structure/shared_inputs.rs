@@ -1,16 +1,17 @@
-//! The same inputs for each output.
+//! The same inputs for all outputs.
 
 use super::{Demand, Scored, Structure, units};
 use crate::cut::Chosen;
 
-/// Each place of an output's weights, over all outputs of a layer: all of them use the same inputs, and of kernels the same taps.
-/// Places are ranked by the mean magnitude of their scores. What is kept is at most what is asked for.
+/// All outputs of a layer use the same inputs, and in kernels the same taps. The positions within the weights of an
+/// output are ranked by the mean magnitude of their scores over all outputs. At most the requested number of weights is
+/// kept, but at least one position.
 ///
-/// An output is an index of the first dimension, as in convolutions and linear layers. For linear layers this is
-/// [`Channels`](super::Channels) with axis 1.
+/// An output is an index of the first axis, as in convolutions and linear layers. For linear layers, this structure
+/// equals [`Channels`](super::Channels) with axis 1.
 ///
 /// # References
-/// RigL's mask `symmetric`, which draws the places at random.
+/// RigL's mask `symmetric`, which samples the positions randomly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedInputs;
 
@@ -36,8 +37,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_kept_over_all_outputs() {
-        // The means of four places: 1.5, 2.5, 0.5 and 2.
+    fn positions_are_kept_over_all_outputs() {
+        // The means of the four positions: 1.5, 2.5, 0.5 and 2.
         let scores = [1.0, -3.0, 0.0, 4.0, 2.0, 2.0, -1.0, 0.0];
         let kernels = info(&[2, 2, 2, 1]);
         assert_eq!(chosen(&SharedInputs, &[(&kernels, &scores)], 5), [[1, 3, 5, 7]]);

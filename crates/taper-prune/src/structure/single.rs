@@ -1,9 +1,9 @@
-//! Single weights.
+//! Unstructured sparsity.
 
 use super::{Demand, Scored, Structure};
 use crate::cut::Chosen;
 
-/// Each weight by itself.
+/// Unstructured sparsity: each weight is kept or pruned separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Single;
 

@@ -1,14 +1,14 @@
-//! Ranks units of several weights.
+//! Ranking of units of several weights.
 
 use super::{Demand, Scored};
 use crate::cut::Chosen;
 use std::ops::Range;
 use taper_kernels::mask::Mask;
 
-/// Where the weights of a unit are.
+/// Index ranges of the weights of a unit.
 pub(super) type Unit = Vec<Range<usize>>;
 
-/// The mean of the magnitudes of a unit, of which there are `n`.
+/// The mean magnitude of the `n` weights of a unit.
 pub(super) fn mean(magnitudes: &mut dyn Iterator<Item = f64>, n: usize) -> f64 {
     magnitudes.sum::<f64>() / n.max(1) as f64
 }
@@ -18,8 +18,8 @@ pub(super) fn largest(magnitudes: &mut dyn Iterator<Item = f64>, _: usize) -> f6
     magnitudes.fold(0.0, f64::max)
 }
 
-/// Keeps the units that are worth most, as many as fit into the number of weights to keep, and at least one; of equal ones,
-/// those of the earlier layer and lower index.
+/// Keeps the units with the largest `worth` while they fit into the number of weights to keep, and at least one. Of
+/// ties, the unit of the earlier layer and the lower index is kept.
 pub(super) fn choose(
     layers: &[Scored],
     demand: &Demand,
@@ -36,7 +36,7 @@ pub(super) fn choose(
             ranked.push((worth(&mut magnitudes, n), n as u64, place, index));
         }
     }
-    // A stable order: what comes first stays first among equals.
+    // Stable sort: ties stay in index order.
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
     let mut masks: Vec<Mask> = layers.iter().map(|l| Mask::empty(l.scores.len())).collect();
     let mut left = demand.n_keep;
@@ -49,6 +49,6 @@ pub(super) fn choose(
             masks[place].set(weight, true);
         }
     }
-    // Single magnitudes say nothing of units.
+    // Units have no magnitude threshold.
     Chosen { at: 0.0, masks }
 }

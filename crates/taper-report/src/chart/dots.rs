@@ -1,6 +1,6 @@
-//! A dot plot: a line for each row with its name, a dot with the interval around it, and the number in words.
+//! A dot plot: each row has its name, a dot with an interval around it, and the number as text.
 //!
-//! Lines over an axis can be told apart while they are few; names beside dots, whatever their number.
+//! Lines over an axis are distinguishable only if they are few. A dot plot can have any number of rows.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
@@ -15,15 +15,15 @@ use super::{
 const SIZE: f64 = 12.0;
 /// Height of the title above a group.
 const HEAD: i32 = 28;
-/// Height of the labels and of the title of the axis below it.
+/// Height of the labels and the title of the axis below a group.
 const FOOT: i32 = 50;
-/// From the border of the drawing, and between names, dots and numbers.
+/// Margin at the border of the drawing, and between names, dots and numbers.
 const GAP: i32 = 10;
-/// The widest a name can be beside dots.
+/// Maximum width of a name next to dots.
 const WIDEST_NAME: f64 = 300.0;
-/// The least an axis covers: labels tell hundredths apart.
+/// Minimum range of an axis, since its labels show hundredths.
 const LEAST_RANGE: f64 = 0.05;
-/// How many times the range of the values an interval may widen the axis at either end.
+/// How far an interval may widen the axis at either end, as a multiple of the range of the values.
 const WIDENING: f64 = 1.0;
 
 /// A row of a dot plot.
@@ -31,36 +31,36 @@ const WIDENING: f64 = 1.0;
 pub struct Dot {
     /// Name of the row.
     pub name: String,
-    /// Where the dot is; not drawn if it is not finite.
+    /// Position of the dot; not drawn if it is not finite.
     pub value: f64,
-    /// The bar around it; none for a dot alone.
+    /// The bar around the dot; `None` for a dot alone.
     pub interval: Option<[f64; 2]>,
     /// The number as text.
     pub text: String,
-    /// Of dot and bar.
+    /// Style of dot and bar.
     pub style: Style,
 }
 
-/// A group of rows over an axis of its own.
+/// A group of rows with its own axis.
 #[derive(Clone, Debug)]
 pub struct DotPlot {
-    /// What stands above it.
+    /// The title above the group.
     pub title: String,
     /// Title of the axis.
     pub axis: String,
-    /// Where a dashed line shows what the rows are compared with.
+    /// Position of a dashed line that marks the reference of the comparison.
     pub reference: Option<f64>,
     /// The rows from top to bottom.
     pub rows: Vec<Dot>,
 }
 
 impl DotPlot {
-    /// Height of some groups below each other, in CSS pixels.
+    /// Height of groups drawn below each other, in CSS pixels.
     pub fn height(groups: &[Self], screen: Screen) -> i32 {
         groups.iter().map(|group| group.own_height(screen)).sum()
     }
 
-    /// Draws groups below each other; `label` says what stands at the axis, and tells hundredths apart.
+    /// Draws groups below each other. `label` formats the labels of the axis, and must distinguish hundredths.
     ///
     /// # Errors
     /// [`ChartError`](super::ChartError) if it cannot be drawn.
@@ -92,7 +92,7 @@ impl DotPlot {
             self.rows.iter().map(|row| width(of(row), SIZE)).fold(0.0, f64::max).ceil()
         };
         let texts = widest(&|row| &row.text).min(whole / 2.0);
-        // Narrow screens have names above the dots.
+        // On narrow screens, names are above the dots.
         let (names, left) = match screen {
             Screen::Wide => {
                 let names = widest(&|row| &row.name).min(WIDEST_NAME);
@@ -139,8 +139,9 @@ impl DotPlot {
         self.paint_dots(&axis, lines.to, screen, &mut chart)
     }
 
-    /// An axis whose labels have room between two ends, and these ends, moved in where labels would leave the drawing.
-    /// Intervals that are far wider than the range of the values would squeeze all dots into one: they leave the axis.
+    /// Finds an axis with enough room for its labels between two ends. Moves the ends inwards if labels would leave the
+    /// drawing. Intervals much wider than the range of the values leave the axis, since they would squeeze all dots
+    /// together.
     fn fitting_axis<'f>(
         &self,
         label: &'f dyn Fn(&f64) -> String,
@@ -172,7 +173,7 @@ impl DotPlot {
             .map_or_else(few, |(_, axis)| axis)
     }
 
-    /// Where vertical lines cross no name: from the first to the last row, or around each dot.
+    /// Vertical ranges in which lines cross no name: all rows, or around each dot.
     fn free_of_names(&self, screen: Screen) -> Vec<[i32; 2]> {
         const AROUND: i32 = 9;
         let height = line_height(screen);
@@ -235,7 +236,7 @@ impl DotPlot {
                 for (end, is_whole, out) in [(from, low == from, -1), (to, high == to, 1)] {
                     let shape = match is_whole {
                         true => vec![(0, px(-4)), (0, px(4))],
-                        // An arrow: the interval goes on.
+                        // An arrow: the interval continues.
                         false => vec![(px(-6 * out), px(-4)), (0, 0), (px(-6 * out), px(4))],
                     };
                     chart.draw_series([
@@ -257,7 +258,7 @@ fn line_height(screen: Screen) -> i32 {
     }
 }
 
-/// From the top of a row to its dot; names are above it on narrow screens.
+/// From the top of a row to its dot, which is below the name on narrow screens.
 fn dot_in_line(screen: Screen) -> i32 {
     match screen {
         Screen::Wide => line_height(screen) / 2,
@@ -265,7 +266,7 @@ fn dot_in_line(screen: Screen) -> i32 {
     }
 }
 
-/// The least and the largest value; of none, both are 0.
+/// The smallest and the largest value; both are 0 without values.
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let of = |(low, high): (f64, f64), v: f64| (low.min(v), high.max(v));
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), of);

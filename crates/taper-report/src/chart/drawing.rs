@@ -1,11 +1,11 @@
-//! Drawings for a page, and as files of their own.
+//! Drawings for a page, and as separate files.
 
 use super::{
     Area, GRID, INK, Key, MUTED, Result, SCALE, SERIES, Screen, escaped, legend::below, variable,
 };
 use plotters::prelude::*;
 
-/// Draws both versions with the colours of a page.
+/// Draws the wide and the narrow version, with the colours of a page.
 ///
 /// # Errors
 /// [`ChartError`](super::ChartError) if `paint` fails.
@@ -20,8 +20,8 @@ pub fn draw(
     Ok((one(Screen::Wide)?, one(Screen::Narrow)?))
 }
 
-/// Draws the wide version as a file of its own, on white, with its legend in the drawing and a text for those who
-/// cannot see it.
+/// Draws the wide version as a separate file: on white, with its legend in the drawing, and with `alt` as text for
+/// readers who cannot see it.
 ///
 /// # Errors
 /// [`ChartError`](super::ChartError) if `paint` fails.
@@ -41,8 +41,8 @@ pub fn file(
     ))
 }
 
-/// Makes a file of its own, on white, of a wide drawing for a page: with its legend below, and a text for those who cannot
-/// see it. `None` if it is no such drawing.
+/// Converts a wide drawing for a page into a separate file: on white, with its legend below, and with `alt` as text for
+/// readers who cannot see it. `None` if `page` is not a drawing of [`draw`].
 pub fn file_of_page(page: &str, legend: &[Key], alt: &str) -> Option<String> {
     /// Between drawing and legend.
     const MARGIN: i32 = 6;
@@ -78,7 +78,7 @@ fn head_of_file(shown: (i32, i32), size: (u32, u32), alt: &str) -> String {
     )
 }
 
-/// What is within the element of a drawing, and its size in units.
+/// The content of the SVG element of a drawing, and its size in units.
 fn drawing(
     screen: Screen,
     height: i32,
@@ -94,7 +94,7 @@ fn drawing(
     Ok((svg.split_once('>').map_or(String::new(), |(_, rest)| rest.to_owned()), size))
 }
 
-/// Gives a drawing the head of an element within a page, and variables for colours.
+/// Adds the SVG element for a page, and CSS variables for colours.
 fn for_page(body: &str, size: (u32, u32)) -> String {
     let head = format!(
         "<svg viewBox=\"0 0 {} {}\" aria-hidden=\"true\" focusable=\"false\">",

@@ -1,4 +1,4 @@
-//! Legends: a sign and a label for each series, in as many lines as they need.
+//! Legends: a sign and a label for each series, on as many lines as they need.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
@@ -16,15 +16,15 @@ const GAP: i32 = 18;
 
 /// An entry of a legend with its place.
 pub(super) struct Entry {
-    /// The label, cut to the room there is.
+    /// The label, shortened to the available width.
     pub(super) label: String,
-    /// Left of the sign, from the left of the legend.
+    /// Left edge of the sign, from the left of the legend.
     pub(super) x: i32,
     /// Number of the line.
     pub(super) line: i32,
 }
 
-/// Places labels in lines of a width.
+/// Places labels on lines of a given width.
 pub(super) fn entries<'l>(labels: impl Iterator<Item = &'l str>, room: i32) -> Vec<Entry> {
     let (mut x, mut line) = (0, 0);
     let place = |label: &str| {
@@ -40,12 +40,13 @@ pub(super) fn entries<'l>(labels: impl Iterator<Item = &'l str>, room: i32) -> V
     labels.map(place).collect()
 }
 
-/// Height of the legend with these entries, in CSS pixels; 0 of none.
+/// Height of the legend with these entries, in CSS pixels; 0 without entries.
 pub(super) fn height(entries: &[Entry]) -> i32 {
     entries.last().map_or(0, |last| LINE * (last.line + 1))
 }
 
-/// Writes a legend from `(x, y)` on, in CSS pixels; `y` is the middle of its first line. Lines end with the area.
+/// Draws a legend from `(x, y)` on, in CSS pixels; `y` is the middle of its first line. Lines end at the edge of the
+/// area.
 ///
 /// # Errors
 /// [`ChartError`](super::ChartError) if it cannot be drawn.
@@ -62,7 +63,7 @@ pub fn legend(area: &Area, (left, top): (i32, i32), series: &[(&str, Style)]) ->
     Ok(())
 }
 
-/// Writes a legend at the top of an area and gives the rest of it.
+/// Draws a legend at the top of an area, and returns the rest of the area.
 ///
 /// # Errors
 /// [`ChartError`](super::ChartError) if it cannot be drawn.
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_go_on_in_the_next_line_and_are_cut_where_a_line_is_too_short() {
+    fn labels_continue_on_the_next_line_and_are_shortened_if_a_line_is_too_short() {
         let places = |labels: &[&str], room: i32| -> Vec<(i32, i32)> {
             entries(labels.iter().copied(), room).iter().map(|e| (e.x, e.line)).collect()
         };

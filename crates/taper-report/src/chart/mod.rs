@@ -1,8 +1,8 @@
-//! Charts: SVG drawn by plotters, once for wide and once for narrow screens, and lines of text.
+//! Charts: SVG drawn by plotters, for wide and for narrow screens, and text.
 //!
-//! Colours in the drawings are placeholders. In a page they become CSS variables, so one drawing serves a light page, a
-//! dark one and paper; a file of its own has them as they are. Coordinates in plotters are whole pixels, so drawings are
-//! made larger by [`SCALE`] and shown smaller; lines would be jagged otherwise.
+//! Colours in drawings are placeholders. In a page they become CSS variables, so one drawing fits a light page, a dark
+//! page and paper; a separate file has the colours themselves. Plotters uses whole pixels as coordinates, which makes
+//! lines jagged. Drawings are therefore [`SCALE`] times as large as they are shown.
 
 mod dots;
 mod drawing;
@@ -33,20 +33,20 @@ impl<E: std::error::Error + Send + Sync> From<DrawingAreaErrorKind<E>> for Chart
     }
 }
 
-/// Of drawing.
+/// The result of drawing.
 pub type Result<T> = std::result::Result<T, ChartError>;
 
-/// Units of a drawing to one CSS pixel.
+/// Units of a drawing per CSS pixel.
 pub const SCALE: i32 = 4;
 
-/// Text and lines.
+/// Colour of text and lines.
 pub const INK: RGBColor = RGBColor(0x11, 0x11, 0x11);
-/// Titles of axes, and what is only there to compare with.
+/// Colour of axis titles and of references.
 pub const MUTED: RGBColor = RGBColor(0x66, 0x66, 0x66);
-/// Grid lines.
+/// Colour of grid lines.
 pub const GRID: RGBColor = RGBColor(0xDD, 0xDD, 0xDD);
 
-/// Colours of series (Okabe and Ito), which people with the common kinds of colour blindness tell apart.
+/// Colours of series (Okabe and Ito), distinguishable with the common kinds of colour blindness.
 pub const SERIES: [RGBColor; 6] = [
     RGBColor(0xD5, 0x5E, 0x00),
     RGBColor(0x00, 0x9E, 0x73),
@@ -56,10 +56,10 @@ pub const SERIES: [RGBColor; 6] = [
     RGBColor(0x56, 0xB4, 0xE9),
 ];
 
-/// A drawing's shape; the same drawing code serves both.
+/// The shape of a drawing; the same code draws both.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Screen {
-    /// A page on a desk, or paper.
+    /// A desktop page, or paper.
     Wide,
     /// A phone.
     Narrow,
@@ -74,7 +74,7 @@ impl Screen {
         }
     }
 
-    /// Height in CSS pixels of a usual chart.
+    /// Height of a usual chart in CSS pixels.
     pub fn height(self) -> i32 {
         match self {
             Self::Wide => 380,
@@ -86,9 +86,9 @@ impl Screen {
 /// An entry of a legend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// What it is called.
+    /// Its label.
     pub label: String,
-    /// CSS variable with its colour.
+    /// CSS variable of its colour.
     pub colour: String,
     /// `circle`, `square`, `triangle`, `diamond`, `dash`, `line` or `band`; `diamond-alone` and `triangle-alone` are a
     /// diamond and a triangle without a line.
@@ -96,7 +96,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Its sign as SVG shapes in a box of 26 by 14, for an element that has its colour as fill and stroke.
+    /// Its sign as SVG shapes in a box of 26×14; the enclosing element sets its colour as fill and stroke.
     pub fn symbol(&self) -> &'static str {
         match self.mark {
             "dash" => r#"<path d="M1 7h7m3 0h5m3 0h6" stroke-width="2"/>"#,
@@ -116,20 +116,20 @@ impl Key {
     }
 }
 
-/// A series as it is drawn: colour and marker.
+/// How a series is drawn: colour and marker.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
-    /// Of lines and markers.
+    /// Colour of lines and markers.
     pub colour: RGBColor,
-    /// Which marker; none for what others are compared with.
+    /// The marker; `None` for a reference.
     pub marker: Option<usize>,
 }
 
 impl Style {
-    /// What others are compared with: grey, dashed.
+    /// The style of a reference: grey, dashed.
     pub const BASELINE: Self = Self { colour: MUTED, marker: None };
 
-    /// The series of this number, from 0; 24 of them differ in colour or marker.
+    /// The style of the series with this number, from 0; the first 24 differ in colour or marker.
     pub fn series(index: usize) -> Self {
         let marker = index + index / SERIES.len();
         Self { colour: SERIES[index % SERIES.len()], marker: Some(marker) }
@@ -152,7 +152,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
-/// `var(--ink)` and so on.
+/// The CSS variable of a colour, such as `var(--ink)`.
 pub fn variable(colour: RGBColor) -> String {
     match SERIES.iter().position(|c| *c == colour) {
         Some(index) => format!("var(--series-{index})"),
@@ -162,15 +162,15 @@ pub fn variable(colour: RGBColor) -> String {
     }
 }
 
-/// Something to draw on.
+/// A drawing area.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// CSS pixels in units of a drawing.
+/// Converts CSS pixels to units of a drawing.
 pub fn px(n: i32) -> i32 {
     n * SCALE
 }
 
-/// A font of a size in CSS pixels. Plotters divides sizes by 1.24 on their way to SVG.
+/// A font with a size in CSS pixels. Plotters divides sizes by 1.24 when it writes SVG.
 pub fn font(size: f64, colour: RGBColor, h: HPos, v: VPos) -> TextStyle<'static> {
     let mut style: TextStyle = ("sans-serif", size * 1.24 * f64::from(SCALE)).into();
     style.color = colour.to_backend_color();
@@ -225,7 +225,7 @@ mod tests {
         assert!(!svg.contains("var(") && svg.contains("#D55E00"));
         assert!(svg.contains("one &amp; only</text>") && svg.contains("aria-label=\"a &lt; b\""));
         assert_eq!(svg.matches("<svg").count(), 1);
-        // Many keys take several lines, and the file is higher for them.
+        // Many keys need several lines, so the file is higher.
         let height = |svg: &str| -> i32 {
             let (_, rest) = svg.split_once("height=\"").expect("a height");
             rest.split('"').next().and_then(|h| h.parse().ok()).expect("a number")

@@ -1,4 +1,4 @@
-//! Axes, lines and markers: what all charts are made of.
+//! Axes, lines and markers of all charts.
 
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::coord::types::RangedCoordf64;
@@ -10,7 +10,7 @@ use super::{Area, GRID, INK, MUTED, Result, SCALE, Style, font, px, width};
 /// A drawing area with axes.
 pub type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<Coordinate, Coordinate>>;
 
-/// A linear coordinate with labels where we say.
+/// A linear coordinate with labels at given values.
 pub struct Coordinate {
     inner: RangedCoordf64,
     ticks: Vec<f64>,
@@ -31,7 +31,7 @@ impl Ranged for Coordinate {
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        // Light points are those of a finer grid, which we do not draw.
+        // Light points belong to a finer grid, which is not drawn.
         if hint.weight().allow_light_points() { Vec::new() } else { self.ticks.clone() }
     }
 
@@ -40,22 +40,22 @@ impl Ranged for Coordinate {
     }
 }
 
-/// An axis: its range, where its labels are, and what they say.
+/// An axis: its range, and the positions and the texts of its labels.
 pub struct Axis<'f> {
     /// Its first value.
     pub from: f64,
     /// Its last value.
     pub to: f64,
-    /// Where labels are.
+    /// Positions of the labels.
     pub ticks: Vec<f64>,
-    /// What it shows.
+    /// Its title.
     pub title: String,
-    /// What a label says.
+    /// Formats a label.
     pub label: &'f dyn Fn(&f64) -> String,
 }
 
 impl<'f> Axis<'f> {
-    /// An axis that covers the values with round numbers at its labels.
+    /// An axis that covers a range, with round numbers at its labels.
     pub fn covering(
         from: f64,
         to: f64,
@@ -66,7 +66,7 @@ impl<'f> Axis<'f> {
         let step = round_step((to - from) / n_ticks as f64);
         let (first, last) = ((from / step).floor(), (to / step).ceil());
         let last = if last > first { last } else { first + 1.0 };
-        // More there are only where the range is no finite number.
+        // Only a range that is not finite gives more steps.
         let n_steps = ((last - first) as usize).min(2 * n_ticks + 2);
         let ticks = (0..=n_steps).map(|i| (first + i as f64) * step).collect();
         Self { from: first * step, to: last * step, ticks, title: title.to_owned(), label }
@@ -84,7 +84,7 @@ fn round_step(rough: f64) -> f64 {
     factor.unwrap_or(10.0) * power
 }
 
-/// Draws axes and grid. The title of the y axis stands above it, where it can be read without turning one's head.
+/// Draws axes and grid. The title of the y axis is above it and horizontal.
 ///
 /// # Errors
 /// [`ChartError`](super::ChartError) if it cannot be drawn.
@@ -118,7 +118,7 @@ pub fn axes<'a>(area: &Area<'a>, x: Axis, y: Axis) -> Result<Chart<'a>> {
     Ok(chart)
 }
 
-/// A line through points; those that are not finite are left out.
+/// Draws a line through points; those that are not finite are left out.
 ///
 /// # Errors
 /// [`ChartError`](super::ChartError) if it cannot be drawn.
@@ -129,7 +129,7 @@ pub fn line(chart: &mut Chart, points: &[(f64, f64)], style: ShapeStyle) -> Resu
     Ok(())
 }
 
-/// A dashed line through points.
+/// Draws a dashed line through points; those that are not finite are left out.
 ///
 /// # Errors
 /// [`ChartError`](super::ChartError) if it cannot be drawn.
@@ -140,7 +140,7 @@ pub fn dashes(chart: &mut Chart, points: &[(f64, f64)], style: ShapeStyle) -> Re
     Ok(())
 }
 
-/// The marker of a series at a point.
+/// Draws the marker of a series at a point.
 ///
 /// # Errors
 /// [`ChartError`](super::ChartError) if it cannot be drawn.
@@ -161,7 +161,7 @@ pub fn marker(chart: &mut Chart, at: (f64, f64), style: Style) -> Result<()> {
     Ok(())
 }
 
-/// A vertical bar with caps from one deviation below to one above.
+/// Draws a vertical bar with caps, such as one standard deviation below and above a mean.
 ///
 /// # Errors
 /// [`ChartError`](super::ChartError) if it cannot be drawn.
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_axis_covers_its_values_even_if_there_is_but_one() {
+    fn an_axis_covers_its_values_even_a_single_one() {
         let label = |v: &f64| v.to_string();
         let axis = Axis::covering(93.2, 97.9, 5, "", &label);
         assert_eq!((axis.from, axis.to, axis.ticks.len()), (93.0, 98.0, 6));

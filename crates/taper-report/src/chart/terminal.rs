@@ -1,14 +1,14 @@
-//! Charts of characters.
+//! Charts as text.
 
 use textplots::{Chart, Plot, Shape};
 
-/// Least and most characters across, beside the labels.
+/// Minimum and maximum width in characters, without the labels.
 const WIDTH: std::ops::RangeInclusive<u32> = 16..=400;
-/// Characters that labels take.
+/// Width of the labels in characters.
 const LABELS: u32 = 12;
 
-/// Lines through points as text, at most `columns` characters wide; nothing where that is too narrow, or there is nothing
-/// to draw.
+/// Draws lines through points as text, at most `columns` characters wide. Empty if that is too narrow, or there is
+/// nothing to draw.
 pub fn text(series: &[&[(f64, f64)]], columns: u32) -> String {
     let finite =
         || series.iter().copied().flatten().filter(|(x, y)| x.is_finite() && y.is_finite());

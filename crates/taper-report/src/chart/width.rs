@@ -1,12 +1,12 @@
-//! How wide text is: what fits beside what is decided while a chart is drawn, before any browser has measured it.
+//! Width of text. Labels are placed while a chart is drawn, before a browser can measure them.
 
 use std::ops::RangeInclusive;
 
-/// The characters of [`ADVANCES`].
+/// The characters in [`ADVANCES`].
 const ASCII: RangeInclusive<char> = ' '..='~';
 
-/// How far each printable character of ASCII moves the pen, in thousandths of the font's size: the wider of DejaVu Sans
-/// and Liberation Sans (which is as wide as Arial and Helvetica), as nobody knows which font a reader has.
+/// Advance width of each printable ASCII character, in thousandths of the font size: the larger of DejaVu Sans and
+/// Liberation Sans (which has the widths of Arial and Helvetica), because the reader's font is unknown.
 #[rustfmt::skip]
 const ADVANCES: [u16; 95] = [
     318, 401, 460, 838, 637, 951, 780, 275, 391, 391, 500, 838, 318, 361, 318, 337,
@@ -17,7 +17,7 @@ const ADVANCES: [u16; 95] = [
     635, 635, 412, 521, 393, 634, 592, 818, 592, 592, 525, 637, 337, 637, 838,
 ];
 
-/// The same for others that labels have; any other counts as wide as the font is high.
+/// The same for other characters in labels; any further character counts as wide as the font size.
 const OTHERS: [(char, u16); 11] = [
     ('±', 838),
     ('×', 838),
@@ -32,8 +32,8 @@ const OTHERS: [(char, u16); 11] = [
     ('²', 401),
 ];
 
-/// Width of a text in CSS pixels, in a sans-serif font of a size in CSS pixels. At least what a browser takes, but for fonts
-/// of unusual width.
+/// Width of a text in CSS pixels, in a sans-serif font of `size` CSS pixels. A browser needs at most this width, unless
+/// its font is unusually wide.
 ///
 /// ```
 /// use taper_report::chart::width;
@@ -53,8 +53,8 @@ fn advance(c: char) -> u16 {
     of_ascii.or_else(other).copied().unwrap_or(1000)
 }
 
-/// A text that is at most `room` CSS pixels wide: itself, or begin and end of it with an ellipsis between, as the ends tell
-/// names of layers and rows apart. Empty where not even the ellipsis has room.
+/// Shortens a text to at most `room` CSS pixels: keeps its begin and its end, with an ellipsis between, because names
+/// of layers and rows differ at their ends. Empty if not even the ellipsis fits.
 ///
 /// ```
 /// use taper_report::chart::fitted;
@@ -90,7 +90,7 @@ mod tests {
         assert!((width("99.5 %", 10.0) - 34.98).abs() < 1e-9, "{}", width("99.5 %", 10.0));
     }
 
-    /// Whether the begin and the end of a text are before and behind an ellipsis; the text may have others.
+    /// Whether an ellipsis separates the begin and the end of the text; the text itself may contain others.
     fn is_of_ends(fitted: &str, text: &str) -> bool {
         fitted.match_indices('…').any(|(at, ellipsis)| {
             text.starts_with(&fitted[..at]) && text.ends_with(&fitted[at + ellipsis.len()..])

@@ -1,26 +1,27 @@
-//! How much two groups of measurements differ, and how sure that is.
+//! The difference of two groups of measurements, and its confidence interval.
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// The difference of two means, with its 95 % confidence interval.
 ///
-/// With differences d₁ … dₙ of pairs it is mean(d) ± t(n − 1)·s(d)/√n. Groups that are not paired have Welch's interval,
-/// mean(a) − mean(b) ± t(ν)·√(s²(a)/n(a) + s²(b)/n(b)), with ν by Welch and Satterthwaite. t(ν) is the 97.5 % quantile of
-/// Student's t with ν degrees of freedom, and s the sample deviation.
+/// For pairs with differences d₁ … dₙ, it is mean(d) ± t(n − 1)·s(d)/√n. Unpaired groups have Welch's interval, mean(a)
+/// − mean(b) ± t(ν)·√(s²(a)/n(a) + s²(b)/n(b)), with ν by Welch and Satterthwaite. t(ν) is the 97.5 % quantile of
+/// Student's t with ν degrees of freedom, and s is the sample standard deviation.
 ///
 /// # References
 /// Student, *The probable error of a mean*, Biometrika 6 (1908). B. L. Welch, *The generalization of "Student's" problem
 /// when several different population variances are involved*, Biometrika 34 (1947).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difference {
-    /// Mean of the first group less that of the second.
+    /// Mean of the first group minus mean of the second.
     pub mean: f64,
-    /// Half the width of the interval; none where a group has a single value.
+    /// Half the width of the interval; `None` if a group has a single value.
     pub half_width: Option<f64>,
 }
 
 impl Difference {
-    /// Of pairs, such as two runs with the same seed; `None` without any, or where the mean is not finite.
+    /// The difference of pairs, such as two runs with the same seed; `None` without pairs, or if the mean is not
+    /// finite.
     ///
     /// ```
     /// use taper_report::stats::Difference;
@@ -37,7 +38,7 @@ impl Difference {
         Self::of(mean, error.map(|error| (error, freedom)))
     }
 
-    /// Of two groups that are not paired; `None` if one is empty, or where a mean is not finite.
+    /// The difference of two unpaired groups; `None` if one is empty, or a mean is not finite.
     pub fn unpaired(first: &[f64], second: &[f64]) -> Option<Self> {
         let ((a, a_error), (b, b_error)) = (mean_and_error(first)?, mean_and_error(second)?);
         let spread = a_error.zip(b_error).map(|(a, b)| {
@@ -52,7 +53,7 @@ impl Difference {
     /// From the standard error of the mean and its degrees of freedom.
     fn of(mean: f64, spread: Option<(f64, f64)>) -> Option<Self> {
         let half_width = match spread {
-            // Equal values leave no doubt, and no degrees of freedom to be computed from.
+            // Equal values have an interval of width 0; their degrees of freedom are undefined.
             Some((0.0, _)) => Some(0.0),
             Some((error, freedom)) => Some(error * quantile(freedom)?),
             None => None,
@@ -65,7 +66,8 @@ impl Difference {
         self.half_width.map(|half| [self.mean - half, self.mean + half])
     }
 
-    /// Whether the interval lies above 0 (`Greater`), below it (`Less`) or holds it (`Equal`); the latter without one, too.
+    /// Whether the interval is above 0 (`Greater`), below 0 (`Less`), or contains 0 (`Equal`). Without an interval, it
+    /// is `Equal`.
     pub fn verdict(&self) -> std::cmp::Ordering {
         match self.interval() {
             Some([low, _]) if low > 0.0 => std::cmp::Ordering::Greater,
@@ -75,7 +77,7 @@ impl Difference {
     }
 }
 
-/// Mean and standard error of it; the latter for two values or more.
+/// Mean and its standard error, which needs at least two values.
 fn mean_and_error(values: &[f64]) -> Option<(f64, Option<f64>)> {
     let summary = super::Summary::of(values.iter().copied())?;
     let error = summary.deviation.map(|deviation| deviation / (summary.n as f64).sqrt());
@@ -134,7 +136,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pairs_that_share_their_noise_are_surer(
+        fn pairs_with_common_noise_have_a_smaller_interval(
             noise in proptest::collection::vec(-1.0..1.0f64, 3..6), gain in -1.0..1.0f64,
         ) {
             let pairs: Vec<(f64, f64)> = noise.iter().map(|n| (n + gain, *n)).collect();

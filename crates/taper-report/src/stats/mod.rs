@@ -1,17 +1,17 @@
-//! Mean, sample deviation and quantiles of measurements, and differences with their intervals.
+//! Mean, standard deviation and quantiles of measurements, and differences with their intervals.
 
 mod difference;
 
 pub use difference::Difference;
 
-/// Mean and deviation of `n` values.
+/// Mean and standard deviation of `n` values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
     /// Number of values, at least 1.
     pub n: usize,
     /// Arithmetic mean.
     pub mean: f64,
-    /// Sample deviation (n − 1 in the denominator); none for a single value.
+    /// Sample standard deviation (n − 1 in the denominator); `None` for a single value.
     pub deviation: Option<f64>,
 }
 
@@ -24,14 +24,14 @@ impl Summary {
             return None;
         }
         let mean = values.iter().sum::<f64>() / n as f64;
-        // Two passes: the deviation of accuracies near 1 would drown in rounding otherwise.
+        // Two passes: in a single pass, rounding would swamp the deviation of accuracies near 1.
         let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
         let deviation = (n > 1).then(|| (squares / (n - 1) as f64).sqrt());
         Some(Self { n, mean, deviation })
     }
 }
 
-/// The middle of some values, or the mean of the two that are; NaN of none.
+/// The median: the middle value, or the mean of the two middle values; NaN without values.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;
@@ -42,7 +42,8 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// The least of some values that at least the share `q` of them does not exceed (nearest rank); NaN of none.
+/// The quantile by nearest rank: the smallest value v for which at least a fraction `q` of the values is ≤ v. NaN
+/// without values.
 ///
 /// `q` is in `[0, 1]`; 0 gives the smallest value, 1 the largest.
 pub fn quantile(mut values: Vec<f64>, q: f64) -> f64 {

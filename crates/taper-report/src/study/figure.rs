@@ -1,4 +1,4 @@
-//! The figure of the study: accuracy and cost against φ, and revival by distance from the cut and by age.
+//! The figure of the study: accuracy and cost against φ, and revival of pruned weights by magnitude and by age.
 
 use super::{Revival, Share, Study};
 use crate::{
@@ -16,7 +16,7 @@ impl Study {
         }
     }
 
-    /// Draws the study: accuracy against φ, cost against φ, and revival by distance from the cut and by age.
+    /// Draws the study: accuracy against φ, cost against φ, and revival of pruned weights by magnitude and by age.
     ///
     /// # Errors
     /// [`ChartError`](chart::ChartError) if it cannot be drawn.
@@ -24,7 +24,9 @@ impl Study {
         let panels = area.split_evenly(if screen == Screen::Wide { (2, 2) } else { (4, 1) });
         self.paint_accuracy(&panels[0])?;
         self.paint_cost(&panels[1])?;
-        self.paint_revival(&panels[2], "Distance from the cut, |w|/T", |fate| fate.decile)?;
+        self.paint_revival(&panels[2], "Magnitude relative to threshold, |w|/T", |fate| {
+            fate.decile
+        })?;
         self.paint_revival(&panels[3], "Steps since pruned", |fate| fate.age)
     }
 
@@ -102,9 +104,9 @@ impl Study {
         if values.is_empty() {
             return Ok(());
         }
-        // Each value takes the same width: tenths of the cut as ages, which double.
+        // All values have the same width: tenths of the threshold, and ages, which double.
         let place = |value: u64| values.partition_point(|&v| v < value) as f64;
-        let is_tenths = title.contains("cut");
+        let is_tenths = title.contains("threshold");
         let name = |v: &f64| match values.get(v.round() as usize) {
             Some(value) if is_tenths => format!("0.{value}"),
             Some(value) => value.to_string(),
@@ -119,8 +121,13 @@ impl Study {
             title: title.to_owned(),
             label: &name,
         };
-        let y =
-            Axis::covering(0.0, (100.0 * most).max(0.01), 4, "Back / kept at the end", &percent);
+        let y = Axis::covering(
+            0.0,
+            (100.0 * most).max(0.01),
+            4,
+            "Returned / kept at end (dashed)",
+            &percent,
+        );
         let steps: Vec<u64> = self.by_step().into_keys().collect();
         let labels: Vec<String> = steps.iter().map(|step| format!("step {step}")).collect();
         let mut chart = axes(&legend_above(area, &named(&labels))?, x, y)?;
@@ -149,7 +156,7 @@ fn share_axis<'a>() -> Axis<'a> {
         from: -0.03,
         to: 1.03,
         ticks: (0..=4).map(|i| f64::from(i) * 0.25).collect(),
-        title: "Dropped share φ of the pruned weights".to_owned(),
+        title: "Dropped fraction φ of the pruned weights".to_owned(),
         label: &|v| format::percent_short(*v),
     }
 }

@@ -1,11 +1,16 @@
 //! The study of significance: do pruned weights matter?
 //!
-//! It has two parts. *Fates*: of the weights that are pruned at some moment, by how close to the cut they are and by how
-//! long they have been pruned, which share ever comes back, and which is kept at the end: those are *significant*.
-//! *Shares*: accuracy, gradient positions and time for each share φ of the pruned weights that is dropped for good.
+//! It has two parts.
+//!
+//! *Fates*: pruned weights are grouped by their magnitude relative to the threshold, and by the time since they were
+//! pruned. Of each group, a fraction returns to the mask, and a fraction is kept at the end. Weights that are kept at
+//! the end are *significant*.
+//!
+//! *Shares*: accuracy, gradient positions and time for each fraction φ of the pruned weights that is permanently
+//! pruned.
 //!
 //! # References
-//! The question is A. Zachou's (NTUA, 2025).
+//! The question was raised by A. Zachou (NTUA, 2025).
 
 mod figure;
 
@@ -13,40 +18,40 @@ use crate::{format, stats::Summary};
 use std::collections::BTreeMap;
 use taper_record::fate::FateRow;
 
-/// A run in which a share of the pruned weights was dropped.
+/// A run in which a fraction of the pruned weights was permanently pruned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShareRun {
-    /// Which weights went first.
+    /// Which weights were dropped first.
     pub rule: String,
-    /// The share φ, in `[0, 1]`.
+    /// The fraction φ, in `[0, 1]`.
     pub share: f64,
-    /// Of the run.
+    /// Seed of the run.
     pub seed: u64,
     /// Accuracy on the test images at the end, in `[0, 1]`.
     pub accuracy: f64,
-    /// Share of the prunable weights that got a gradient, in `[0, 1]`: the mean over the last epoch.
+    /// Fraction of the prunable weights that received a gradient, in `[0, 1]`: the mean over the last epoch.
     pub live: f64,
-    /// Seconds of a step at the end, if they were measured.
+    /// Seconds per step at the end, if they were measured.
     pub step_seconds: Option<f64>,
 }
 
 /// All runs of a study.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Study {
-    /// Of the runs that drop nothing.
+    /// Fates of pruned weights in the runs that drop nothing.
     pub fates: Vec<FateRow>,
-    /// One for each rule, share and seed.
+    /// A run for each rule, fraction and seed.
     pub runs: Vec<ShareRun>,
 }
 
-/// What became of the weights at one value of an axis.
+/// Counts of the pruned weights in one group.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Revival {
-    /// How many were pruned.
+    /// Number of pruned weights.
     pub n_pruned: u64,
-    /// How many of them came back at some time.
+    /// Number of these weights that returned to the mask at some time.
     pub n_back: u64,
-    /// How many of them are kept at the end.
+    /// Number of these weights that are kept at the end.
     pub n_kept: u64,
 }
 
@@ -57,34 +62,34 @@ impl Revival {
         self.n_kept += fate.n_kept;
     }
 
-    /// Share that came back, in `[0, 1]`; NaN where none was pruned.
+    /// Fraction that returned, in `[0, 1]`; NaN without pruned weights.
     pub fn back(&self) -> f64 {
         self.n_back as f64 / self.n_pruned as f64
     }
 
-    /// Share that is kept at the end, in `[0, 1]`: the significant ones; NaN where none was pruned.
+    /// Fraction that is kept at the end, in `[0, 1]`: the significant weights; NaN without pruned weights.
     pub fn significant(&self) -> f64 {
         self.n_kept as f64 / self.n_pruned as f64
     }
 }
 
-/// The runs of one rule and share.
+/// The runs with one rule and one fraction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Share {
-    /// Which weights went first.
+    /// Which weights were dropped first.
     pub rule: String,
-    /// The share φ.
+    /// The fraction φ.
     pub share: f64,
     /// Accuracy over the seeds.
     pub accuracy: Summary,
-    /// Share of the weights with a gradient, over the seeds.
+    /// Fraction of the weights with a gradient, over the seeds.
     pub live: Summary,
-    /// Seconds of a step, over the runs for which they were measured.
+    /// Seconds per step, over the runs that measured them.
     pub step_seconds: Option<Summary>,
 }
 
 impl Study {
-    /// Fates added up over runs, by step and another value of theirs.
+    /// Sums fates over runs, by step and by another of their values.
     pub fn revival(&self, by: impl Fn(&FateRow) -> u64) -> BTreeMap<(u64, u64), Revival> {
         let mut found = BTreeMap::<_, Revival>::new();
         for fate in &self.fates {
@@ -93,7 +98,7 @@ impl Study {
         found
     }
 
-    /// Fates added up over runs, by step, tenth of the cut and age.
+    /// Sums fates over runs, by step, tenth of the threshold and age.
     pub fn totals(&self) -> Vec<FateRow> {
         let mut found = BTreeMap::<_, Revival>::new();
         for fate in &self.fates {
@@ -110,12 +115,12 @@ impl Study {
         found.into_iter().map(fate).collect()
     }
 
-    /// Fates added up over everything but the step.
+    /// Sums fates over everything except the step.
     pub fn by_step(&self) -> BTreeMap<u64, Revival> {
         self.revival(|_| 0).into_iter().map(|((step, _), revival)| (step, revival)).collect()
     }
 
-    /// The runs put together over their seeds, by rule and then share.
+    /// Combines the runs of all seeds, sorted by rule and then by fraction.
     pub fn shares(&self) -> Vec<Share> {
         let mut groups: Vec<(&str, f64, Vec<&ShareRun>)> = Vec::new();
         for run in &self.runs {
@@ -141,7 +146,7 @@ impl Study {
         groups.into_iter().filter_map(share).collect()
     }
 
-    /// The rules in order, without that of runs that drop nothing, which belong to all.
+    /// The rules in order. Runs that drop nothing are part of every rule, so their own rule is left out.
     pub fn rules(&self) -> Vec<String> {
         let mut rules: Vec<String> =
             self.runs.iter().filter(|run| run.share > 0.0).map(|run| run.rule.clone()).collect();
@@ -150,7 +155,7 @@ impl Study {
         rules
     }
 
-    /// The shares of a rule, with the runs that drop nothing.
+    /// The fractions of a rule, including the runs that drop nothing.
     fn of_rule(&self, rule: &str) -> Vec<Share> {
         let mut shares: Vec<Share> = self
             .shares()
@@ -161,8 +166,8 @@ impl Study {
         shares
     }
 
-    /// The knee of a rule: the largest share for which no smaller one and not itself loses more than one deviation of the
-    /// runs that drop nothing. `None` without those, or without a deviation.
+    /// The knee of a rule: the largest fraction up to which no mean accuracy is more than one standard deviation below
+    /// the runs that drop nothing. `None` without these runs, or without a standard deviation.
     pub fn knee(&self, rule: &str) -> Option<f64> {
         let shares = self.of_rule(rule);
         let none = shares.first().filter(|share| share.share == 0.0)?;
@@ -171,7 +176,7 @@ impl Study {
         good.last().map(|share| share.share)
     }
 
-    /// What the figure shows, in words.
+    /// Describes the figure in words.
     pub fn alt(&self) -> String {
         let shares: Vec<String> = self
             .shares()
@@ -190,14 +195,14 @@ impl Study {
             })
             .collect();
         format!(
-            "Charts of accuracy, and of gradient positions and step time relative to dropping none, against the share of pruned weights that is dropped, \
-             and of the share of pruned weights that comes back by distance from the cut. {}. {}.",
+            "Charts of accuracy, and of gradient positions and step time relative to dropping none, against the fraction of pruned weights that is dropped, \
+             and of the fraction of pruned weights that returns, by magnitude and by age. {}. {}.",
             shares.join("; "),
             significant.join("; ")
         )
     }
 
-    /// The study as Markdown: a table of fates, one of shares, and the knees.
+    /// The study as Markdown: a table of fates, a table of fractions, and the knees.
     pub fn markdown(&self) -> String {
         let mut text = String::new();
         if !self.fates.is_empty() {
@@ -228,11 +233,13 @@ impl Study {
         for rule in self.rules() {
             text += &match self.knee(&rule) {
                 Some(knee) => format!(
-                    "\nKnee of {rule}: φ = {}, the largest share within one deviation of dropping none.\n",
+                    "\nKnee of {rule}: φ = {}, the largest fraction within one standard deviation of dropping none.\n",
                     format::percent_short(knee)
                 ),
                 None => {
-                    format!("\nKnee of {rule}: none, as it takes two seeds that drop nothing.\n")
+                    format!(
+                        "\nKnee of {rule}: none, because it needs two seeds that drop nothing.\n"
+                    )
                 }
             };
         }
@@ -265,7 +272,7 @@ mod tests {
         ] {
             for (seed, accuracy) in (0..).zip(accuracies) {
                 let live = 0.02 + 0.98 * (1.0 - share);
-                // Measured for one seed alone.
+                // Measured for one seed only.
                 let step_seconds = (seed == 0).then_some(0.2 - 0.1 * share);
                 runs.push(ShareRun {
                     rule: rule.into(),
@@ -305,7 +312,7 @@ mod tests {
         let study = study();
         // 0.91 ± 0.0141: 0.8959 is the bound.
         assert_eq!(study.knee("smallest"), Some(0.9));
-        // A share that is good by chance behind one that is not does not count.
+        // A good fraction after a bad one does not count.
         assert_eq!(study.knee("random"), Some(0.0));
         let alone =
             Study { runs: study.runs.iter().filter(|r| r.seed == 0).cloned().collect(), ..study };
@@ -329,7 +336,7 @@ mod tests {
         })
         .expect("draws");
         for words in [
-            "Dropped share",
+            "Dropped fraction",
             "Positions / time (dashed), φ = 0: 100 %",
             "random",
             "Steps since pruned",

@@ -6,14 +6,14 @@ use super::{Figure, against_sparsity::Quantity};
 use crate::results::Results;
 use taper_report::format;
 
-/// Draws the figure; `None` when no sparse run has finished.
+/// Draws the figure; `None` if no sparse run has finished.
 pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     Quantity {
         id: "accuracy",
         title: "Accuracy against sparsity",
         name: "mean test accuracy",
-        caption: "Test accuracy after the last epoch, mean over the seeds; bars show one sample deviation. Each \
-                  halving of the weights kept takes the same width.",
+        caption: "Test accuracy after the last epoch, mean over the seeds; bars show one standard deviation. Each \
+                  halving of the kept weights has the same width.",
         axis: "Test accuracy",
         of: &|run| Some(run.test_accuracy),
         unit: 100.0,

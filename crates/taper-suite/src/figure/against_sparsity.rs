@@ -11,36 +11,36 @@ use crate::cells::{Cell, cells};
 use crate::results::{Results, RunLine};
 use crate::suite::SuiteRow;
 
-/// The place of a sparsity: halving the kept weights is one unit, so 90 % to 98 % is not squeezed into a corner.
+/// The position of a sparsity: halving the kept weights is one unit, which gives 90 % to 98 % enough room.
 fn place(sparsity: f64) -> f64 {
     -(1.0 - sparsity).log2()
 }
 
-/// What is drawn, and how it reads.
+/// The number to draw, with its texts.
 pub(super) struct Quantity<'f> {
     /// The `id` of the figure.
     pub(super) id: &'static str,
     /// Its heading.
     pub(super) title: &'static str,
-    /// What the alternative text calls the number.
+    /// Name of the number in the alternative text.
     pub(super) name: &'static str,
     pub(super) caption: &'static str,
     /// Title of the axis.
     pub(super) axis: &'static str,
-    /// The number of a run; none if it has not been recorded.
+    /// The number of a run; `None` if it was not recorded.
     pub(super) of: &'f dyn Fn(&RunLine) -> Option<f64>,
-    /// What the alternative text says of a cell.
+    /// Formats the number of a cell for the alternative text.
     pub(super) told: &'f dyn Fn(&Summary) -> String,
-    /// What numbers are multiplied with.
+    /// Factor of all numbers.
     pub(super) unit: f64,
-    /// What a label of the axis says.
+    /// Formats a label of the axis.
     pub(super) label: &'f dyn Fn(&f64) -> String,
-    /// Where the axis begins, if not near the least number.
+    /// Begin of the axis, if it is not near the smallest number.
     pub(super) from: Option<f64>,
 }
 
 impl Quantity<'_> {
-    /// Draws the figure; `None` when no sparse cell has the number.
+    /// Draws the figure; `None` if no sparse cell has the number.
     pub(super) fn figure(&self, results: &Results) -> Result<Option<Figure>> {
         let cells = cells(results);
         let points: Vec<(&Cell, Summary)> = cells
@@ -73,7 +73,7 @@ impl Quantity<'_> {
     }
 }
 
-/// Draws a line for each row, a mean for each cell with its deviation, and bands for rows without a sparsity.
+/// Draws a line for each row, the mean of each cell with its standard deviation, and bands for rows without a sparsity.
 fn paint(
     rows: &[SuiteRow],
     points: &[(&Cell, Summary)],
@@ -113,8 +113,8 @@ fn paint(
         points.iter().any(|(cell, _)| cell.row.name == row.name && cell.target.is_some())
     };
     let shown: Vec<&SuiteRow> = rows.iter().filter(is_shown).collect();
-    // Side by side, or the bars of methods that are equally good would hide each other; but all nearer to their sparsity
-    // than to the next.
+    // Points are side by side: the bars of equally good methods would hide each other. Each point stays nearer to its
+    // own sparsity than to the next.
     let gap = ticks_apart.min(to - from);
     let apart = if screen == Screen::Wide { 0.012 } else { 0.025 } * (to - from);
     let apart = apart.min(0.5 * gap / shown.len().max(1) as f64);

@@ -13,10 +13,10 @@ use crate::suite::SuiteRow;
 use taper_report::format;
 use taper_report::stats::Summary;
 
-/// Accuracy in percent at each number of epochs done.
+/// Accuracy in percent after each number of epochs.
 type Curve = Vec<(f64, f64)>;
 
-/// Draws the figure; `None` when no run has recorded an accuracy.
+/// Draws the figure; `None` if no run has recorded an accuracy.
 pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     let sparsity = highest(results);
     let cells = cells(results);
@@ -53,8 +53,8 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
         id: "curves",
         title: format!("Training curves{at}"),
         alt: format!("Chart of mean test accuracy by epoch{at}. {}.", ends.join("; ")),
-        caption: "Test accuracy after each epoch, mean over the seeds, with the weights cut to the sparsity of the \
-                  moment."
+        caption: "Test accuracy after each epoch, mean over the seeds, with the weights pruned to the current \
+                  sparsity."
             .to_owned(),
         legend: match by_row {
             true => panels::legend(baseline.as_ref().and_then(label)),
@@ -67,7 +67,7 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     }))
 }
 
-/// The mean over the seeds at each epoch that all of them have measured.
+/// The mean over the seeds at each epoch that all seeds have evaluated.
 fn mean_curve(results: &Results, cell: &Cell) -> Curve {
     let of_seed = |seed: u64| -> BTreeMap<u64, f64> {
         let lines = results.curves.iter();
@@ -89,7 +89,7 @@ fn mean_curve(results: &Results, cell: &Cell) -> Curve {
         .collect()
 }
 
-/// Axes that hold all curves, with about `n_ticks` labels each.
+/// Axes that cover all curves, with about `n_ticks` labels each.
 fn axes_of(curves: &[(&Cell, Curve)], n_ticks: usize) -> (Axis<'static>, Axis<'static>) {
     let all = || curves.iter().flat_map(|(_, curve)| curve);
     let n_epochs = all().map(|p| p.0).fold(1.0, f64::max);
@@ -97,7 +97,7 @@ fn axes_of(curves: &[(&Cell, Curve)], n_ticks: usize) -> (Axis<'static>, Axis<'s
         .map(|p| p.1)
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)));
     let mut x = Axis::covering(0.0, n_epochs, n_ticks, "Epochs", &|v| format!("{v:.0}"));
-    // Fractions of an epoch are not measured, and the axis ends where the training does.
+    // Fractions of an epoch are not measured, and the axis ends with the training.
     x.ticks.retain(|tick| tick.fract() == 0.0 && *tick <= n_epochs);
     x.to = n_epochs;
     let percent = &|v: &f64| format!("{} %", format::rounded(*v));

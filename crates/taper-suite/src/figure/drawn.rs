@@ -1,16 +1,16 @@
-//! A figure as it is drawn and described.
+//! A figure with its texts.
 
 use anyhow::{Context, Result};
 use serde::{Serialize, Serializer};
 use taper_report::chart::{self, Key};
 
-/// A figure with all that the page says about it.
+/// A figure with all texts of the page about it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figure {
     /// The `id` of its element.
     pub(crate) id: &'static str,
     pub(crate) title: String,
-    /// What it shows, for those who cannot see it.
+    /// Description for readers who cannot see it.
     pub(crate) alt: String,
     pub(crate) caption: String,
     #[serde(serialize_with = "keys")]
@@ -37,12 +37,12 @@ fn keys<S: Serializer>(legend: &[Key], serializer: S) -> std::result::Result<S::
 }
 
 impl Figure {
-    /// The figure as a file of its own.
+    /// The figure as a separate file.
     ///
     /// # Errors
-    /// If its drawing is none.
+    /// If its drawing is not an SVG for a page.
     pub(crate) fn file(&self) -> Result<String> {
         let file = chart::file_of_page(&self.wide, &self.legend, &self.alt);
-        file.with_context(|| format!("the figure '{}' is no drawing", self.id))
+        file.with_context(|| format!("the figure '{}' is not a drawing", self.id))
     }
 }

@@ -1,4 +1,4 @@
-//! What each row gains over the baseline, by sparsity: a dot plot.
+//! The gain of each row over the baseline, by sparsity: a dot plot.
 
 use std::cmp::Ordering;
 
@@ -11,14 +11,14 @@ use crate::bands::same_sparsity;
 use crate::gain::{Compared, Gain, ranked};
 use crate::results::Results;
 
-/// What others are compared with.
+/// The reference of the comparison.
 const BASELINE: Style = Style { colour: chart::INK, marker: Some(2) };
 const BETTER: Style = Style { colour: chart::SERIES[2], marker: Some(0) };
 const WORSE: Style = Style { colour: chart::SERIES[0], marker: Some(1) };
-/// No difference is shown, or there is no interval.
+/// The interval contains 0, or there is no interval.
 const OPEN: Style = Style { colour: chart::MUTED, marker: Some(3) };
 
-/// Draws the figure; `None` where no sparsity has a row to compare with.
+/// Draws the figure; `None` if no sparsity has a row to compare with.
 pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     let mut ranked = ranked(results);
     ranked.retain(|compared| compared.cell.target.is_some() && compared.gain.mean().is_some());
@@ -51,11 +51,11 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     Ok(Some(Figure {
         id: "gain",
         title: "Gain over the baseline in test accuracy".to_owned(),
-        alt: format!("Chart of what each row gains in points of accuracy. {}.", alt.join(". ")),
-        caption: "Mean test accuracy after the last epoch less that of the baseline at the same sparsity, in points; the \
-                  best row comes first. Bars are 95 % intervals by Student's t over the seeds, paired by seed where both \
-                  rows have the same seeds; an arrow means that the interval is wider than the axis. Of 20 rows that are \
-                  no different from the baseline, one is expected to be marked better or worse by chance."
+        alt: format!("Chart of the accuracy gain of each row, in percentage points. {}.", alt.join(". ")),
+        caption: "Mean test accuracy after the last epoch minus that of the baseline at the same sparsity, in points; the \
+                  best row comes first. Bars are 95 % confidence intervals (Student's t over the seeds), paired by seed if both \
+                  rows have the same seeds. An arrow marks an interval that is wider than the axis. Of 20 rows that are \
+                  not different from the baseline, one is expected to be marked better or worse by chance."
             .to_owned(),
         legend: legend(&ranked),
         wide,
@@ -111,7 +111,7 @@ fn style(gain: Gain) -> Style {
     }
 }
 
-/// The signs that are in the figure.
+/// The signs that occur in the figure.
 fn legend(ranked: &[Compared]) -> Vec<Key> {
     let has = |of: &dyn Fn(&Gain) -> bool| ranked.iter().any(|compared| of(&compared.gain));
     let is = |gain: &Gain, wanted: Ordering| matches!(gain, Gain::Over(d) if d.half_width.is_some() && d.verdict() == wanted);
@@ -138,7 +138,7 @@ mod tests {
     use crate::testing;
 
     #[test]
-    fn rows_stand_in_the_order_of_their_gain_with_the_signs_that_are_there() {
+    fn rows_are_ordered_by_gain_and_the_legend_has_only_their_signs() {
         let mut results = testing::results();
         let drawn = figure(&results).expect("draws").expect("a figure");
         let rows =
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_that_the_seeds_do_not_show_is_left_open() {
+    fn a_difference_that_is_not_significant_is_left_open() {
         let mut results = testing::results();
         for run in results.runs.iter_mut().filter(|run| run.row == "feather") {
             run.test_accuracy += [0.03, -0.02, -0.03][run.seed as usize];

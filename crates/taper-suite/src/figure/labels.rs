@@ -1,4 +1,4 @@
-//! Measures the labels of the figures: none overlaps another, leaves its figure, is small or faint.
+//! Checks the labels of the figures: none overlaps another, leaves its figure, is too small or too faint.
 
 use roxmltree::{Document, Node};
 use taper_report::chart::{SCALE, width};
@@ -8,10 +8,10 @@ use crate::results::{FateLine, Results};
 use crate::suite::SuiteRow;
 use crate::testing;
 
-/// How far letters go above and below the baseline, of the font's size.
+/// Height of letters above and below the baseline, relative to the font size.
 const ASCENT: f64 = 0.75;
 const DESCENT: f64 = 0.22;
-/// Height of a small letter, `1ex`, of the font's size.
+/// Height of a lower-case letter, `1ex`, relative to the font size.
 const EX: f64 = 0.53;
 
 /// A label in CSS pixels at the natural size of its drawing.
@@ -27,7 +27,7 @@ struct Label {
 }
 
 impl Label {
-    /// Of a `text` element.
+    /// Reads a `text` element.
     fn of(node: Node) -> Self {
         let number = |name: &str| -> f64 {
             node.attribute(name).and_then(|text| text.parse().ok()).unwrap_or(0.0)
@@ -97,7 +97,7 @@ impl Label {
     }
 }
 
-/// What is wrong with the labels of a drawing.
+/// The faults of the labels in a drawing.
 fn faults(svg: &str) -> Vec<String> {
     let document = Document::parse(svg).expect("an SVG");
     let root = document.root_element();
@@ -128,7 +128,7 @@ fn faults(svg: &str) -> Vec<String> {
     faults
 }
 
-/// Asserts that nothing is wrong with the labels of all figures of some results, which have at least these.
+/// Asserts that the labels of all figures have no faults, and that at least these figures exist.
 fn assert_readable(results: &Results, name: &str, at_least: &[&str]) {
     let figures = all(results).expect("draws");
     for id in at_least {
@@ -147,7 +147,7 @@ fn assert_readable(results: &Results, name: &str, at_least: &[&str]) {
     assert!(found.is_empty(), "{name}: {found:#?}");
 }
 
-/// Results of `n` rows, besides a dense one, with names of this length, over many sparsities and layers.
+/// Results of `n` rows and a dense row, with names of this length, and with many sparsities and layers.
 fn made_up(n: usize, length: usize, n_layers: usize) -> Results {
     let name = |i: usize| {
         let words = "a method with a name as long as people give them when they mean to be exact ";

@@ -1,4 +1,4 @@
-//! Weights kept in each layer: a heat map, methods down, layers across, in as many blocks as the layers need.
+//! Kept weights in each layer: a heat map with methods as rows and layers as columns, in several blocks if needed.
 
 use anyhow::Result;
 use plotters::prelude::*;
@@ -19,20 +19,20 @@ const LINE_HEIGHT: i32 = 20;
 const GAP: i32 = 10;
 /// Size of all text.
 const SIZE: f64 = 11.0;
-/// The narrowest a cell can be: that of `0.27` with a margin.
+/// Minimum width of a cell: that of `0.27` with a margin.
 const LEAST_CELL: i32 = 30;
 const WIDEST_CELL: i32 = 110;
-/// The strongest shade, at which text on it is still easily read.
+/// The strongest shade on which text is still easy to read.
 const MAX_SHADE: f64 = 0.5;
 
-/// Mean shares of the weights of one layer that are kept, in the order of the methods.
+/// Mean kept fractions of the weights of one layer, in the order of the methods.
 struct Layer {
     name: String,
     n_weights: u64,
     kept: Vec<Option<f64>>,
 }
 
-/// Draws the figure; `None` when there are no layers to show.
+/// Draws the figure; `None` if there are no layers to show.
 pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     let Some(sparsity) = highest(results) else { return Ok(None) };
     let at = |s: Option<f64>| same_sparsity(s, Some(sparsity));
@@ -75,9 +75,9 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     Ok(Some(Figure {
         id: "layers",
         title: format!("Weights kept per layer at {} sparsity", format::percent_short(sparsity)),
-        alt: format!("Table of the share of weights kept in each layer. {}.", alt.join(". ")),
-        caption: "Percent of each layer's weights that are kept, mean over the seeds; the stronger the colour, the fewer. \
-                  “>0” is less than 0.005 %, and 0 is none. Behind the name of a layer stands its number of weights."
+        alt: format!("Table of the percentage of weights kept in each layer. {}.", alt.join(". ")),
+        caption: "Percentage of kept weights in each layer, mean over the seeds; a stronger colour means fewer. \
+                  “>0” is less than 0.005 %, and 0 is none. The number after the name of a layer counts its weights."
             .to_owned(),
         legend: Vec::new(),
         wide,
@@ -85,19 +85,19 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     }))
 }
 
-/// Where everything is, in CSS pixels.
+/// Positions and sizes, in CSS pixels.
 struct Layout {
     /// Width of the names of methods.
     names: i32,
-    /// What stands above the layers.
+    /// Texts above the layers.
     heads: Vec<String>,
-    /// Whether that is turned, as it is wider than a cell.
+    /// Whether these texts are turned, because they are wider than a cell.
     is_turned: bool,
-    /// Height of it.
+    /// Height of these texts.
     head: i32,
     /// Width of a cell.
     cell: i32,
-    /// Layers of a block.
+    /// Layers per block.
     per_block: usize,
     n_rows: i32,
 }
@@ -118,7 +118,7 @@ impl Layout {
         let n_blocks = layers.len().div_ceil(most_per_block).max(1);
         let per_block = layers.len().div_ceil(n_blocks);
         let cell = (room / per_block as i32).min(WIDEST_CELL);
-        // The ending that all names share says nothing.
+        // An ending that all names share gives no information.
         let is_weight = layers.iter().all(|layer| layer.name.ends_with(".weight"));
         let head = |layer: &Layer| {
             let name = layer.name.strip_suffix(".weight").filter(|_| is_weight);
@@ -142,7 +142,7 @@ impl Layout {
     }
 
     fn paint(&self, layers: &[Layer], rows: &[&SuiteRow], area: &Area) -> chart::Result<()> {
-        // Keeping 1 % rather than 2 % matters as much as keeping 50 % rather than 100 %.
+        // The scale is logarithmic: 1 % and 2 % differ like 50 % and 100 %.
         let strength = |kept: f64| -kept.max(1e-4).log2();
         let all = || layers.iter().flat_map(|layer| layer.kept.iter().flatten().copied());
         let (low, high) = all()
@@ -180,7 +180,7 @@ impl Layout {
         Ok(())
     }
 
-    /// The name of a layer above the middle of its column.
+    /// Draws the name of a layer above the middle of its column.
     fn paint_head(&self, head: &str, (x, bottom): (i32, i32), area: &Area) -> chart::Result<()> {
         let (style, up) = match self.is_turned {
             true => {
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn many_layers_are_turned_and_go_on_in_another_block() {
+    fn many_layers_are_turned_and_continue_in_another_block() {
         let names: Vec<String> = (0..45).map(|i| format!("dense.{i}.weight")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let rows = [testing::row("one", "One", &[0.9]), testing::row("two", "Two", &[0.9])];

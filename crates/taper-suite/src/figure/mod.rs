@@ -21,11 +21,11 @@ use crate::results::Results;
 pub(crate) use drawn::Figure;
 use rows::{baseline, compared, has_many_rows, highest, style_of};
 
-/// The `id` of every figure that there can be.
+/// The `id` of every possible figure.
 pub(crate) const IDS: [&str; 8] =
     ["gain", "accuracy", "curves", "speed", "schedule", "stability", "layers", "significance"];
 
-/// All figures for which there is something to show, in the order of the page.
+/// All figures that have data, in the order of the page.
 pub(crate) fn all(results: &Results) -> Result<Vec<Figure>> {
     let made = [
         match has_many_rows(results) {
@@ -57,14 +57,14 @@ mod tests {
                     "{}",
                     figure.id
                 );
-                assert!(!svg.contains("\"#"), "{} has a colour of its own", figure.id);
+                assert!(!svg.contains("\"#"), "{} has a fixed colour", figure.id);
                 assert!(!svg.contains("http"), "{}", figure.id);
             }
         }
     }
 
     #[test]
-    fn every_figure_is_among_those_there_can_be() {
+    fn every_figure_has_a_known_id() {
         for figure in all(&testing::results()).expect("draws") {
             assert!(IDS.contains(&figure.id), "{}", figure.id);
         }

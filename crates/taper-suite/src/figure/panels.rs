@@ -1,4 +1,4 @@
-//! A panel for each row, where lines in one chart could not be told apart.
+//! A panel for each row, if one chart would have too many lines.
 
 use anyhow::Result;
 use plotters::prelude::*;
@@ -9,7 +9,7 @@ use taper_report::chart::{
 
 use crate::suite::SuiteRow;
 
-/// Panels side by side on a wide screen, at most.
+/// Maximum number of panels side by side on a wide screen.
 const COLUMNS: usize = 3;
 /// Height of the name above a panel.
 const HEAD: i32 = 22;
@@ -17,7 +17,7 @@ const PANEL_HEIGHT: i32 = 220;
 /// Size of the name.
 const SIZE: f64 = 13.0;
 
-/// Draws a panel below the name of each row, and gives the wide and the narrow drawing.
+/// Draws a panel below the name of each row, and returns the wide and the narrow drawing.
 pub(super) fn each<T>(
     rows: &[(&SuiteRow, T)],
     paint: impl Fn(&SuiteRow, &T, &Area) -> chart::Result<()>,
@@ -40,7 +40,8 @@ pub(super) fn each<T>(
     })?)
 }
 
-/// Draws the line of each row in a panel of its own, over that of the baseline, and gives the wide and the narrow drawing.
+/// Draws the line of each row in a separate panel, over the line of the baseline, and returns the wide and the narrow
+/// drawing.
 pub(super) fn lines<'f>(
     rows: &[(&SuiteRow, Vec<(f64, f64)>)],
     baseline: Option<&str>,
@@ -57,7 +58,7 @@ pub(super) fn lines<'f>(
     })
 }
 
-/// The line of a panel's own row.
+/// The style of the panel's row.
 pub(super) const OWN: Style = Style { colour: chart::SERIES[2], marker: Some(0) };
 
 /// The legend of [`lines`], with the label of the baseline.

@@ -1,4 +1,4 @@
-//! Which rows a figure compares, and how they look.
+//! Which rows a figure compares, and their styles.
 
 use taper_report::chart::Style;
 
@@ -7,18 +7,18 @@ use crate::cells::Cell;
 use crate::results::Results;
 use crate::suite::SuiteRow;
 
-/// Rows whose lines are told apart in one chart; more get dots by row, or a panel each.
+/// Maximum number of distinguishable lines in one chart; more rows get dots, or a panel each.
 const MAX_LINES: usize = 6;
 
-/// Whether results have more pruned rows than lines in one chart are told apart.
+/// Whether results have more pruned rows than distinguishable lines in one chart.
 pub(super) fn has_many_rows(results: &Results) -> bool {
     let has_runs = |row: &&SuiteRow| results.runs.iter().any(|run| run.row == row.name);
     let pruned = results.manifest.rows.iter().filter(|row| !row.sparsities.is_empty());
     pruned.filter(has_runs).count() > MAX_LINES
 }
 
-/// The style of a row, the same in all figures; one without sparsity is grey and dashed, the others are counted without
-/// it.
+/// The style of a row, the same in all figures. A row without sparsity is grey and dashed; only the other rows are
+/// counted.
 pub(super) fn style_of(row: &SuiteRow, rows: &[SuiteRow]) -> Style {
     if row.sparsities.is_empty() {
         return Style::BASELINE;
@@ -27,7 +27,7 @@ pub(super) fn style_of(row: &SuiteRow, rows: &[SuiteRow]) -> Style {
     Style::series(sparse.take_while(|r| r.name != row.name).count())
 }
 
-/// Name of the row that others are compared with at a sparsity, if there is one.
+/// Name of the baseline at a sparsity, if there is one.
 pub(super) fn baseline(results: &Results, sparsity: Option<f64>) -> Option<String> {
     let ranked = crate::gain::ranked(results);
     let is_baseline = |compared: &&crate::gain::Compared| {
@@ -47,7 +47,7 @@ pub(super) fn highest(results: &Results) -> Option<f64> {
         .max_by(f64::total_cmp)
 }
 
-/// Whether a cell takes part in a comparison at one sparsity: those at it, and those without any.
+/// Whether a cell is compared at a sparsity: cells with it, and cells without any.
 pub(super) fn compared(cell: &Cell, sparsity: Option<f64>) -> bool {
     cell.target.is_none() || same_sparsity(cell.target, sparsity)
 }

@@ -1,4 +1,4 @@
-//! Sparsity over the steps: asked for and achieved, a panel for each method.
+//! Target and achieved sparsity over the steps, with a panel for each method.
 
 use anyhow::Result;
 use plotters::prelude::*;
@@ -9,7 +9,7 @@ use crate::results::{Results, StepLine};
 use crate::suite::SuiteRow;
 use taper_report::format;
 
-/// Draws the figure; `None` when no sparse run has recorded its steps.
+/// Draws the figure; `None` if no sparse run has recorded its steps.
 pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     let has_steps = |row: &&SuiteRow| {
         results.steps.iter().any(|step| step.row == row.name && step.cell.is_some())
@@ -65,7 +65,7 @@ fn paint(results: &Results, row: &SuiteRow, area: &Area) -> chart::Result<()> {
         label: &percent,
     };
     let mut chart = axes(area, x, y)?;
-    // There are fewer colours than many rows, and a panel needs none of its own.
+    // Many rows need more colours than there are, and separate panels need only one.
     let style = match has_many_rows(results) {
         true => panels::OWN,
         false => style_of(row, &results.manifest.rows),
@@ -75,7 +75,7 @@ fn paint(results: &Results, row: &SuiteRow, area: &Area) -> chart::Result<()> {
         let points = |number: &dyn Fn(&StepLine) -> f64| -> Vec<(f64, f64)> {
             of_cell.iter().map(|step| (step.step as f64, 100.0 * number(step))).collect()
         };
-        // The target lies beneath as a broad band, so it shows wherever the achieved sparsity leaves it.
+        // The target is a broad band below, which is visible wherever the achieved sparsity differs.
         let band =
             ShapeStyle { color: style.colour.mix(0.3), filled: false, stroke_width: px(5) as u32 };
         line(&mut chart, &points(&|step| step.sparsity_target), band)?;
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_widest_gap_is_said() {
+    fn the_widest_gap_is_reported() {
         let mut results = testing::results();
         let step = results.steps.iter_mut().find(|s| s.cell == Some(0.95)).expect("a step");
         step.sparsity = step.sparsity_target + 0.01;
@@ -112,6 +112,10 @@ mod tests {
             .filter(|s| s.sparsity != s.sparsity_target)
             .for_each(|s| s.seed = 1);
         let figure = super::figure(&results).expect("draws").expect("a figure");
-        assert!(figure.caption.contains("is 0.000 points"), "of what is drawn: {}", figure.caption);
+        assert!(
+            figure.caption.contains("is 0.000 points"),
+            "of the drawn steps only: {}",
+            figure.caption
+        );
     }
 }

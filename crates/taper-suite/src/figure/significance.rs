@@ -9,7 +9,7 @@ use super::{Figure, highest};
 use crate::bands::same_sparsity;
 use crate::results::{FateLine, Results};
 
-/// Draws the figure; `None` where no run has dropped or followed a weight.
+/// Draws the figure; `None` if no run has dropped or followed a weight.
 pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     let study = study(results);
     if study.fates.is_empty() && study.runs.iter().all(|run| run.share == 0.0) {
@@ -25,7 +25,7 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     let knees = match knees.is_empty() {
         true => String::new(),
         false => format!(
-            " The largest shares within one deviation of dropping none (dashed): {}.",
+            " The largest fractions within one standard deviation of dropping none (dashed): {}.",
             knees.join(", ")
         ),
     };
@@ -34,9 +34,9 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
         title: "Do pruned weights matter?".to_owned(),
         alt: study.alt(),
         caption: format!(
-            "Above: accuracy, and gradient positions and step time relative to dropping none, against the share of the \
-             pruned weights that is dropped for good.{knees} Below: of the weights that were pruned at a step, the share that came back (solid) and that \
-             is kept at the end (dashed), by distance from the cut and by age."
+            "Above: accuracy, and gradient positions and step time relative to dropping none, against the fraction of the \
+             pruned weights that is permanently dropped.{knees} Below: of the weights that were pruned at a step, the fraction that returned (solid) and the fraction \
+             that is kept at the end (dashed), by magnitude relative to the threshold and by age."
         ),
         legend: Vec::new(),
         wide,
@@ -44,7 +44,7 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     }))
 }
 
-/// The runs at the highest sparsity of the suite that drop weights, or drop none and follow them.
+/// The runs at the highest sparsity of the suite that drop weights, or that drop none and follow pruned weights.
 fn study(results: &Results) -> Study {
     let sparsity = highest(results);
     let mut study = Study::default();

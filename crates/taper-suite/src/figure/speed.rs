@@ -10,7 +10,7 @@ use crate::bands::same_sparsity;
 use crate::cells::{Cell, cells};
 use crate::results::Results;
 
-/// Draws the figure; `None` when no sparse run has recorded its speed.
+/// Draws the figure; `None` if no sparse run has recorded its speed.
 pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     match has_many_rows(results) {
         true => by_row(results),
@@ -18,14 +18,14 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     }
 }
 
-/// Of all dots.
+/// The style of all dots.
 const STYLE: Style = Style { colour: chart::SERIES[2], marker: Some(0) };
 
 fn milliseconds(v: &f64) -> String {
     format!("{} ms", format::rounded(*v))
 }
 
-/// A dot for each row, the fastest first, in a group for each sparsity.
+/// A dot for each row, the fastest first, with a group for each sparsity.
 fn by_row(results: &Results) -> Result<Option<Figure>> {
     let cells = cells(results);
     let mut timed: Vec<(&Cell, Summary)> = cells
@@ -85,8 +85,8 @@ fn by_row(results: &Results) -> Result<Option<Figure>> {
         title: "Speed by sparsity".to_owned(),
         alt: format!("Chart of the mean time of a training step. {}.", told.join("; ")),
         caption: "Time of a training step in the last epoch, mean over the seeds, the fastest row first; bars show one \
-                  sample deviation, and an arrow means that the bar is wider than the axis. Runs that shared the machine \
-                  with others are slower for that."
+                  standard deviation, and an arrow marks a bar that is wider than the axis. Runs on a shared machine \
+                  are slower."
             .to_owned(),
         legend: Vec::new(),
         wide,
@@ -100,8 +100,8 @@ fn lines(results: &Results) -> Result<Option<Figure>> {
         id: "speed",
         title: "Speed against sparsity",
         name: "the mean time of a training step",
-        caption: "Time of a training step in the last epoch, mean over the seeds; bars show one sample deviation. Runs \
-                  that shared the machine with others are slower for that.",
+        caption: "Time of a training step in the last epoch, mean over the seeds; bars show one standard deviation. Runs \
+                  on a shared machine are slower.",
         axis: "Time of a step",
         of: &|run| run.step_seconds,
         unit: 1000.0,

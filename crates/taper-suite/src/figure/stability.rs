@@ -1,4 +1,4 @@
-//! How much the masks change: weights that enter at a refresh, over the steps.
+//! Mask churn: the fraction of kept weights that enter at a mask update, over the steps.
 
 use anyhow::Result;
 use taper_report::chart::{self, Area, Axis, Screen, axes, draw, line, marker};
@@ -8,10 +8,10 @@ use super::{Figure, baseline, has_many_rows, highest, panels, style_of};
 use crate::results::Results;
 use crate::suite::SuiteRow;
 
-/// Percent of the kept weights that have entered, by step.
+/// Percentage of the kept weights that have entered, by step.
 type Trace = Vec<(f64, f64)>;
 
-/// Draws the figure; `None` when no run at the highest sparsity has recorded what its refreshes changed.
+/// Draws the figure; `None` if no run at the highest sparsity has recorded its mask updates.
 pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     let Some(sparsity) = highest(results) else { return Ok(None) };
     let traces: Vec<(&SuiteRow, Trace)> = results
@@ -45,12 +45,12 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
         id: "stability",
         title: format!("Mask stability at {at}"),
         alt: format!(
-            "Chart of the share of the kept weights that have entered at a mask refresh, mean between two points, by step. \
+            "Chart of mask churn by step: the percentage of the kept weights that have entered at a mask update, mean between two points. \
              {}.",
             peaks.join("; ")
         ),
-        caption: "Of the weights that a refresh keeps, the share that the mask before it did not: 0 for masks that only \
-                  shrink. Mean over the refreshes between two points, so single ones may be higher; of the first seed."
+        caption: "Percentage of the kept weights that the mask before the update did not keep; 0 for masks that only \
+                  shrink. Mean over the mask updates between two points, so single updates may be higher; first seed only."
             .to_owned(),
         legend: match by_row {
             true => panels::legend(baseline.as_ref().and_then(label)),
@@ -66,7 +66,7 @@ fn trace(results: &Results, row: &SuiteRow, sparsity: f64) -> Trace {
     of_cell.iter().filter_map(|step| Some((step.step as f64, 100.0 * step.entered?))).collect()
 }
 
-/// Axes that hold all traces, with about `n_ticks` labels each.
+/// Axes that cover all traces, with about `n_ticks` labels each.
 fn axes_of(traces: &[(&SuiteRow, Trace)], n_ticks: usize) -> (Axis<'static>, Axis<'static>) {
     let all = || traces.iter().flat_map(|(_, trace)| trace);
     let last = all().map(|point| point.0).fold(1.0, f64::max);
@@ -84,7 +84,7 @@ fn paint(rows: &[SuiteRow], traces: &[(&SuiteRow, Trace)], area: &Area) -> chart
     for (row, trace) in traces {
         let style = style_of(row, rows);
         line(&mut chart, trace, style.line(1.5))?;
-        // A few markers, as there are more rows than colours.
+        // A few markers, because there are more rows than colours.
         for at in trace.iter().skip(trace.len() / 8).step_by((trace.len() / 4).max(1)) {
             marker(&mut chart, *at, style)?;
         }

@@ -1,4 +1,4 @@
-//! Slurm: one batch script for all runs of a suite, as an array of jobs, and one that gathers their results.
+//! Slurm: a batch script for all runs of a suite, as an array of jobs, and a script that gathers their results.
 
 mod quote;
 mod script;

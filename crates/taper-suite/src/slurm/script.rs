@@ -7,26 +7,26 @@ use taper_host::Usage;
 
 /// Seconds between the signal to write a checkpoint and the end of the time limit.
 const LEAD: u64 = 120;
-/// What every script does behind its directives and variables.
+/// The body of every script, after its directives and variables.
 const BODY: &str = include_str!("../../templates/slurm.sh");
 
-/// A suite and what its jobs ask of Slurm.
+/// A suite, and the options of its jobs.
 #[derive(Clone, Debug)]
 pub struct Submission {
-    /// The suite as `taper suite run` finds it from the folder: its name, or a path.
+    /// The suite for `taper suite run` in the folder: its name, or a path.
     pub suite: String,
-    /// Name of the suite, which its folder below `runs/` has.
+    /// Name of the suite, and of its folder below `runs/`.
     pub name: String,
     /// Folder with `runs/` and `results/`, on a file system that all nodes share.
     pub folder: PathBuf,
-    /// The program `taper`, on such a file system too.
+    /// The program `taper`, on a file system that all nodes share, too.
     pub program: PathBuf,
     /// Number of jobs that share the runs.
     pub array_size: NonZeroUsize,
-    /// Partition; the cluster's default if `None`, as with all that follow.
+    /// Partition; `None` for the cluster's default, like all fields that follow.
     pub partition: Option<String>,
-    /// Time limit of each job as `sbatch` reads it: minutes, `H:MM:SS`, `D-H` and so on. More than 2 minutes: the signal to
-    /// write a checkpoint comes 2 minutes before the end, and then the job is requeued.
+    /// Time limit of each job in the format of `sbatch`: minutes, `H:MM:SS`, `D-H` and so on. It must be longer than 2
+    /// minutes: the signal to write a checkpoint comes 2 minutes before the end, and then the job is requeued.
     pub time: Option<String>,
     /// Processors of each job, or of each rank.
     pub cpus: Option<NonZeroUsize>,
@@ -34,7 +34,7 @@ pub struct Submission {
     pub gres: Option<String>,
     /// Processes that train each run together.
     pub ranks: NonZeroUsize,
-    /// Further arguments of `sbatch`; they go before all of the above.
+    /// Further arguments of `sbatch`; they take precedence over the fields above.
     pub sbatch: Vec<String>,
     /// Further arguments of `taper suite run`.
     pub arguments: Vec<String>,
@@ -43,29 +43,29 @@ pub struct Submission {
 /// One of the two jobs of a submission.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Part {
-    /// An array, each job of which makes the runs of a shard.
+    /// An array of jobs; each executes the runs of a shard.
     Runs,
-    /// Makes what is left, such as the runs of a job that was killed, and writes the results.
+    /// Executes the remaining runs, such as those of a killed job, and writes the results.
     Results,
 }
 
 impl Submission {
-    /// The batch script of the jobs that make the runs. It checks that the folder is there, but not that it is the same on
-    /// all nodes: [`submit`](Self::submit) does that.
+    /// The batch script of the jobs that execute the runs. It checks that the folder exists, but not that it is the
+    /// same folder on all nodes: [`submit`](Self::submit) does that.
     ///
     /// # Errors
-    /// [`Usage`] if a value cannot stand in a batch script, an argument of `sbatch` would end the array, or the time limit
-    /// is no longer than the 2 minutes before whose end a job is stopped.
+    /// [`Usage`] if a value cannot be in a batch script, an argument of `sbatch` would replace the array, or the time
+    /// limit is at most 2 minutes: a job is stopped 2 minutes before its end.
     pub fn script(&self) -> Result<String> {
         self.script_of(Part::Runs, ".")
     }
 
-    /// Where scripts and logs of the jobs are, in the folder.
+    /// The folder of the scripts and logs of the jobs, relative to `folder`.
     pub(super) fn jobs(&self) -> String {
         format!("runs/{}/slurm", self.name)
     }
 
-    /// The script of a part, for nodes on which the folder has the file `token`.
+    /// The script of a part. On each node, the folder must contain the file `token`.
     pub(super) fn script_of(&self, part: Part, token: &str) -> Result<String> {
         let mut lines = vec!["#!/bin/bash".to_owned()];
         let options = self.options(part)?;
@@ -95,7 +95,7 @@ impl Submission {
         Ok(lines.join("\n"))
     }
 
-    /// Options of `sbatch`, as directives have them.
+    /// Options of `sbatch`, in the form of directives.
     fn options(&self, part: Part) -> Result<Vec<String>> {
         if let Some(array) = self.sbatch.iter().find(|argument| is_array(argument)) {
             bail!(Usage::new(format!(
@@ -109,7 +109,7 @@ impl Submission {
             && !signal
         {
             bail!(Usage::new(format!(
-                "a time limit of {time} is {seconds} s, and a job is stopped {LEAD} s before its end; give more"
+                "a time limit of {time} is {seconds} s, but a job is stopped {LEAD} s before its end; set a longer limit"
             )));
         }
         let name = match part {
@@ -120,7 +120,8 @@ impl Submission {
         if part == Part::Runs {
             options.push(format!("--array=0-{}", self.array_size.get() - 1));
         }
-        // The script goes to the folder and opens its log there: Slurm ends a job that lacks either without a word.
+        // The script changes to the folder and opens its log there: if either is missing, Slurm ends a job without a
+        // message.
         options.extend(["--chdir=/", "--output=/dev/null", "--requeue"].map(str::to_owned));
         options.push(format!("--signal=B:TERM@{LEAD}"));
         let values = [
@@ -135,7 +136,7 @@ impl Submission {
                 options.push(format!("--{option}={}", directive(&value)?));
             }
         }
-        // The value of an option may be an argument of its own.
+        // The value of an option may be a separate argument.
         let more: Vec<_> = self.sbatch.iter().map(|more| directive(more)).collect::<Result<_>>()?;
         if !more.is_empty() {
             options.push(more.join(" "));
@@ -144,14 +145,14 @@ impl Submission {
     }
 }
 
-/// Whether an argument of `sbatch` asks for an array.
+/// Whether an argument of `sbatch` requests an array.
 fn is_array(argument: &str) -> bool {
     let long = argument.split('=').next().unwrap_or_default();
     (long.len() > "--a".len() + 1 && "--array".starts_with(long))
         || (argument.starts_with("-a") && !argument.starts_with("--"))
 }
 
-/// Seconds of a time limit; `None` for one that is not written in numbers.
+/// Seconds of a time limit; `None` if it is not written in numbers.
 pub(super) fn seconds(time: &str) -> Option<u64> {
     let (days, rest) = match time.split_once('-') {
         Some((days, rest)) => (Some(days.parse::<u64>().ok()?), rest),

@@ -1,4 +1,4 @@
-//! Hands the scripts of a suite to `sbatch`.
+//! Submits the scripts of a suite with `sbatch`.
 
 use super::script::{Part, Submission};
 use anyhow::{Context, Result, bail, ensure};
@@ -10,21 +10,21 @@ use std::{
 };
 use taper_host::Usage;
 
-/// Numbers that Slurm has given.
+/// Job ids from Slurm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submitted {
-    /// The array of jobs that make the runs.
+    /// The array of jobs that execute the runs.
     pub runs: String,
     /// The job that gathers the results when they have ended.
     pub results: String,
 }
 
 impl Submission {
-    /// Submits the runs, and a job behind them that gathers the results.
+    /// Submits the runs, and a job after them that gathers the results.
     ///
     /// # Errors
-    /// Those of [`script`](Self::script); [`Usage`] if there is no `sbatch`, or it refuses the jobs; if the scripts cannot
-    /// be written below `runs/`.
+    /// Errors of [`script`](Self::script); [`Usage`] if there is no `sbatch`, or it rejects the jobs; an error if the
+    /// scripts cannot be written below `runs/`.
     pub fn submit(&self) -> Result<Submitted> {
         self.submit_with(Path::new("sbatch"))
     }
@@ -32,7 +32,7 @@ impl Submission {
     pub(super) fn submit_with(&self, sbatch: &Path) -> Result<Submitted> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name = format!("{}/{}-{}", self.jobs(), now.as_nanos(), std::process::id());
-        // The first script is what tells this folder from one of the same name on a node.
+        // The first script identifies this folder: a node may have another folder with the same name.
         let (token, results) = (format!("{name}.sh"), format!("{name}-results.sh"));
         let scripts = [
             (&token, self.script_of(Part::Runs, &token)?),
@@ -54,13 +54,13 @@ impl Submission {
         let results = self.queue(sbatch, &results, Some(&runs)).with_context(|| {
             let suite = &self.suite;
             format!(
-                "job {runs} makes the runs, but no job gathers the results; `taper suite run {suite}` will"
+                "job {runs} executes the runs, but no job gathers the results; run `taper suite run {suite}` afterwards"
             )
         })?;
         Ok(Submitted { runs, results })
     }
 
-    /// Has `sbatch` queue a script of the folder, behind the end of another job; gives the job's number.
+    /// Queues a script of the folder with `sbatch`, after the end of another job, and returns the job's id.
     fn queue(&self, sbatch: &Path, script: &str, after: Option<&str>) -> Result<String> {
         let mut command = Command::new(sbatch);
         command.current_dir(&self.folder).arg("--parsable");
@@ -78,14 +78,14 @@ impl Submission {
             said.lines().map(|line| line.trim_start_matches("sbatch: error: ")).collect();
         ensure!(
             output.status.success(),
-            Usage::new(format!("`sbatch` refuses the job: {}", said.join("; ")))
+            Usage::new(format!("`sbatch` rejects the job: {}", said.join("; ")))
         );
-        // With several clusters, the name of one follows.
+        // With several clusters, the name of a cluster follows.
         let answer = String::from_utf8_lossy(&output.stdout);
         let job = answer.trim().split(';').next().unwrap_or_default();
         ensure!(
             !job.is_empty() && job.bytes().all(|byte| byte.is_ascii_digit()),
-            "`sbatch` answers with `{}` instead of the number of a job",
+            "`sbatch` printed `{}` instead of a job id",
             answer.trim()
         );
         Ok(job.to_owned())

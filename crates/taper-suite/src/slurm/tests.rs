@@ -1,4 +1,4 @@
-//! Scripts run by bash, with programs that stand for those of Slurm.
+//! Runs scripts with bash, and with stand-ins for the programs of Slurm.
 
 use super::{
     Submission, Submitted,
@@ -16,7 +16,7 @@ use std::{
 };
 use taper_host::Exit;
 
-/// A folder with programs that stand for those of Slurm and for `taper`, and note in `calls` how they are called.
+/// A folder with stand-ins for the programs of Slurm and for `taper`, which record their calls in `calls`.
 struct Cluster(tempfile::TempDir);
 
 impl Cluster {
@@ -67,7 +67,7 @@ impl Cluster {
         }
     }
 
-    /// Begins a script, as job 1 of array 7.
+    /// Starts a script, as job 1 of array 7.
     fn begin(&self, script: &str) -> Child {
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new("bash");
@@ -95,7 +95,7 @@ fn refused<T>(result: Result<T>, part: &str) {
 }
 
 #[test]
-fn a_script_asks_for_what_was_asked_for() {
+fn a_script_has_the_options_of_its_submission() {
     let cluster = Cluster::new();
     let mut submission = cluster.submission();
     let directives = |submission: &Submission| -> Vec<String> {
@@ -149,12 +149,12 @@ fn a_job_runs_its_shard_in_the_folder() {
     assert_eq!(
         cluster.log().matches("begins on node2").count(),
         2,
-        "a requeued job goes on in its log"
+        "a requeued job continues its log"
     );
 }
 
 #[test]
-fn a_job_whose_folder_or_program_is_not_shared_says_so() {
+fn a_job_without_a_shared_folder_or_program_reports_it() {
     let cluster = Cluster::new();
     let submission = cluster.submission();
     let other = submission.script_of(Part::Runs, "runs/token").expect("a script");
@@ -164,7 +164,7 @@ fn a_job_whose_folder_or_program_is_not_shared_says_so() {
     let cases = [
         (other, folder),
         (none.script().expect("a script"), folder),
-        (program.script().expect("a script"), "no-taper is no program on node2"),
+        (program.script().expect("a script"), "no-taper is not a program on node2"),
     ];
     for (n, (script, sentence)) in cases.iter().enumerate() {
         let output = cluster.run(script);
@@ -178,7 +178,7 @@ fn a_job_whose_folder_or_program_is_not_shared_says_so() {
     }
 }
 
-/// Signals a job in the middle of its run once, or twice; gives the calls behind that of `taper`.
+/// Signals a job during its run, once or twice; returns the calls after that of `taper`.
 fn signalled(cluster: &Cluster, signals: usize) -> (Option<i32>, Vec<String>) {
     let script = cluster.submission().script().expect("a script");
     let job = cluster.begin(&script);
@@ -251,7 +251,7 @@ fn a_run_that_a_time_limit_stops_is_requeued() {
 #[test]
 fn both_jobs_are_submitted() {
     let cluster = Cluster::new();
-    // Numbers go up from 12, and the scripts are kept as they were at that moment.
+    // Job ids count up from 12, and each script is copied when it is submitted.
     cluster.program(
         "sbatch",
         r#"bin="${0%/*}"; echo >>"$bin/n"; n=$((11 + $(wc -l <"$bin/n"))); cp "${@: -1}" "$bin/$n.sh"; echo "$n;cluster""#,
@@ -298,15 +298,15 @@ fn what_cannot_be_submitted_is_refused() {
     cluster.program("sbatch", errors);
     refused(
         submission.submit_with(&cluster.path("sbatch")),
-        "`sbatch` refuses the job: invalid partition: x; failed",
+        "`sbatch` rejects the job: invalid partition: x; failed",
     );
     let left = fs::read_dir(cluster.folder().join("runs/quick/slurm")).expect("a folder");
-    assert_eq!(left.count(), 0, "scripts of jobs that there are not");
+    assert_eq!(left.count(), 0, "no script without a job");
 
     cluster.program("sbatch", &format!("[ $# = 2 ] && echo 12 && exit; {errors}"));
     refused(
         submission.submit_with(&cluster.path("sbatch")),
-        "job 12 makes the runs, but no job gathers",
+        "job 12 executes the runs, but no job gathers",
     );
 
     cluster.program("sbatch", "echo Submitted");
@@ -341,7 +341,7 @@ fn what_would_break_a_script_is_refused() {
 
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
     let folder = PathBuf::from(OsStr::from_bytes(b"/tmp/\xff"));
-    refused(Submission { folder, ..submission }.script(), "no UTF-8");
+    refused(Submission { folder, ..submission }.script(), "not UTF-8");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Images by name or folder, which is known by its content.
+//! Images by name or folder; a folder is identified by its content.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -11,19 +11,19 @@ use super::hash::{FNV, fnv1a_from};
 /// A data set by name or folder.
 #[derive(Clone, Debug)]
 pub struct ImageSource {
-    /// As an experiment takes it. A folder is absolute, since it is meant from where the user stands, and runs are made
-    /// elsewhere.
+    /// The data set for an experiment. A folder becomes absolute, because it is relative to the user's working
+    /// directory, and runs are executed elsewhere.
     pub name: String,
-    /// What keys know it by: the name, or a hash of the folder's content. So runs on other images are other runs,
-    /// wherever the folder lies.
+    /// Identifies the data set in keys: the name, or a hash of the folder's content. Runs on other images are other
+    /// runs, wherever the folder is.
     pub(super) id: String,
 }
 
 impl ImageSource {
-    /// That of a name or a folder.
+    /// A source from a name or a folder.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// If the folder cannot be read.
     pub fn of(text: &str) -> Result<Self> {
         let path = Path::new(text);
         if !path.is_dir() {
@@ -36,7 +36,7 @@ impl ImageSource {
     }
 }
 
-/// A hash of the names and bytes of all files below a folder but hidden ones.
+/// A hash of the names and bytes of all files below a folder, except for hidden files.
 fn content(folder: &Path) -> Result<u64> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -46,7 +46,7 @@ fn content(folder: &Path) -> Result<u64> {
             if entry.file_name().to_string_lossy().starts_with('.') {
                 continue;
             }
-            // Links of the hub's cache lead to the files.
+            // Links in the hub's cache point to the files.
             match std::fs::metadata(entry.path())?.is_dir() {
                 true => folders.push(entry.path()),
                 false => files.push(entry.path()),
@@ -90,7 +90,7 @@ mod tests {
         assert_ne!(id(&one), id(&folder("three", &[1, 2, 4])), "other images");
         let before = id(&one);
         std::fs::write(one.join(".cache"), "x").expect("writes");
-        assert_eq!(id(&one), before, "hidden files are no data");
+        assert_eq!(id(&one), before, "hidden files are not data");
         std::fs::rename(one.join("test.bin"), one.join("val.bin")).expect("renames");
         assert_ne!(id(&one), before, "other names");
         assert_eq!(ImageSource::of("cifar100").expect("a name").id, "cifar100");

@@ -1,4 +1,4 @@
-//! Grids: values of keys, with all combinations of which rows are repeated.
+//! Grids: values for keys; rows are repeated with all combinations.
 
 use anyhow::{Result, ensure};
 use serde::Deserialize;
@@ -7,27 +7,27 @@ use std::path::Path;
 use taper_compose::{has, place, put};
 use toml::{Table, Value};
 
-/// Keys, such as `train.lr`, and the values of each. In a file they are written with or without quotes: `"train.lr"`, or
-/// `train.lr` as TOML's own tables.
+/// Keys, such as `train.lr`, and the values of each. In a file, keys are written with or without quotes: `"train.lr"`,
+/// or `train.lr` as TOML tables.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Grid(Table);
 
-/// More combinations than anybody waits for.
+/// Maximum number of combinations.
 const MOST_POINTS: usize = 1000;
 
 /// One combination of values.
 pub(super) struct Point {
-    /// Goes behind the name of a row: `-lr0.05`; empty for the one point of an empty grid.
+    /// Suffix of a row's name: `-lr0.05`; empty for the only point of an empty grid.
     pub(super) name: String,
-    /// Goes behind the label of a row: `, lr 0.05`.
+    /// Suffix of a row's label: `, lr 0.05`.
     pub(super) label: String,
-    /// Settings on top of those of the row.
+    /// Settings on top of the row's settings.
     pub(super) set: Table,
 }
 
 impl Grid {
-    /// Refuses what is no list of values, and keys that a suite has elsewhere.
+    /// Rejects values that are not lists, and keys that a suite sets elsewhere.
     pub(super) fn check(&self) -> Result<()> {
         let mut n_points = 1usize;
         for (key, values) in self.keys() {
@@ -46,8 +46,8 @@ impl Grid {
                 "grid has more than {MOST_POINTS} combinations; name fewer values"
             );
             let elsewhere = match key.as_str() {
-                "seed" => "the seeds are those of `seeds`",
-                "prune.sparsity" => "the sparsities are those of `sparsities`",
+                "seed" => "seeds are set with `seeds`",
+                "prune.sparsity" => "sparsities are set with `sparsities`",
                 _ => continue,
             };
             anyhow::bail!("grid has `{key}`, but {elsewhere}");
@@ -61,7 +61,7 @@ impl Grid {
         let mut points =
             vec![Point { name: String::new(), label: String::new(), set: Table::new() }];
         for (key, values) in &keys {
-            // The last word, unless two keys share it.
+            // The last part of the key, unless two keys share it.
             let word = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
             let is_alone = keys.keys().filter(|other| word(other) == word(key)).count() == 1;
             let shown = if is_alone { word(key) } else { key.replace('.', "-") };
@@ -69,7 +69,7 @@ impl Grid {
             let with = |point: &Point, value: &Value| {
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 let mut set = point.set.clone();
-                // A key has a section at most, and sections of a grid are tables.
+                // A key has at most one section, and sections of a grid are tables.
                 let _ = put(&mut set, key, value.clone());
                 Point {
                     name: format!("{}-{shown}{}", point.name, plain(&text)),
@@ -82,7 +82,7 @@ impl Grid {
         points
     }
 
-    /// Whether a table sets a key of the grid; its name.
+    /// The first key of the grid that a table sets as well.
     pub(super) fn is_set_by(&self, table: &Table) -> Option<String> {
         self.keys().into_keys().find(|key| has(table, key))
     }
@@ -116,7 +116,7 @@ impl Grid {
     }
 }
 
-/// Whether two values are one, however they are written.
+/// Whether two values are equal, however they are written.
 fn is_same(a: &Value, b: &Value) -> bool {
     let number = |value: &Value| value.as_float().or(value.as_integer().map(|n| n as f64));
     a == b || number(a).is_some_and(|a| number(b) == Some(a))
@@ -169,7 +169,7 @@ mod tests {
         assert!(refused("train.lr = [1, 1.0]").contains("1.0 twice for `train.lr`"));
         let many = |key: &str| format!("{key} = {:?}\n", (0..40).collect::<Vec<_>>());
         assert!(refused(&(many("train.a") + &many("train.b"))).contains("more than 1000"));
-        assert!(refused("seed = [1, 2]").contains("those of `seeds`"));
-        assert!(refused("prune.sparsity = [0.5]").contains("those of `sparsities`"));
+        assert!(refused("seed = [1, 2]").contains("set with `seeds`"));
+        assert!(refused("prune.sparsity = [0.5]").contains("set with `sparsities`"));
     }
 }

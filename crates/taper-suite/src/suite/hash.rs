@@ -1,14 +1,14 @@
-//! The 64-bit FNV-1a hash: names folders the same way on each machine and in each version of Rust.
+//! The 64-bit FNV-1a hash: it gives folders the same names on each machine and in each version of Rust.
 
 /// The hash of some bytes.
 pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
     fnv1a_from(FNV, bytes)
 }
 
-/// The hash of nothing.
+/// The hash of no bytes.
 pub(super) const FNV: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// The hash of what has this one, followed by more bytes.
+/// Continues a hash with more bytes.
 pub(super) fn fnv1a_from(hash: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
@@ -19,7 +19,7 @@ mod tests {
 
     #[test]
     fn a_hash_does_not_change_with_the_version_of_this_program() {
-        // Finished runs are found again by it. Changing it makes everybody repeat theirs.
+        // Finished runs are found by this hash. If it changes, users have to repeat their runs.
         assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
     }

@@ -12,48 +12,48 @@ use taper_host::Usage;
 use taper_record::later::{FREE, as_before};
 use toml::Table;
 
-/// What the command line changes in every job, and so in its key.
+/// Changes from the command line to every job, and so to its key.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
-    /// Images other than the experiments'.
+    /// Images instead of those of the experiments.
     pub data: Option<ImageSource>,
-    /// Device other than the CPU: `cuda`, `cuda:N` or `metal`.
+    /// Device, if it is not the CPU: `cuda`, `cuda:N` or `metal`.
     pub device: Option<String>,
     /// Settings on top of every experiment, `key=value`.
     pub set: Vec<String>,
 }
 
-/// One training run to be made.
+/// A training run to execute.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Name of the run folder: readable, and new whenever the recipe is, defaults included.
+    /// Name of the run folder: readable, and different for each recipe, defaults included.
     pub key: String,
-    /// What results of earlier versions, which knew fewer keys of recipes, call it.
+    /// Its keys in results of earlier versions, which had fewer keys in their recipes.
     pub(crate) earlier_keys: Vec<String>,
     /// Name of the row.
     pub row: String,
-    /// Its sparsity; none for a row without.
+    /// Its sparsity; `None` for a row without.
     pub sparsity: Option<f64>,
     /// Its seed.
     pub seed: u64,
     /// Experiment file.
     pub experiment: PathBuf,
-    /// Settings on top of it, `key=value`, of the suite or the command line: other rows may read them, so that it is no error
-    /// where this one does not.
+    /// Settings of the suite or the command line on top of it, `key=value`. Other rows may use them, so a setting
+    /// without an effect in this row is not an error.
     pub set_shared: Vec<String>,
-    /// Settings of the row, on top of those.
+    /// Settings of the row, on top of the shared ones.
     pub set: Vec<String>,
-    /// Images other than the experiment's: a name or a folder.
+    /// Images instead of those of the experiment: a name or a folder.
     pub data: Option<String>,
-    /// Epochs by the recipe, if it says; for progress only, as is the next.
+    /// Epochs of the recipe, if it sets them; only for progress, like the next field.
     pub epochs: Option<u64>,
-    /// Steps after which the recipe ends a run before that.
+    /// The recipe's limit of steps, if it has one.
     pub max_steps: Option<u64>,
-    /// The recipe with a value for each key, as its key was made of it.
+    /// The resolved recipe, from which the key is computed.
     pub(crate) recipe: Value,
 }
 
-/// Gives the recipe of a job with a value for each key, as `taper train --dry-run` prints it.
+/// Resolves the recipe of a job to a value for each key, as `taper train --dry-run` prints it.
 pub(crate) type Resolve<'a> = &'a (dyn Fn(&Job) -> Result<Value> + Sync);
 
 /// The readable part of the key: `feather-s0.95-seed0`.
@@ -68,10 +68,11 @@ impl fmt::Display for Job {
 }
 
 impl Suite {
-    /// All runs of the suite: rows × sparsities × seeds, in this order. Relative data of experiments are meant from `folder`.
+    /// All runs of the suite: rows × sparsities × seeds, in this order. Relative data paths of experiments start from
+    /// `folder`.
     ///
     /// # Errors
-    /// When an experiment cannot be read or resolved, or a setting of the command line is none or would do nothing.
+    /// If an experiment cannot be read or resolved, or a setting of the command line is not valid or has no effect.
     pub(crate) fn jobs(
         &self,
         folder: &Path,
@@ -79,7 +80,7 @@ impl Suite {
         resolve: Resolve,
     ) -> Result<Vec<Job>> {
         let mut jobs = self.written_jobs(overrides)?;
-        // A process each, maybe: some at a time, as a matrix has hundreds.
+        // Each job may start a process. Several run at a time, because a matrix has hundreds of jobs.
         let n_at_once = std::thread::available_parallelism().map_or(1, usize::from);
         let chunk = jobs.len().div_ceil(n_at_once).max(1);
         std::thread::scope(|scope| {
@@ -98,7 +99,7 @@ impl Suite {
         Ok(jobs)
     }
 
-    /// The jobs by what is written, without what their experiments leave out.
+    /// The jobs as they are written, before their experiments are resolved.
     fn written_jobs(&self, overrides: &Overrides) -> Result<Vec<Job>> {
         let on_top = overrides.table()?;
         self.check_over_grids(&on_top)?;
@@ -135,8 +136,8 @@ impl Suite {
 }
 
 impl Job {
-    /// All that is on top of its experiment and [`set_shared`](Self::set_shared), `key=value`: the settings of the row, sparsity,
-    /// seed and data.
+    /// All settings on top of its experiment and [`set_shared`](Self::set_shared), `key=value`: those of the row, the
+    /// sparsity, the seed and the data.
     pub fn settings(&self) -> Vec<String> {
         let mut all = self.set.clone();
         all.extend(self.sparsity.map(|sparsity| format!("prune.sparsity={sparsity}")));
@@ -145,7 +146,8 @@ impl Job {
         all
     }
 
-    /// Takes the key that an earlier version gave the run, where it has a folder by that and none by its own: it goes on there.
+    /// Uses the key of an earlier version if a folder with that key exists, but none with the current key: the run
+    /// resumes there.
     pub(crate) fn go_on(&mut self, has_folder: impl Fn(&str) -> bool) {
         let earlier = self.earlier_keys.iter_mut().find(|key| has_folder(key));
         if let Some(earlier) = earlier.filter(|_| !has_folder(&self.key)) {
@@ -155,8 +157,8 @@ impl Job {
 
     /// Fills in the key, the epochs and the limit of steps.
     ///
-    /// The key is the job's readable name and a hash of all that decides its numbers: the recipe with a value for each key,
-    /// in which a checkpoint to start from goes by its content, as does here a folder of data.
+    /// The key is the job's readable name and a hash of all that decides its numbers: the resolved recipe, in which a
+    /// checkpoint to start from and a folder of data are identified by their content.
     fn resolve(&mut self, folder: &Path, overrides: &Overrides, resolve: Resolve) -> Result<()> {
         let mut recipe = resolve(self)?;
         self.epochs = recipe["train"]["epochs"].as_u64();
@@ -181,8 +183,8 @@ impl Job {
         Ok(())
     }
 
-    /// A key in which a recorded recipe differs from this one, with both values; of keys that both have, as versions differ in
-    /// those, and of those alone that change numbers.
+    /// Finds a key with another value in a recorded recipe, and reports both values. Compares only keys that change
+    /// numbers and that both recipes have, because the keys differ between versions.
     pub(crate) fn difference(&self, recorded: &Value) -> Option<String> {
         for section in ["train", "prune"] {
             let own = self.recipe.get(section).and_then(Value::as_object);
@@ -199,9 +201,10 @@ impl Job {
 }
 
 impl Overrides {
-    /// The settings as a table, with paths meant from where the user stands; refuses those that others would override.
+    /// The settings as a table, with paths relative to the working directory. Rejects settings that would be
+    /// overridden.
     fn table(&self) -> Result<Table> {
-        let here = std::env::current_dir().context("cannot tell the working directory")?;
+        let here = std::env::current_dir().context("cannot determine the working directory")?;
         let mut all = Table::new();
         for text in &self.set {
             let Setting { key, value } = Setting::parse(text)?;
@@ -209,16 +212,16 @@ impl Overrides {
             put(&mut table, &key, value)?;
             let remedy = match () {
                 () if has(&table, "seed") => {
-                    "does nothing, as the runs have seeds 0, 1 and so on; pass --seeds N for their number"
+                    "has no effect, because the runs have seeds 0, 1 and so on; pass --seeds N for their number"
                 }
                 () if has(&table, "prune.sparsity") => {
-                    "does nothing, as the rows of a suite name their sparsities; change them in suite.toml, or choose some with --only, such as s0.95"
+                    "has no effect, because the rows of a suite set their sparsities; change them in suite.toml, or choose some with --only, such as s0.95"
                 }
                 () if has(&table, "data") && self.data.is_some() => {
-                    "does nothing beside --data; leave one out"
+                    "has no effect with --data; leave one out"
                 }
                 () => {
-                    // Runs are made elsewhere.
+                    // Runs are executed in another folder.
                     place(&mut table, &here, &[]);
                     merge(&mut all, table);
                     continue;

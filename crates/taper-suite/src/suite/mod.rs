@@ -1,4 +1,4 @@
-//! A suite: its file, `suite.toml`, and the rows that it stands for.
+//! A suite: its file, `suite.toml`, and its rows.
 
 mod data;
 mod grid;
@@ -19,8 +19,8 @@ use taper_compose::{has, merge, place};
 use taper_host::Usage;
 use toml::{Table, Value};
 
-/// A suite: rows, each trained at some sparsities with some seeds. It may extend another suite, whose rows it then takes
-/// over.
+/// A suite: rows, each trained at some sparsities with some seeds. A suite that extends another also has the rows of
+/// that suite, unless it lists rows itself.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Suite {
@@ -29,25 +29,25 @@ pub struct Suite {
     pub name: String,
     /// Heading of the report.
     pub title: String,
-    /// Sparsities of the rows that have none of their own, each in [0, 1).
+    /// Sparsities of the rows without their own, each in [0, 1).
     sparsities: Vec<f64>,
-    /// Number of seeds; they are 0, 1, ...
+    /// Number of seeds: 0, 1, ...
     pub seeds: u64,
-    /// Name of the row with which the report compares the others; the first pruned one if left out.
+    /// Name of the row with which the report compares the others; if left out, the first pruned row.
     pub baseline: Option<String>,
     /// Settings on top of every experiment.
     #[serde(default)]
     set: Table,
-    /// Values of keys, with all combinations of which rows are repeated.
+    /// Values for keys; rows are repeated with all combinations.
     #[serde(default)]
     grid: Grid,
     /// The rows in the order of the tables.
     #[serde(rename = "row")]
     rows: Vec<RowEntry>,
-    /// Changes with which rows are repeated.
+    /// Changes; rows are repeated with each of them.
     #[serde(default, rename = "variant")]
     variants: Vec<VariantEntry>,
-    /// Folders with the experiments of the rows; the suite's own first.
+    /// Folders with the experiments of the rows; the suite's own folder comes first.
     #[serde(skip)]
     folders: Vec<PathBuf>,
 }
@@ -62,40 +62,40 @@ struct RowEntry {
     /// Settings on top of the experiment.
     #[serde(default)]
     set: Table,
-    /// Values of keys, instead of those of the suite.
+    /// Values for keys, instead of the grid of the suite.
     grid: Option<Grid>,
     sparsities: Option<Vec<f64>>,
 }
 
-/// A change with which rows are repeated.
+/// A change; rows are repeated with it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct VariantEntry {
-    /// Goes behind the name of a row.
+    /// Suffix of the row's name.
     name: String,
-    /// Goes behind the label of a row.
+    /// Suffix of the row's label.
     label: String,
-    /// Patterns of the names of the rows that are repeated.
+    /// Patterns for the names of the rows to repeat.
     rows: Vec<String>,
-    /// Settings on top of those of the row.
+    /// Settings on top of the row's settings.
     set: Table,
-    /// Those of the row's sparsities at which it is repeated; all if left out.
+    /// The sparsities of the row at which it is repeated; all if left out.
     sparsities: Option<Vec<f64>>,
 }
 
-/// One row of the matrix with everything settled; also what a manifest records.
+/// A resolved row of the matrix; manifests record it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SuiteRow {
     /// Its name, unique in the suite.
     pub name: String,
-    /// What tables and figures call it.
+    /// Its name in tables and figures.
     pub label: String,
-    /// Empty for a row trained without a sparsity.
+    /// Empty for a row that is trained without a sparsity.
     pub sparsities: Vec<f64>,
 }
 
 impl SuiteRow {
-    /// The sparsities of the row's cells; a row without any has one cell, of none.
+    /// The sparsities of the row's cells; a row without sparsities has one cell, with `None`.
     pub fn targets(&self) -> Vec<Option<f64>> {
         if self.sparsities.is_empty() {
             vec![None]
@@ -108,22 +108,22 @@ impl SuiteRow {
 /// Name of a suite's file.
 pub(crate) const FILE: &str = "suite.toml";
 
-/// As `--seeds` has it.
+/// The maximum of `--seeds`, too.
 const MOST_SEEDS: u64 = 1000;
-/// Longest name of a row, which is part of file names.
+/// Maximum length of a row's name, which is part of file names.
 const LONGEST_NAME: usize = 120;
 
-/// Whether a folder is that of a suite.
+/// Whether a folder contains a suite.
 pub(crate) fn is_suite(folder: &Path) -> bool {
     folder.join(FILE).is_file()
 }
 
 impl Suite {
-    /// Reads and checks the suite of a folder, which has a `suite.toml`, the experiments of its rows and, if it is judged,
-    /// `bands.toml`.
+    /// Reads and checks the suite of a folder. The folder contains `suite.toml`, the experiments of the rows and,
+    /// optionally, `bands.toml`.
     ///
     /// # Errors
-    /// When it is not valid.
+    /// If it is not valid.
     pub fn load(folder: &Path) -> Result<Self> {
         let folder = &std::path::absolute(folder)?;
         let path = folder.join(FILE);
@@ -140,7 +140,7 @@ impl Suite {
         Ok(suite)
     }
 
-    /// The folder that it was read from.
+    /// The folder of the suite.
     pub(crate) fn folder(&self) -> &Path {
         self.folders.first().map_or(Path::new(""), PathBuf::as_path)
     }
@@ -155,7 +155,7 @@ impl Suite {
         let tables =
             self.rows.iter().map(|row| &row.set).chain(self.variants.iter().map(|v| &v.set));
         for table in tables.chain([&self.set]) {
-            ensure!(!has(table, "seed"), "set has `seed`, but the seeds are those of `seeds`");
+            ensure!(!has(table, "seed"), "set has `seed`, but seeds are set with `seeds`");
         }
         for grid in self.rows.iter().filter_map(|row| row.grid.as_ref()).chain([&self.grid]) {
             grid.check()?;
@@ -163,7 +163,7 @@ impl Suite {
         for (row, _, set) in self.entries() {
             ensure!(
                 row.sparsities.is_empty() || !has(&set, "prune.sparsity"),
-                "set of row '{}' has `prune.sparsity`, but its sparsities are those of `sparsities`",
+                "set of row '{}' has `prune.sparsity`, but sparsities are set with `sparsities`",
                 row.name
             );
         }
@@ -171,7 +171,7 @@ impl Suite {
             for row in self.rows.iter().filter(|row| variant.is_for(row)) {
                 if let Some(key) = self.grid_of(row).is_set_by(&variant.set) {
                     bail!(
-                        "variant '{}' sets `{key}`, whose values for row '{}' are those of its grid",
+                        "variant '{}' sets `{key}`, but the grid of row '{}' sets it, too",
                         variant.name,
                         row.name
                     );
@@ -180,7 +180,7 @@ impl Suite {
             for pattern in &variant.rows {
                 ensure!(
                     self.rows.iter().any(|row| is_like(pattern, &row.name)),
-                    "no row is called '{pattern}' for variant '{}'",
+                    "no row matches '{pattern}' of variant '{}'",
                     variant.name
                 );
             }
@@ -191,12 +191,12 @@ impl Suite {
             ensure!(
                 row.name.starts_with(|c: char| c.is_ascii_alphanumeric())
                     && row.name.chars().all(plain),
-                "row name '{}' may hold only letters, digits, '-', '_' and '.', and begins with one of the first two",
+                "row name '{}' may contain only letters, digits, '-', '_' and '.', and must begin with a letter or a digit",
                 row.name
             );
             ensure!(
                 row.name.len() <= LONGEST_NAME,
-                "row name '{}' has more than {LONGEST_NAME} letters; give a row with fewer or shorter values in its grid",
+                "row name '{}' has more than {LONGEST_NAME} characters; use fewer keys or shorter values in its grid",
                 row.name
             );
             for (i, sparsity) in row.sparsities.iter().enumerate() {
@@ -205,7 +205,7 @@ impl Suite {
             }
             ensure!(
                 rows[..i].iter().all(|r| r.name != row.name),
-                "row '{}' is there twice",
+                "row '{}' occurs twice",
                 row.name
             );
         }
@@ -213,7 +213,7 @@ impl Suite {
             let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
             ensure!(
                 names.contains(&baseline.as_str()),
-                "baseline is '{baseline}', which is no row; the rows are {}",
+                "baseline is '{baseline}', which is not a row; the rows are {}",
                 names.join(", ")
             );
         }
@@ -261,7 +261,7 @@ impl Suite {
         row.grid.as_ref().unwrap_or(&self.grid)
     }
 
-    /// Refuses what the command line sets over a grid.
+    /// Rejects settings of the command line that would replace a grid.
     fn check_over_grids(&self, over: &Table) -> Result<()> {
         for row in &self.rows {
             if let Some(key) = self.grid_of(row).is_set_by(over) {
@@ -274,7 +274,7 @@ impl Suite {
         Ok(())
     }
 
-    /// The experiment file of a row: in the suite's own folder, or in that of a suite that it extends.
+    /// The experiment file of a row: in the suite's own folder, or in the folder of a suite that it extends.
     fn experiment(&self, entry: &RowEntry) -> PathBuf {
         let file = format!("{}.toml", entry.experiment.as_ref().unwrap_or(&entry.name));
         let places: Vec<PathBuf> = self.folders.iter().map(|folder| folder.join(&file)).collect();
@@ -288,7 +288,7 @@ impl VariantEntry {
         self.rows.iter().any(|pattern| is_like(pattern, &row.name))
     }
 
-    /// A row with this change; none where they have no sparsity in common.
+    /// A row with this change; `None` if they have no sparsity in common.
     fn of(&self, row: &SuiteRow) -> Option<SuiteRow> {
         let is_at =
             |sparsity: &f64| self.sparsities.as_ref().is_none_or(|at| at.contains(sparsity));
@@ -313,7 +313,7 @@ fn name_of(folder: &Path) -> Result<String> {
     }
 }
 
-/// Makes the paths that a suite sets relative to its file, as those of an experiment are.
+/// Makes the paths that a suite sets relative to its file, like the paths of an experiment.
 fn place_paths(table: &mut Table, file: &Path) {
     for (key, value) in table {
         match (key.as_str(), value) {

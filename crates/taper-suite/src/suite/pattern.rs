@@ -1,15 +1,15 @@
 //! Patterns of names.
 
-/// Whether a pattern with `*` for any text occurs in a name: `s0.95`, `feather*seed0`.
+/// Whether a pattern occurs in a name; `*` matches any text: `s0.95`, `feather*seed0`.
 pub fn matches(pattern: &str, name: &str) -> bool {
     is_like(&format!("*{pattern}*"), name)
 }
 
-/// Whether a name is all of a pattern with `*` for any text.
+/// Whether a pattern matches a whole name; `*` matches any text.
 pub(super) fn is_like(pattern: &str, name: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(name) = name.strip_prefix(first) else { return false };
-    // The shortest text for each `*` leaves the most to those behind it.
+    // Short texts for `*` leave the most to the rest of the pattern.
     (0..=name.len()).filter(|&at| name.is_char_boundary(at)).any(|at| is_like(rest, &name[at..]))
 }
 

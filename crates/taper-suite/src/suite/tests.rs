@@ -1,4 +1,4 @@
-//! Tests of the suite: the matrix, the keys, and that the suites of the repository parse.
+//! Tests of the suite: the matrix, the keys, and the suites of the repository.
 
 use super::*;
 use crate::testing::repository;
@@ -20,7 +20,7 @@ fn repository_with(suite: &str, feather: &str, base: &str) -> tempfile::TempDir 
     root
 }
 
-/// Stands in for `taper`: the recipe as written, over a default of the network.
+/// A stand-in for `taper`: the recipe as written, over a default of the network.
 fn resolve(job: &Job, model: &str) -> Result<serde_json::Value> {
     let (written, _) = taper_compose::load(&job.experiment, "experiment", |_, _| Ok(()))?;
     let mut resolved = Table::from_iter([("model".to_owned(), Value::from(model))]);
@@ -85,7 +85,7 @@ fn the_paths_that_a_suite_sets_are_relative_to_its_file() {
     let more = "[row.set]\ndata = 'digits'\n[[variant]]\nname = 'v'\nlabel = 'V'\nrows = ['dense']\n\
         set = { from = 'nets/a.safetensors', data = '../photos' }\n";
     let root = repository_with(&format!("{SUITE}{more}"), FEATHER, BASE);
-    // One that extends it from elsewhere.
+    // A suite in another folder extends it.
     let folder = root.path().join("experiments/t");
     std::fs::create_dir(&folder).expect("creates");
     std::fs::write(folder.join("suite.toml"), "extends = '../s/suite.toml'\n").expect("writes");
@@ -100,7 +100,7 @@ fn the_paths_that_a_suite_sets_are_relative_to_its_file() {
 }
 
 #[test]
-fn paths_of_the_command_line_are_relative_to_where_the_user_stands() {
+fn paths_of_the_command_line_are_relative_to_the_working_directory() {
     let here = std::env::current_dir().expect("a folder");
     let at = |path: &str| Some(here.join(path).display().to_string());
     for (set, key, wanted) in [
@@ -159,11 +159,11 @@ fn a_key_changes_with_a_default_and_not_with_writing_it_down() {
     )
     .expect("writes");
     let written = job("n");
-    assert_eq!(written.key, before.key, "the default of before, written down");
+    assert_eq!(written.key, before.key, "the old default, written down");
 }
 
 #[test]
-fn a_key_knows_a_folder_of_data_by_its_content_wherever_it_is_named() {
+fn a_key_identifies_a_folder_of_data_by_its_content() {
     let root = repository_with(SUITE, FEATHER, "data = 'images'\nmodel = 'm'\n");
     let suite = Suite::load(&root.path().join("experiments/s")).expect("loads");
     let key = || {
@@ -183,7 +183,7 @@ fn a_key_knows_a_folder_of_data_by_its_content_wherever_it_is_named() {
 }
 
 #[test]
-fn a_setting_that_would_do_nothing_is_refused_with_the_remedy() {
+fn a_setting_without_effect_is_rejected_with_a_remedy() {
     let root = repository_with(SUITE, FEATHER, BASE);
     let suite = Suite::load(&root.path().join("experiments/s")).expect("loads");
     let refused = |set: &str, data: Option<&str>| {
@@ -200,13 +200,13 @@ fn a_setting_that_would_do_nothing_is_refused_with_the_remedy() {
     assert!(refused("seed = 3", None).contains("--seeds N"));
     assert!(refused("prune.sparsity=0.5", None).contains("--only"));
     assert!(refused("prune={sparsity=0.5}", None).contains("--only"));
-    assert!(refused("data=digits", Some("cifar100")).contains("beside --data"));
+    assert!(refused("data=digits", Some("cifar100")).contains("no effect with --data"));
     let data = Overrides { set: vec!["data=digits".into()], ..Overrides::default() };
     assert!(expand(&suite, root.path(), &data).is_ok());
 }
 
 #[test]
-fn a_key_knows_what_the_command_line_changes() {
+fn a_key_includes_what_the_command_line_changes() {
     let key = |data: Option<&str>, device: Option<&str>| {
         let overrides = Overrides {
             data: data.map(|name| ImageSource::of(name).expect("a name")),
@@ -233,12 +233,12 @@ fn a_suite_that_cannot_be_run_is_refused() {
     assert!(refused("0.95", "nan").contains("sparsity NaN is outside [0, 1)"));
     assert!(refused("seeds = 2", "seeds = 0").contains("at least 1"));
     assert!(refused("seeds", "seedz").contains("seedz"));
-    assert!(refused("'feather'", "'dense'").contains("row 'dense' is there twice"));
+    assert!(refused("'feather'", "'dense'").contains("row 'dense' occurs twice"));
     let baseline = refused("seeds = 2", "seeds = 2\nbaseline = 'fether'");
-    assert!(baseline.contains("'fether', which is no row; the rows are dense"), "{baseline}");
+    assert!(baseline.contains("'fether', which is not a row; the rows are dense"), "{baseline}");
     let variant =
         "[[variant]]\nname = 'v'\nlabel = 'V'\nrows = ['dense', 'gmp*']\nset = {}\n[[row]]\n";
-    assert!(refused("[[row]]\n", variant).contains("no row is called 'gmp*'"));
+    assert!(refused("[[row]]\n", variant).contains("no row matches 'gmp*'"));
     assert!(refused("'feather'", "'../x'").contains("row name '../x'"));
     let set = |text: &str| refused("seeds = 2", &format!("seeds = 2\nset = {text}"));
     assert!(set("{ seed = 1 }").contains("has `seed`"));
@@ -266,7 +266,7 @@ fn rows_may_change_an_experiment_and_variants_repeat_rows() {
     assert_eq!(
         jobs[3].set,
         ["prune.dead_filters=\"silent\"", "prune.gradient=0.5"],
-        "what the row says must have an effect"
+        "settings of the row must have an effect"
     );
     assert_eq!(jobs[3].set_shared, ["train.epochs=3"]);
     assert_eq!(jobs[3].epochs, Some(3));
@@ -296,7 +296,7 @@ fn a_suite_takes_over_the_rows_of_another() {
     let jobs = expand(&suite, root.path(), &Overrides::default()).expect("expands");
     assert_eq!(jobs.len(), 6);
     assert!(jobs.iter().all(|job| job.epochs == Some(1)));
-    // An experiment of the suite's own goes before one of the same name beneath.
+    // An experiment in the suite's own folder takes precedence over one with the same name below.
     std::fs::write(folder.join("dense.toml"), "model = 'n'").expect("writes");
     let own = expand(&suite, root.path(), &Overrides::default()).expect("expands");
     assert_ne!(own[0].key, jobs[0].key);
@@ -330,7 +330,7 @@ fn every_suite_of_this_repository_can_be_run() {
         assert!(jobs.iter().all(|job| job.epochs.is_some()), "{name}");
         crate::bands::load(&suite).expect(name);
     }
-    // The short matrix is the whole one but for its length.
+    // The short suite differs from the long one only in its length.
     for network in ["", "-mobilenet-v1", "-densenet40-24"] {
         let jobs = |suffix: &str| -> Vec<Job> {
             let suite = crate::find(&format!("cifar100{network}{suffix}"), &root).expect("loads");
@@ -363,7 +363,7 @@ fn a_grid_repeats_rows_with_all_of_its_values() {
 }
 
 #[test]
-fn a_run_of_an_earlier_version_goes_on_in_its_folder() {
+fn a_run_of_an_earlier_version_resumes_in_its_folder() {
     let mut job =
         Job { earlier_keys: vec!["b".into(), "c".into()], ..crate::testing::job("a", 0.9, 0) };
     let own = job.key.clone();

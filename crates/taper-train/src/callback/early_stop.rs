@@ -1,26 +1,26 @@
-//! Ending a run that no longer improves.
+//! Early stopping.
 
 use super::{Callback, EpochEvent, Flow};
 use crate::{EpochMetrics, Progress, best_epoch, error::TrainError};
 use taper_core::Sparsity;
 
-/// Stops when the accuracy on validation images, or on test images where none are held out, has not risen for `patience`
-/// epochs at the final sparsity.
+/// Stops the run if the accuracy at the final sparsity has not improved for `patience` epochs. The accuracy is measured
+/// on the validation images, or on the test images if none are held out.
 ///
-/// Epochs are counted, evaluated or not, from the first one of the best accuracy; the run stops after an evaluation.
-/// Epochs before the final sparsity do not count: accuracy falls there because the network is being pruned. The
-/// decision is a function of the history alone, so a resumed run stops where an uninterrupted one does.
+/// Epochs count from the first one with the best accuracy, whether they are evaluated or not. The run stops only after
+/// an evaluation. Epochs before the final sparsity do not count, because accuracy falls while the network is being
+/// pruned. The decision depends only on the history, so a resumed run stops at the same epoch as an uninterrupted one.
 #[derive(Clone, Copy, Debug)]
 pub struct EarlyStop {
-    /// Epochs to wait for a better one, evaluated or not; at least 1.
+    /// Epochs without an improvement after which the run stops, evaluated or not; at least 1.
     pub patience: u64,
-    /// The final sparsity.
+    /// The final sparsity of the schedule.
     pub target: Sparsity,
 }
 
 impl EarlyStop {
     fn decide(self, history: &[EpochMetrics]) -> Flow {
-        // A run that stops has a result, so its last epoch is one with an evaluation.
+        // The result of a run is its last epoch, so the run may stop only after an evaluated epoch.
         let is_last = |e: &&EpochMetrics| {
             e.sparsity_target >= self.target.get() && !e.choice_accuracy().is_nan()
         };
@@ -36,7 +36,7 @@ impl EarlyStop {
 
 impl Callback for EarlyStop {
     fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
-        // A run that was killed between its last checkpoint and its result is to end here, not to go on.
+        // A run that was killed between its last checkpoint and its result must stop here.
         Ok(self.decide(&progress.history))
     }
 
@@ -55,7 +55,7 @@ mod tests {
         let stop = EarlyStop { patience: 2, target: Sparsity::new(0.9).unwrap() };
         let decide = |epochs: &[(f64, f64)]| stop.decide(&history(epochs));
         let mut epochs = vec![(0.5, 0.9), (0.9, 0.5), (0.9, 0.6), (0.9, 0.6)];
-        assert_eq!(decide(&epochs), Flow::Continue, "one epoch without a better one");
+        assert_eq!(decide(&epochs), Flow::Continue, "one epoch without an improvement");
         epochs.push((0.9, 0.4));
         assert_eq!(decide(&epochs), Flow::Stop);
         epochs.push((0.9, 0.7));
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(decide(&[]), Flow::Continue);
         let early = [(0.5, 0.9), (0.5, 0.8), (0.5, 0.7), (0.5, 0.6)];
         assert_eq!(decide(&early), Flow::Continue, "the network is still being pruned");
-        // Held-out images decide where there are any.
+        // If images are held out, their accuracy decides.
         let held_out = |accuracies: [f64; 4]| {
             let mut epochs = history(&[(0.9, f64::NAN); 4]);
             for (epoch, accuracy) in epochs.iter_mut().zip(accuracies) {
@@ -79,7 +79,7 @@ mod tests {
     fn it_counts_epochs_and_stops_after_an_evaluation() {
         let target = Sparsity::new(0.9).unwrap();
         let none = f64::NAN;
-        // Every third epoch is evaluated, and the third is the best.
+        // Every third epoch is evaluated; the third epoch is the best.
         let accuracies = [none, none, 0.6, none, none, 0.5, none, none, 0.6, none, none, 0.4];
         let stops_after = |patience| {
             let epochs = accuracies.map(|accuracy| (0.9, accuracy));

@@ -1,7 +1,7 @@
-//! Records of a run in text files.
+//! Callbacks that write the records of a run to text files.
 //!
-//! None of them but [`TimingCsv`] holds a clock, so the files of a resumed run equal those of an
-//! uninterrupted one, byte for byte.
+//! Only [`TimingCsv`] contains times. All other files of a resumed run are byte-identical to those of an uninterrupted
+//! run.
 
 use super::{Callback, EpochEvent, Flow, StepEvent};
 use crate::{EpochMetrics, Progress, error::TrainError};
@@ -20,15 +20,16 @@ use taper_record::{
     write_atomically,
 };
 
-/// A text file that grows by whole lines, each on the disk's side of the process as soon as it is written.
+/// A text file that grows by whole lines. Each line goes to the operating system immediately, without a buffer in the
+/// process.
 struct Lines {
     path: PathBuf,
     file: File,
 }
 
 impl Lines {
-    /// Keeps the leading lines for which `keep` holds, and goes on after them. A last line without its end, which a
-    /// kill can leave, does not count as a line.
+    /// Opens a file to append to it. Keeps the leading lines for which `keep` is true, and deletes the others. An
+    /// incomplete last line, which a killed process can leave, is deleted.
     fn resume(path: &Path, head: &str, keep: impl Fn(&str) -> bool) -> Result<Self, TrainError> {
         let old = match std::fs::read(path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -60,12 +61,12 @@ impl Lines {
     }
 }
 
-/// The number that a CSV line starts with.
+/// The number in the first field of a CSV line.
 fn first_number(line: &str) -> Option<u64> {
     line.split(',').next()?.parse().ok()
 }
 
-/// `metrics.csv`: a row for each epoch, rewritten whole from the history.
+/// Writes `metrics.csv`: a row for each epoch. The whole file is rewritten from the history.
 #[derive(Debug)]
 pub struct EpochCsv {
     path: PathBuf,
@@ -94,7 +95,7 @@ impl Callback for EpochCsv {
     }
 }
 
-/// `steps.jsonl`: a JSON object for each step.
+/// Writes `steps.jsonl`: a JSON object for each step.
 pub struct StepLines {
     path: PathBuf,
     lines: Option<Lines>,
@@ -149,7 +150,8 @@ impl Callback for StepLines {
     }
 }
 
-/// `masks.csv`: what each mask refresh changed, and where the schedule was told of a change over its window, that.
+/// Writes `masks.csv`: the changes of each mask update. If the schedule received a change over its window, the row also
+/// has that change.
 pub struct MaskTrace {
     path: PathBuf,
     lines: Option<Lines>,
@@ -196,8 +198,8 @@ impl Callback for MaskTrace {
     }
 }
 
-/// `timing.csv`: seconds of training (evaluation and checkpoints included) and images per second of each epoch. The
-/// one file with a clock; in an epoch that was resumed, it covers the steps since.
+/// Writes `timing.csv`: for each epoch, the seconds including evaluation and checkpoints, and the training images per
+/// second. This is the only file with times. For a resumed epoch, it covers only the steps since resuming.
 pub struct TimingCsv {
     path: PathBuf,
     lines: Option<Lines>,
@@ -249,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_of_later_steps_and_half_lines_go() {
+    fn records_of_later_steps_and_incomplete_lines_are_deleted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.csv");
         let open = || {

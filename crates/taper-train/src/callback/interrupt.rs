@@ -1,4 +1,4 @@
-//! Ending a run from outside.
+//! Stopping a run from a signal handler or another thread.
 
 use super::{Callback, Flow, StepEvent};
 use crate::error::TrainError;
@@ -7,17 +7,18 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// Stops the run after the step in which the flag was raised, from a signal handler or another thread.
+/// Stops the run after the current step, once [`raise`](Self::raise) was called. A signal handler or another thread can
+/// call it on a clone.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Asks the run to stop.
+    /// Requests a stop.
     pub fn raise(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was asked to.
+    /// Whether a stop was requested.
     pub fn is_raised(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
-//! Watching a run.
+//! Callbacks: observers of a run.
 //!
-//! A callback sees events and may stop a run or fail it; it never changes a number: a run with callbacks equals a
-//! run without, bit for bit.
+//! A callback receives events. It may stop a run or fail it, but never changes a result: a run with callbacks is
+//! bit-identical to a run without.
 
 mod early_stop;
 mod files;
@@ -16,68 +16,69 @@ pub use tensorboard::TensorBoard;
 use crate::{EpochMetrics, Progress, Tally, error::TrainError};
 use taper_prune::Pruner;
 
-/// What a callback wants of the run.
+/// Whether the run continues after a callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// Go on.
+    /// Continue.
     Continue,
-    /// End cleanly, with a checkpoint.
+    /// Stop the run cleanly, with a checkpoint.
     Stop,
 }
 
 impl Flow {
-    /// `Stop` if either is.
+    /// `Stop` if one of the two is `Stop`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         if self == Self::Stop { self } else { other }
     }
 }
 
-/// A step that was just done.
+/// A completed step.
 pub struct StepEvent<'a> {
-    /// The step, from 0.
+    /// The step, counted from 0.
     pub step: u64,
-    /// Its epoch, from 0.
+    /// Its epoch, counted from 0.
     pub epoch: u64,
-    /// Steps of the whole run.
+    /// Number of steps of the run.
     pub total_steps: u64,
     /// Mean loss of the batch.
     pub loss: f64,
-    /// Learning rate used.
+    /// Learning rate of the step.
     pub lr: f64,
     /// Norm of the gradient before clipping.
     pub grad_norm: f64,
-    /// Share of that norm that is in dead filters, in `[0, 1]`.
+    /// The fraction of that norm in dead filters, in `[0, 1]`.
     pub dead_grad_share: f64,
-    /// Images of the batch.
+    /// Images in the batch.
     pub n_images: u64,
-    /// Images of the batch that were right.
+    /// Images in the batch that were classified correctly.
     pub n_correct: u64,
-    /// The pruner as it was in this step; `None` for a dense run.
+    /// The pruner, with the masks of this step; `None` for a dense run.
     pub pruner: Option<&'a Pruner>,
 }
 
-/// An epoch that is over.
+/// A completed epoch.
 pub struct EpochEvent<'a> {
-    /// All epochs so far; the last is the one that is over.
+    /// All epochs so far; the last one has just been completed.
     pub history: &'a [EpochMetrics],
-    /// Sums over its steps.
+    /// Sums over the steps of the last epoch.
     pub tally: Tally,
 }
 
 impl EpochEvent<'_> {
-    /// The epoch that is over.
+    /// The completed epoch.
     ///
     /// # Panics
-    /// If the history is empty, which the loop never passes.
+    /// If the history is empty. The training loop never passes an empty history.
     pub fn last(&self) -> &EpochMetrics {
         self.history.last().expect("an epoch is over")
     }
 }
 
-/// Watches a run.
+/// Observes a run.
 pub trait Callback {
-    /// The run starts, or goes on from `progress`: records of later steps, left by a killed run, must go.
+    /// Called when the run starts, or resumes from `progress`. The callback must delete its records of later steps,
+    /// which a killed run can leave.
     ///
     /// # Errors
     /// An error ends the run.
@@ -85,7 +86,7 @@ pub trait Callback {
         Ok(Flow::Continue)
     }
 
-    /// A step is done.
+    /// Called after each step.
     ///
     /// # Errors
     /// An error ends the run.
@@ -93,7 +94,7 @@ pub trait Callback {
         Ok(Flow::Continue)
     }
 
-    /// An epoch is over.
+    /// Called after each epoch.
     ///
     /// # Errors
     /// An error ends the run.
@@ -101,7 +102,7 @@ pub trait Callback {
         Ok(Flow::Continue)
     }
 
-    /// A checkpoint is about to be written: what was recorded so far must be safe.
+    /// Called before a checkpoint is written. The callback must sync its records to disk.
     ///
     /// # Errors
     /// An error ends the run.
@@ -109,10 +110,10 @@ pub trait Callback {
         Ok(())
     }
 
-    /// The run finished or was stopped; not called if it failed.
+    /// Called when the run has finished or was stopped; not called if it failed.
     ///
     /// # Errors
-    /// An error is the run's.
+    /// An error is returned as the error of the run.
     fn end(&mut self, _progress: &Progress) -> Result<(), TrainError> {
         Ok(())
     }
@@ -123,7 +124,7 @@ pub trait Callback {
 pub struct Callbacks(Vec<Box<dyn Callback>>);
 
 impl Callbacks {
-    /// Adds one.
+    /// Adds a callback.
     #[must_use]
     pub fn with(mut self, callback: impl Callback + 'static) -> Self {
         self.0.push(Box::new(callback));

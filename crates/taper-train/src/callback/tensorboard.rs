@@ -1,8 +1,8 @@
-//! TensorBoard event files.
+//! A callback that writes TensorBoard event files.
 //!
-//! A file is a sequence of records: the length (u64, little-endian), a masked CRC-32C of the length, a protobuf
-//! message, and a masked CRC-32C of that. A resumed run starts a new file in the same folder, as TensorBoard
-//! expects.
+//! A file is a sequence of records. A record is the length of a message (u64, little-endian), a masked CRC-32C of the
+//! length, the message (protobuf), and a masked CRC-32C of the message. A resumed run starts a new file in the same
+//! folder, as TensorBoard expects.
 //!
 //! # References
 //! The format is that of TensorFlow's record writer and `event.proto`.
@@ -43,12 +43,12 @@ struct SummaryValue {
     simple_value: Option<f32>,
 }
 
-/// What TensorBoard looks for.
+/// The prefix by which TensorBoard finds its files.
 const PREFIX: &str = "events.out.tfevents.";
-/// Behind the time in the names of our files, before the step at which they begin.
+/// The part of the name between the time and the first step. It marks the files that Taper wrote.
 const WRITER: &str = ".taper.";
 
-/// Writes scalars of steps and epochs to a file `events.out.tfevents.*` in a folder.
+/// Writes scalars of steps and epochs to a TensorBoard file `events.out.tfevents.*` in a folder.
 pub struct TensorBoard {
     folder: PathBuf,
     open: Option<(PathBuf, File)>,
@@ -60,7 +60,7 @@ impl TensorBoard {
         Self { folder: folder.into(), open: None }
     }
 
-    /// The files that runs have written to `folder`, by name; those of other programs have other names.
+    /// The files in `folder` that Taper wrote, sorted by name. Files of other programs are left out.
     pub fn files(folder: &Path) -> Vec<PathBuf> {
         let is_ours = |name: &str| name.starts_with(PREFIX) && name.contains(WRITER);
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -96,7 +96,7 @@ impl Callback for TensorBoard {
     fn start(&mut self, progress: &Progress) -> Result<Flow, TrainError> {
         let name = format!("{PREFIX}{:.0}{WRITER}{}", seconds(), progress.step);
         let path = self.folder.join(name);
-        // Behind what is there: a run that resumes within a second has the name again.
+        // Appends, because a run that resumes within the same second gets the same file name.
         let file = File::options().create(true).append(true).open(&path);
         let file = file.map_err(TrainError::io("create", &path))?;
         self.open = Some((path, file));
@@ -164,11 +164,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_that_begins_within_a_second_of_another_writes_behind_it() {
+    fn a_run_that_begins_within_the_same_second_appends() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("events.out.tfevents.1.host.2.0"), "mine").unwrap();
         let len = |path: &PathBuf| std::fs::metadata(path).unwrap().len();
-        // Within two seconds, so that two of them have one name.
+        // Three starts within two seconds: at least two of them have the same name.
         for _ in 0..3 {
             TensorBoard::new(folder.path()).start(&Progress::default()).unwrap();
         }
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_record_by_hand() {
-        // The first record of every file: version 2 at time 0.
+        // The first record of every file, at time 0.
         let event = Event {
             wall_time: 0.0,
             step: 0,

@@ -1,8 +1,8 @@
 //! Safetensors files with sorted headers.
 //!
-//! The `safetensors` crate writes its metadata in the order of a hash map, which differs from run to run; this
-//! writer sorts, so that equal content gives equal bytes. Reading is left to the crate, which checks every offset
-//! against the file.
+//! The `safetensors` crate writes metadata in the order of a hash map, which differs between runs. This writer sorts
+//! the header, so equal content results in equal bytes. The crate reads the files; it checks every offset against the
+//! size of the file.
 
 use candle_core::{DType, Device, Tensor, WithDType};
 use half::{bf16, f16};
@@ -14,21 +14,21 @@ use std::{
 };
 use taper_record::write_atomically;
 
-/// What is wrong with a checkpoint.
+/// An error of reading or writing a checkpoint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
     /// The file could not be read or written.
     #[error("cannot {action} checkpoint {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation: `read`, `write` and so on.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: std::io::Error,
     },
-    /// The file is not what it should be.
+    /// The content of the file is invalid.
     #[error("checkpoint {} is unusable: {reason}", path.display())]
     Malformed {
         /// The file.
@@ -47,33 +47,33 @@ impl CheckpointError {
     }
 }
 
-/// A tensor as its bytes.
+/// A tensor as bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RawTensor {
     /// Type of its elements.
     pub dtype: Dtype,
-    /// Sizes.
+    /// Its dimensions.
     pub shape: Vec<usize>,
     /// Elements, little-endian, row-major.
     pub data: Vec<u8>,
 }
 
-/// A safetensors file of any element types, with metadata.
+/// A safetensors file with any element types, and metadata.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RawFile {
-    /// Metadata: short texts.
+    /// Metadata as text.
     pub metadata: BTreeMap<String, String>,
     /// Tensors by name.
     pub tensors: BTreeMap<String, RawTensor>,
 }
 
 impl RawFile {
-    /// Writes the file, or leaves what was there.
+    /// Writes the file atomically: if writing fails, the old file remains.
     ///
     /// # Errors
     /// [`CheckpointError::Io`] if the folder cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        // Large elements first keeps every tensor aligned, as the format asks.
+        // Tensors with large elements come first, which keeps every tensor aligned, as the format requires.
         let mut order: Vec<(&String, &RawTensor)> = self.tensors.iter().collect();
         order.sort_by_key(|(name, tensor)| (std::cmp::Reverse(tensor.dtype.bitsize()), *name));
         let (mut header, mut from) = (Map::new(), 0);
@@ -102,12 +102,12 @@ impl RawFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`CheckpointError`] if it is not there, or is no safetensors file.
+    /// [`CheckpointError`] if the file is missing, or is not a safetensors file.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         if path.exists() && !path.is_file() {
             return Err(CheckpointError::malformed(
                 path,
-                "it is no file; a run's network is its pruned.safetensors",
+                "it is not a file; the network of a run is in its pruned.safetensors",
             ));
         }
         let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
@@ -121,19 +121,19 @@ impl RawFile {
     /// Reads the bytes of a file.
     ///
     /// # Errors
-    /// The reason, if it is no safetensors file.
+    /// The reason, if they are not a safetensors file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let unreadable = |e: safetensors::SafeTensorError| {
             match bytes {
             [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => {
-                "it is a file of PyTorch; import it first, which makes a checkpoint of it".into()
+                "it is a PyTorch file; import it first, which writes a checkpoint".into()
             }
-            // The version, which a model begins with; here begins no header of safetensors.
+            // An ONNX model starts with the field of its version. A safetensors header would start with `{` at byte 8.
             [0x08, ..] if bytes.get(8) != Some(&b'{') => {
-                "it is a file of ONNX; import it first, which makes a checkpoint of it, or take the checkpoint that `taper shrink` made it of"
+                "it is an ONNX file; import it first, which writes a checkpoint, or use the checkpoint from which `taper shrink` made it"
                     .into()
             }
-            _ => format!("it is no whole safetensors file ({e}); copy it again or use another"),
+            _ => format!("it is not a complete safetensors file ({e}); copy it again or use another"),
         }
         };
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(unreadable)?;
@@ -150,10 +150,10 @@ impl RawFile {
 }
 
 impl RawTensor {
-    /// The bytes of a tensor of f64, f32, f16, bf16, i64, u32 or u8.
+    /// The bytes of a tensor of type f64, f32, f16, bf16, i64, u32 or u8.
     ///
     /// # Errors
-    /// If it is of another type.
+    /// If the tensor has another type.
     pub fn of(tensor: &Tensor) -> Result<Self, CheckpointError> {
         let (dtype, data) = bytes_of(tensor)?;
         Ok(Self { dtype, shape: tensor.dims().to_vec(), data })
@@ -162,23 +162,23 @@ impl RawTensor {
     /// The tensor, on the CPU.
     ///
     /// # Errors
-    /// The reason, if it is of a type that [`of`](Self::of) does not take.
+    /// The reason, if [`of`](Self::of) does not support its type.
     pub fn tensor(&self) -> Result<Tensor, String> {
         tensor_of(self.dtype, &self.shape, &self.data)
     }
 }
 
-/// Named tensors with metadata.
+/// A safetensors file as candle tensors, with metadata.
 #[derive(Clone, Debug, Default)]
 pub struct TensorFile {
-    /// Metadata: short texts.
+    /// Metadata as text.
     pub metadata: BTreeMap<String, String>,
     /// Tensors by name: f64, f32, f16, bf16, i64, u32 or u8.
     pub tensors: BTreeMap<String, Tensor>,
 }
 
 impl TensorFile {
-    /// Writes the file, or leaves what was there.
+    /// Writes the file atomically: if writing fails, the old file remains.
     ///
     /// # Errors
     /// [`CheckpointError::Io`] if the folder cannot be written.
@@ -191,7 +191,7 @@ impl TensorFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`CheckpointError`] if it is not there, or is no safetensors file with tensors of the types above.
+    /// [`CheckpointError`] if the file is missing, or is not a safetensors file with tensors of the types above.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let raw = RawFile::load(path)?;
         Self::of_raw(raw).map_err(|reason| CheckpointError::malformed(path, reason))
@@ -206,15 +206,15 @@ impl TensorFile {
         Ok(Self { metadata: raw.metadata, tensors })
     }
 
-    /// A piece of metadata that has to be there.
+    /// A required value of the metadata. `path` is only used in error messages.
     ///
     /// # Errors
-    /// [`CheckpointError::Malformed`] if it is not; `path` is for the message.
+    /// [`CheckpointError::Malformed`] if the key is missing.
     pub fn require(&self, key: &str, path: &Path) -> Result<&str, CheckpointError> {
         self.metadata.get(key).map(String::as_str).ok_or_else(|| {
             CheckpointError::malformed(
                 path,
-                format!("its metadata has no `{key}`, as taper did not write it; import it first"),
+                format!("its metadata has no `{key}`, so Taper did not write it; import it first"),
             )
         })
     }
@@ -237,7 +237,9 @@ fn bytes_of(tensor: &Tensor) -> Result<(Dtype, Vec<u8>), CheckpointError> {
         DType::U32 => (Dtype::U32, bytes(&flat, u32::to_le_bytes)?),
         DType::U8 => (Dtype::U8, flat.to_vec1::<u8>()?),
         other => {
-            let message = format!("checkpoints do not hold tensors of type {other:?}");
+            let message = format!(
+                "a checkpoint cannot contain tensors of type {other:?}; convert them to F64, F32, F16, BF16, I64, U32 or U8"
+            );
             return Err(candle_core::Error::Msg(message).into());
         }
     })
@@ -291,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_bytes_repeat() {
+    fn files_are_read_as_written_and_equal_content_has_equal_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (folder.path().join("one"), folder.path().join("two"));
         sample().save(&one).unwrap();
@@ -305,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn every_truncation_and_many_corruptions_are_errors_or_readable_never_panics() {
+    fn truncated_and_corrupted_files_never_panic() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         sample().save(&path).unwrap();
@@ -326,13 +328,13 @@ mod tests {
     }
 
     #[test]
-    fn what_has_to_be_imported_is_named() {
+    fn errors_name_files_of_other_formats() {
         for (bytes, part) in [
-            (&b"PK\x03\x04\0\0\0\0\0\0"[..], "a file of PyTorch; import it first"),
-            (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 ", "a file of PyTorch; import it first"),
-            (b"\x08\x08\x12\x05taper:", "a file of ONNX; import it first"),
-            // One of ours that was cut off.
-            (b"\x08\0\0\0\0\0\0\0{\"a\"", "no whole safetensors file"),
+            (&b"PK\x03\x04\0\0\0\0\0\0"[..], "a PyTorch file; import it first"),
+            (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 ", "a PyTorch file; import it first"),
+            (b"\x08\x08\x12\x05taper:", "an ONNX file; import it first"),
+            // A truncated safetensors file.
+            (b"\x08\0\0\0\0\0\0\0{\"a\"", "not a complete safetensors file"),
         ] {
             let error = read(bytes).unwrap_err();
             assert!(error.contains(part), "{part}: {error}");

@@ -1,4 +1,4 @@
-//! Which training checkpoints stay in the folder of a run.
+//! The training checkpoints in the folder of a run: writing, keeping and finding them.
 
 use super::{CheckpointError, Snapshot, TrainingCheckpoint};
 use crate::best_epoch;
@@ -9,7 +9,7 @@ use taper_record::remove_partial_files;
 /// Name of the checkpoint of the best epoch.
 const BEST: &str = "best.safetensors";
 
-/// The checkpoints of a run: `step-<steps done>.safetensors` for the last few, `best.safetensors` if wanted.
+/// The checkpoints of a run: `step-<steps done>.safetensors` for the last few, and optionally `best.safetensors`.
 #[derive(Debug)]
 pub struct Checkpoints {
     folder: PathBuf,
@@ -20,47 +20,47 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Checkpoints in `folder`, made if needed, at the end of each epoch; the last two are kept. The resolved recipe
-    /// goes into each.
+    /// Checkpoints in `folder`, which is created if needed. By default, one is written at the end of each epoch, and
+    /// the last two are kept. Each contains the resolved recipe.
     ///
     /// # Errors
-    /// If the folder cannot be made.
+    /// If the folder cannot be created.
     pub fn new(folder: &Path, recipe: Value) -> Result<Self, CheckpointError> {
         std::fs::create_dir_all(folder).map_err(|source| CheckpointError::Io {
-            action: "make the folder for",
+            action: "create the folder for",
             path: folder.into(),
             source,
         })?;
         Ok(Self { folder: folder.into(), recipe, every: None, keep_last: 2, keep_best: false })
     }
 
-    /// Writes one after every so many steps, too.
+    /// Also writes a checkpoint after every `steps` steps.
     #[must_use]
     pub fn every(mut self, steps: Option<u64>) -> Self {
         self.every = steps.filter(|&n| n > 0);
         self
     }
 
-    /// Keeps the last so many, at least 1.
+    /// Sets how many of the last checkpoints are kept, at least 1.
     #[must_use]
     pub fn keep_last(mut self, n: usize) -> Self {
         self.keep_last = n.max(1);
         self
     }
 
-    /// Also keeps the one of the best epoch at the final sparsity ([`best_epoch`]); see [`best`](Self::best).
+    /// Also keeps the checkpoint of the best epoch at the final sparsity ([`best_epoch`]); see [`best`](Self::best).
     #[must_use]
     pub fn keep_best(mut self, keep: bool) -> Self {
         self.keep_best = keep;
         self
     }
 
-    /// Whether one is due in the middle of an epoch, after so many steps.
+    /// Whether a checkpoint within the epoch is due after this many steps.
     pub fn is_due(&self, steps_done: u64) -> bool {
         self.every.is_some_and(|n| steps_done.is_multiple_of(n))
     }
 
-    /// Writes a checkpoint, then deletes the ones that are no longer kept.
+    /// Writes a checkpoint, then deletes the old ones.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -69,7 +69,8 @@ impl Checkpoints {
         let progress = snapshot.progress();
         let is_best = progress.tally.n_steps == 0
             && best_epoch(&progress.history).is_some_and(|best| best.step == progress.step);
-        // The best one first: a kill between the two then repeats this epoch's end, and with it both.
+        // The best one first: if the process is killed between the two, the resumed run repeats the end of this epoch
+        // and writes both.
         if self.keep_best && is_best {
             file.save(&self.folder.join(BEST))?;
         }
@@ -86,10 +87,11 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// The newest checkpoint that can be read, if there is one. Temporary files of a killed run are deleted.
+    /// Loads the newest readable checkpoint; `None` if there are no checkpoints. Deletes temporary files of a killed
+    /// run.
     ///
     /// # Errors
-    /// If the folder cannot be read, or none of several can be used; the newest one's reason is given.
+    /// If the folder cannot be read, or none of the checkpoints is usable. The error is that of the newest checkpoint.
     pub fn latest(&self) -> Result<Option<TrainingCheckpoint>, CheckpointError> {
         remove_partial_files(&self.folder);
         let mut first_error = None;
@@ -97,7 +99,7 @@ impl Checkpoints {
             match TrainingCheckpoint::load(&self.path(step)) {
                 Ok(checkpoint) => return Ok(Some(checkpoint)),
                 Err(error) => {
-                    tracing::warn!("{error}; trying the one before");
+                    tracing::warn!("{error}; trying the previous checkpoint");
                     first_error.get_or_insert(error);
                 }
             }
@@ -105,24 +107,25 @@ impl Checkpoints {
         first_error.map_or(Ok(None), Err)
     }
 
-    /// The checkpoint of a step in a folder, which another process may be writing to.
+    /// Loads the checkpoint of a step. Another process may be writing to the folder.
     ///
     /// # Errors
-    /// If it is missing or damaged.
+    /// If the checkpoint is missing or damaged.
     pub fn of_step(folder: &Path, step: u64) -> Result<TrainingCheckpoint, CheckpointError> {
         TrainingCheckpoint::load(&folder.join(name_of(step)))
     }
 
-    /// The checkpoint of the best epoch that was trained with [`keep_best`](Self::keep_best), if there is one.
+    /// Loads the checkpoint of the best epoch, if [`keep_best`](Self::keep_best) has written one.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If the checkpoint cannot be read.
     pub fn best(&self) -> Result<Option<TrainingCheckpoint>, CheckpointError> {
         let path = self.folder.join(BEST);
         path.exists().then(|| TrainingCheckpoint::load(&path)).transpose()
     }
 
-    /// The checkpoints in a folder, by their names: those of steps, ascending, and the best. None if there is no folder.
+    /// The paths of the checkpoints in a folder: those of steps in ascending order, then the best. Empty if there is no
+    /// folder.
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -145,7 +148,7 @@ fn name_of(step: u64) -> String {
     format!("step-{step:08}.safetensors")
 }
 
-/// Steps of the checkpoints in a folder, ascending. Other files of similar names are somebody else's.
+/// The steps of the checkpoints in a folder, in ascending order. Files with only similar names are ignored.
 fn steps_in(folder: &Path) -> Result<Vec<u64>, CheckpointError> {
     let unreadable = |source| CheckpointError::Io { action: "list", path: folder.into(), source };
     let mut steps = Vec::new();
@@ -165,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_files_of_the_very_names_are_checkpoints() {
+    fn files_with_similar_names_are_not_checkpoints() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         assert_eq!(Checkpoints::files(&path("nowhere")).unwrap(), Vec::<PathBuf>::new());

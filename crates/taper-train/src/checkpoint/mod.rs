@@ -1,8 +1,8 @@
-//! Checkpoints: everything needed to go on, or just the pruned network.
+//! Checkpoints: training checkpoints with everything that is needed to resume, and pruned networks alone.
 //!
-//! Both are safetensors files, written to a temporary file, synced and renamed, so that a kill at any moment leaves
-//! the old file or the new one. The bytes depend on the content alone. A reader takes every file for hostile:
-//! it allocates nothing that the file does not hold, and names what is wrong.
+//! Both are safetensors files. They are written to a temporary file, synced and renamed. If the process is killed at
+//! any moment, the old or the new file remains, never a part of one. The bytes depend only on the content. Readers do
+//! not trust files: they allocate no more than the file contains, and report exactly what is wrong.
 
 mod file;
 mod keep;

@@ -1,4 +1,4 @@
-//! The pruned network alone, for other tools.
+//! The checkpoint of a pruned network, for other tools.
 
 use super::file::{CheckpointError, TensorFile};
 use crate::EpochMetrics;
@@ -8,18 +8,18 @@ use taper_nn::{Model, Params};
 
 const KIND: &str = "taper-pruned-1";
 
-/// A network with its zeros in place, under PyTorch's names.
+/// A network in which pruned weights are 0, with PyTorch's names.
 ///
-/// The file is plain safetensors: every entry of the state dict, and metadata `format` (`pt`), `kind`,
-/// `architecture`, `classes`, `sparsity`, `recipe` (JSON) and `tool`; that of a chosen epoch also `epoch` (from 0) and
-/// `test_accuracy`, and `validation_accuracy` where images were held out.
+/// The file is plain safetensors. It has every entry of the state dict, and the metadata `format` (`pt`), `kind`,
+/// `architecture`, `classes`, `sparsity`, `recipe` (JSON) and `tool`. The network of a chosen epoch also has `epoch`
+/// (counted from 0), `test_accuracy`, and `validation_accuracy` if images were held out.
 #[derive(Clone, Debug)]
 pub struct PrunedCheckpoint {
     /// Name of the architecture in the zoo.
     pub architecture: String,
-    /// Outputs of the classifier.
+    /// Number of classes.
     pub classes: usize,
-    /// Share of the prunable weights that are zero, as counted.
+    /// The fraction of prunable weights that are zero, from counts.
     pub sparsity: f64,
     /// The resolved recipe of the run.
     pub recipe: Value,
@@ -27,7 +27,7 @@ pub struct PrunedCheckpoint {
 }
 
 impl PrunedCheckpoint {
-    /// The weights of a model as they are now.
+    /// A checkpoint of the current weights of a model.
     pub fn of(
         model: &dyn Model,
         architecture: &str,
@@ -60,7 +60,7 @@ impl PrunedCheckpoint {
         }
     }
 
-    /// Says of which epoch the weights are, and what accuracy was measured then.
+    /// Adds the epoch of the weights and its accuracies to the metadata.
     #[must_use]
     pub fn of_epoch(mut self, epoch: &EpochMetrics) -> Self {
         let said = [
@@ -73,7 +73,7 @@ impl PrunedCheckpoint {
         self
     }
 
-    /// Writes the file, or leaves what was there.
+    /// Writes the file atomically: if writing fails, the old file remains.
     ///
     /// # Errors
     /// [`CheckpointError`] if the folder cannot be written.
@@ -84,28 +84,29 @@ impl PrunedCheckpoint {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`CheckpointError`] if it is missing, damaged, or of another kind.
+    /// [`CheckpointError`] if the file is missing, damaged, or of another kind.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let file = TensorFile::load(path)?;
         let kind = file.require("kind", path)?;
         if kind != KIND {
             let reason = format!(
-                "it is of kind `{kind}`, where a `{KIND}` file is needed: the pruned.safetensors of a finished run, or what `taper import` makes of what `taper export` writes of this one"
+                "its kind is `{kind}`, but must be `{KIND}`: use the pruned.safetensors of a finished run, or convert this file with `taper export` and `taper import`"
             );
             return Err(CheckpointError::malformed(path, reason));
         }
         let number = |key: &str| -> Result<f64, CheckpointError> {
             let text = file.require(key, path)?;
             text.parse().map_err(|_| {
-                CheckpointError::malformed(path, format!("its `{key}` is `{text}`, no number"))
+                CheckpointError::malformed(path, format!("its `{key}` is `{text}`, not a number"))
             })
         };
         let (classes, sparsity) = (number("classes")?, number("sparsity")?);
-        // A classifier has at least one weight for each class, so the file bounds what has to be allocated.
+        // A classifier has at least one weight per class, so the size of the file limits the number of classes.
         let n_values: usize = file.tensors.values().map(candle_core::Tensor::elem_count).sum();
         if !(1.0..=n_values as f64).contains(&classes) || classes.fract() != 0.0 {
-            let reason =
-                format!("it says {classes} classes, and its tensors hold {n_values} values");
+            let reason = format!(
+                "its `classes` is {classes}, but must be a whole number from 1 to {n_values}, the number of values in its tensors"
+            );
             return Err(CheckpointError::malformed(path, reason));
         }
         Ok(Self {
@@ -113,25 +114,24 @@ impl PrunedCheckpoint {
             classes: classes as usize,
             sparsity,
             recipe: serde_json::from_str(file.require("recipe", path)?).map_err(|e| {
-                CheckpointError::malformed(path, format!("its `recipe` is no JSON: {e}"))
+                CheckpointError::malformed(path, format!("its `recipe` is not JSON: {e}"))
             })?,
             file,
         })
     }
 
-    /// What the file says of its network: `architecture`, `classes`, `sparsity`, `recipe` and `tool`, as texts.
+    /// The metadata of the network, as text: `architecture`, `classes`, `sparsity`, `recipe` and `tool`.
     pub fn metadata(&self) -> BTreeMap<String, String> {
-        // An accuracy is that of these very numbers, and files made of them may have rounded ones.
+        // Accuracies belong to exactly these weights. Files made from them may have rounded weights.
         let own = ["format", "kind", "epoch", "test_accuracy", "validation_accuracy"];
         let metadata = self.file.metadata.iter().filter(|(key, _)| !own.contains(&key.as_str()));
         metadata.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
-    /// Puts the weights into a model of the same architecture.
+    /// Loads the weights into a model of the same architecture. `path` is only used in error messages.
     ///
     /// # Errors
-    /// [`CheckpointError`] if a tensor is missing or has another shape; `path` is for the message. The model is
-    /// then as it was.
+    /// [`CheckpointError`] if a tensor is missing or has another shape. The model is then unchanged.
     pub fn load_into(&self, params: &Params, path: &Path) -> Result<(), CheckpointError> {
         params.load(|name| self.file.tensors.get(name).cloned()).map_err(|e| {
             CheckpointError::malformed(path, format!("{e}, for architecture {}", self.architecture))

@@ -1,4 +1,4 @@
-//! Everything that a run needs to go on.
+//! Training checkpoints: everything that is needed to resume a run.
 
 use super::file::{CheckpointError, RawTensor, TensorFile};
 use crate::{Optimizer, OptimizerState, Progress, PrunedSquares, Run, error::TrainError};
@@ -15,20 +15,20 @@ use taper_schedule::State;
 const KIND: &str = "taper-training-2";
 const MODEL: &str = "model/";
 const OPTIMIZER: &str = "optimizer/";
-/// Where the velocity of SGD was when there was no other optimizer.
+/// Prefix of SGD's velocity in checkpoints of versions that had only SGD.
 const VELOCITY: &str = "velocity/";
 const MASK: &str = "mask/";
-/// The masks that the schedule was last told of.
+/// The masks that the schedule received last.
 const TOLD: &str = "told/";
 const DROPPED: &str = "dropped/";
 /// The step at which each weight was pruned.
 const SINCE: &str = "since/";
 const INITIAL: &str = "initial/";
-/// What a probe saw of each weight, and which weights have been kept since; behind it stands the probe's number.
+/// What a probe recorded of each weight, and which weights were kept again since. The number of the probe follows.
 const PROBE: &str = "probe-";
 const BACK: &str = "back-";
 
-/// What is saved of a run, borrowed.
+/// The state of a run that a training checkpoint saves, borrowed from the run.
 pub struct Snapshot<'a> {
     params: &'a Params,
     optimizer: &'a dyn Optimizer,
@@ -45,12 +45,12 @@ impl<'a> Snapshot<'a> {
         Self { params, optimizer: &*run.optimizer, pruner, pruned_squares, progress }
     }
 
-    /// How far the run is.
+    /// The progress of the run.
     pub fn progress(&self) -> &'a Progress {
         self.progress
     }
 
-    /// A checksum of all of it, and its length: what ranks that train together must agree in.
+    /// A checksum of the state, together with its length. Ranks that train together must have the same digest.
     ///
     /// # Errors
     /// If a tensor cannot be copied, or the optimizer cannot be saved.
@@ -84,7 +84,7 @@ impl<'a> Snapshot<'a> {
         for (name, tensor) in tensors {
             put(OPTIMIZER, &name, tensor);
         }
-        // As texts, which hold numbers that JSON does not have.
+        // As text, because JSON has no infinities and no NaN.
         let numbers: BTreeMap<_, _> =
             numbers.into_iter().map(|(name, number)| (name, number.to_string())).collect();
         let optimizer = json!({ "name": self.optimizer.name(), "numbers": numbers });
@@ -134,7 +134,7 @@ impl<'a> Snapshot<'a> {
             if let Some((step, _)) = state.told {
                 pruner["told"] = step.into();
             }
-            // Said where there is one, as most pruners have none.
+            // Written only if present: most pruners have no initial values.
             if state.initial.is_some() {
                 pruner["has_values"] = true.into();
             }
@@ -153,19 +153,19 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// A training checkpoint, read and not yet restored.
+/// A training checkpoint that was read, but not restored yet.
 #[derive(Debug)]
 pub struct TrainingCheckpoint {
     path: PathBuf,
     file: TensorFile,
     /// The resolved recipe of the run that wrote it.
     pub recipe: Value,
-    /// How far that run was.
+    /// The progress of that run.
     pub progress: Progress,
 }
 
 impl TrainingCheckpoint {
-    /// Whether a file of this kind is one, of this version or another.
+    /// Whether `kind` is that of a training checkpoint, of this or another version.
     pub fn is_kind(kind: &str) -> bool {
         kind.starts_with("taper-training-")
     }
@@ -173,17 +173,17 @@ impl TrainingCheckpoint {
     /// Reads a checkpoint.
     ///
     /// # Errors
-    /// [`CheckpointError`] if it is missing, damaged, or of another kind.
+    /// [`CheckpointError`] if the file is missing, damaged, or of another kind.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let file = TensorFile::load(path)?;
         let kind = file.require("kind", path)?;
         if kind != KIND {
-            let reason = format!("it is of kind `{kind}`, and only a `{KIND}` file can be resumed");
+            let reason = format!("its kind is `{kind}`, but only `{KIND}` can be resumed");
             return Err(CheckpointError::malformed(path, reason));
         }
         let json = |key: &str| -> Result<Value, CheckpointError> {
             serde_json::from_str(file.require(key, path)?).map_err(|e| {
-                CheckpointError::malformed(path, format!("its `{key}` is no JSON: {e}"))
+                CheckpointError::malformed(path, format!("its `{key}` is not JSON: {e}"))
             })
         };
         let recipe = json("recipe")?;
@@ -192,10 +192,10 @@ impl TrainingCheckpoint {
         Ok(Self { path: path.into(), file, recipe, progress })
     }
 
-    /// Puts the saved state into a run that was built from the same recipe.
+    /// Restores the state into a run that was built from the same recipe.
     ///
     /// # Errors
-    /// [`TrainError`] if it does not fit the run's model or pruner.
+    /// [`TrainError`] if the state does not fit the model, the optimizer or the pruner of the run.
     pub fn restore(&self, run: &mut Run) -> Result<Progress, TrainError> {
         let (saved, state) = self.optimizer_state()?;
         let given = run.optimizer.name();
@@ -214,13 +214,13 @@ impl TrainingCheckpoint {
         Ok(self.progress.clone())
     }
 
-    /// Shape of a tensor of the model; `None` if it has none of this name.
+    /// Shape of a tensor of the model; `None` if there is no tensor with this name.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.file.tensors.get(&format!("{MODEL}{name}")).map(Tensor::dims)
     }
 
-    /// Puts the network into a model of the same structure, with the zeros that `pruner` writes into it; a dense run has
-    /// none. What the optimizer remembers is not read.
+    /// Loads the network into a model of the same structure. `pruner` writes the zeros; for a dense run, pass `None`.
+    /// The state of the optimizer is not read.
     ///
     /// # Errors
     /// [`TrainError`] if the state does not fit the model or the pruner.
@@ -233,7 +233,7 @@ impl TrainingCheckpoint {
         Ok(())
     }
 
-    /// Name of the optimizer that the run was saved with, and what it remembers.
+    /// Name and state of the saved optimizer.
     fn optimizer_state(&self) -> Result<(String, OptimizerState), CheckpointError> {
         let mut state = OptimizerState::default();
         let Some(text) = self.file.metadata.get("optimizer") else {
@@ -254,19 +254,19 @@ impl TrainingCheckpoint {
             saved.get("name")?.as_str()
         });
         let name = parsed.ok_or_else(|| {
-            let reason = format!("its `optimizer` is {text}, no name with numbers");
+            let reason = format!("its `optimizer` is {text}, not a name with numbers");
             CheckpointError::malformed(&self.path, reason)
         })?;
         Ok((name.into(), state))
     }
 
-    /// Puts the weights into a model of the same structure.
+    /// Loads the weights into a model of the same structure.
     fn load_into(&self, params: &Params) -> Result<(), CheckpointError> {
         let find = |name: &str| self.file.tensors.get(&format!("{MODEL}{name}")).cloned();
         params.load(find).map_err(|e| CheckpointError::malformed(&self.path, e))
     }
 
-    /// What clipping remembers; nothing in a checkpoint of a dense run, or of a version that did not.
+    /// The state of clipping. It is empty in a checkpoint of a dense run, or of an earlier version.
     fn pruned_squares(&self) -> Result<PrunedSquares, CheckpointError> {
         let Some(text) = self.file.metadata.get("pruned_squares") else {
             return Ok(PrunedSquares::default());
@@ -277,7 +277,9 @@ impl TrainingCheckpoint {
         match parsed {
             Some([all, dead]) if all >= 0.0 && dead >= 0.0 => Ok(PrunedSquares { all, dead }),
             _ => {
-                let reason = format!("its `pruned_squares` is {text}, no two squares");
+                let reason = format!(
+                    "its `pruned_squares` is {text}, but must be two numbers of at least 0"
+                );
                 Err(CheckpointError::malformed(&self.path, reason))
             }
         }
@@ -292,7 +294,7 @@ impl TrainingCheckpoint {
                 .ok_or_else(|| malformed(&format!("tensor {name} of the pruner is missing")))
         };
         let scalars: Value = serde_json::from_str(self.file.require("pruner", &self.path)?)
-            .map_err(|_| malformed("its `pruner` is no JSON"))?;
+            .map_err(|_| malformed("its `pruner` is not JSON"))?;
         let read = |key: &str| {
             scalars.get(key).ok_or_else(|| malformed(&format!("its `pruner` has no `{key}`")))
         };
@@ -317,20 +319,22 @@ impl TrainingCheckpoint {
             let since = layers(SINCE).map(|saved| Ok(saved?.flatten_all()?.to_vec1::<u32>()?));
             since.collect::<Result<_, CheckpointError>>()
         });
-        let steps = read("probes")?.as_array().ok_or_else(|| malformed("`probes` is no list"))?;
+        let steps = read("probes")?.as_array();
+        let steps = steps.ok_or_else(|| malformed("the pruner's `probes` is not a list"))?;
         let probes = steps.iter().enumerate().map(|(i, step)| {
             let codes = layers(&format!("{PROBE}{i}/"))
                 .map(|saved| Ok(saved?.flatten_all()?.to_vec1::<u8>()?))
                 .collect::<Result<_, CheckpointError>>()?;
-            let step = step.as_u64().ok_or_else(|| malformed("a probe's step is no number"))?;
+            let step = step.as_u64();
+            let step = step.ok_or_else(|| malformed("the step of a probe is not a number"))?;
             Ok(ProbeState { step, codes, back: masks(&format!("{BACK}{i}/"))? })
         });
         let probes = probes.collect::<Result<_, CheckpointError>>()?;
         let told = match scalars.get("told") {
             None => None,
             Some(step) => {
-                let step =
-                    step.as_u64().ok_or_else(|| malformed("the pruner's `told` is no number"))?;
+                let step = step.as_u64();
+                let step = step.ok_or_else(|| malformed("the pruner's `told` is not a number"))?;
                 Some((step, masks(TOLD)?))
             }
         };
@@ -341,7 +345,7 @@ impl TrainingCheckpoint {
         });
         let budget = scalars.get("budget").map(|budget| {
             let budget = budget.as_array().and_then(|n| n.iter().map(Value::as_u64).collect());
-            budget.ok_or_else(|| malformed("the pruner's `budget` is no list of numbers"))
+            budget.ok_or_else(|| malformed("the pruner's `budget` is not a list of numbers"))
         });
         let numbers = |name: &str| {
             let saved = self.file.tensors.get(name);
@@ -350,15 +354,15 @@ impl TrainingCheckpoint {
         Ok(PrunerState {
             operator: numbers("operator")?,
             memory: numbers("memory")?,
-            // Pruners of before had no initial values.
+            // Checkpoints of earlier versions do not have this key.
             has_initial: scalars.get("has_initial").and_then(Value::as_bool).unwrap_or(true),
             step: read("step")?
                 .as_u64()
-                .ok_or_else(|| malformed("the pruner's `step` is no number"))?,
+                .ok_or_else(|| malformed("the pruner's `step` is not a number"))?,
             sparsity: read("sparsity")?
                 .as_str()
                 .and_then(|s| s.parse().ok())
-                .ok_or_else(|| malformed("the pruner's `sparsity` is no number"))?,
+                .ok_or_else(|| malformed("the pruner's `sparsity` is not a number"))?,
             cuts: tensor("cuts")?.flatten_all()?.to_vec1()?,
             masks: masks(MASK)?,
             initial: initial.transpose()?,

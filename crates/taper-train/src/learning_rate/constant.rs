@@ -1,8 +1,8 @@
-//! The same rate in every step.
+//! A constant learning rate.
 
 use super::LearningRate;
 
-/// The same rate in every step.
+/// A constant learning rate.
 ///
 /// ```
 /// use taper_train::{ConstantRate, LearningRate};
@@ -10,7 +10,7 @@ use super::LearningRate;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConstantRate {
-    /// The rate.
+    /// The learning rate.
     pub lr: f64,
 }
 

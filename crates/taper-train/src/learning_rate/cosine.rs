@@ -1,16 +1,16 @@
-//! One cosine over the run.
+//! A cosine learning-rate schedule.
 
 use super::LearningRate;
 
-/// One cosine from `lr` down to nearly 0 over the whole run, in steps.
+/// A cosine from `lr` to nearly 0 over the steps of the run.
 ///
 /// ```text
 /// j  = max(i − 1, 0)
 /// lr_i = lr·(1 + cos(π·j / total)) / 2
 /// ```
 ///
-/// The lag of one step is that of the reference implementation of Feather, whose scheduler steps *after* the
-/// optimizer with the index of the step just done; so steps 0 and 1 both use `lr`.
+/// The lag of one step is that of Feather's reference implementation: its scheduler runs *after* the optimizer, with
+/// the index of the step just done. Steps 0 and 1 therefore both use `lr`.
 ///
 /// ```
 /// use taper_train::{Cosine, LearningRate};
@@ -20,9 +20,9 @@ use super::LearningRate;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cosine {
-    /// Rate at the start.
+    /// Initial learning rate.
     pub lr: f64,
-    /// Steps of the run.
+    /// Number of steps of the run.
     pub total_steps: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Learning rates.
+//! Learning-rate schedules.
 
 mod constant;
 mod cosine;
@@ -10,9 +10,9 @@ pub use cosine::Cosine;
 pub use step_decay::StepDecay;
 pub use warmup::Warmup;
 
-/// The learning rate of each step.
+/// A learning-rate schedule.
 ///
-/// A function of the step is one:
+/// A function of the step implements it:
 ///
 /// ```
 /// use taper_train::LearningRate;
@@ -21,7 +21,8 @@ pub use warmup::Warmup;
 /// let in_a_run: Box<dyn LearningRate> = Box::new(inverse_root); // run.learning_rate = …
 /// ```
 pub trait LearningRate: Send + Sync {
-    /// The rate of `step`, counted from 0. It depends on the step alone, so that a resumed run has the same.
+    /// The learning rate of `step`, counted from 0. It must depend only on the step: a resumed run then uses the same
+    /// rates.
     fn at(&self, step: u64) -> f64;
 }
 

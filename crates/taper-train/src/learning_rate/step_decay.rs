@@ -1,9 +1,9 @@
-//! A rate that falls at milestones.
+//! A learning rate that changes at milestones.
 
 use super::LearningRate;
 
-/// A rate that is multiplied by a factor at each milestone: lr·factorⁿ after n of them, from the step of the milestone on.
-/// PyTorch calls it `MultiStepLR`.
+/// A learning rate that is multiplied by `factor` at each milestone: `lr·factorⁿ` from the step of the n-th milestone
+/// on. This is PyTorch's `MultiStepLR`.
 ///
 /// ```
 /// use taper_train::{LearningRate, StepDecay};
@@ -12,11 +12,11 @@ use super::LearningRate;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepDecay {
-    /// Rate at the start.
+    /// Initial learning rate.
     pub lr: f64,
-    /// The first steps with a lower rate. A step that is there twice counts twice.
+    /// The steps at which the rate changes. A step that occurs twice counts twice.
     pub milestones: Vec<u64>,
-    /// What the rate is multiplied by.
+    /// Factor on the rate at each milestone.
     pub factor: f64,
 }
 

@@ -1,8 +1,8 @@
-//! A linear rise over the first steps.
+//! Linear learning-rate warm-up.
 
 use super::LearningRate;
 
-/// A rate that rises linearly to that of another rule over the first steps:
+/// Linear warm-up of another learning-rate schedule:
 ///
 /// ```text
 /// lr_i = then_i · min(1, (i + 1) / steps)
@@ -15,9 +15,9 @@ use super::LearningRate;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Warmup<L> {
-    /// Steps of the rise; 0 for none.
+    /// Steps of the warm-up; 0 for none.
     pub steps: u64,
-    /// The rate that it rises to.
+    /// The schedule that is warmed up. It also counts from step 0.
     pub then: L,
 }
 
@@ -34,7 +34,7 @@ mod tests {
     use crate::Cosine;
 
     #[test]
-    fn it_rises_to_a_rate_that_falls() {
+    fn warm_up_scales_the_other_schedule() {
         let plain = Cosine { lr: 1.0, total_steps: 100 };
         let warm = Warmup { steps: 4, then: plain };
         assert_eq!((warm.at(0), warm.at(1)), (0.25, 0.5));

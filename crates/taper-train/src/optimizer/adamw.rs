@@ -8,11 +8,11 @@ use taper_nn::{
     ops::{AdamWStep, adamw_step},
 };
 
-/// What the state of a checkpoint calls them; the names are PyTorch's.
+/// Names in checkpoints, as in PyTorch.
 const MOMENTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
 const STEPS: &str = "step";
 
-/// AdamW as PyTorch's.
+/// AdamW, as in PyTorch.
 ///
 /// ```text
 /// g = factor·grad
@@ -21,13 +21,13 @@ const STEPS: &str = "step";
 /// w ← (1 − lr·decay)·w − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + eps)
 /// ```
 ///
-/// t counts the steps of a parameter from 1. Decay acts on the weights of convolutions and linear layers alone. A weight that is
-/// [forgotten](Optimizer::forget) has moments of 0, and its t goes on: the first steps afterwards are up to
-/// (1 − β₁) / √(1 − β₂) times the learning rate, 3.2 with the defaults.
+/// t counts the steps of a parameter from 1. Weight decay acts only on the weights of convolutions and linear layers.
+/// [`forget`](Optimizer::forget) sets the moments of a weight to 0, but does not reset t. The next updates of this
+/// weight are up to (1 − β₁) / √(1 − β₂) times the learning rate; with the defaults, 3.2 times.
 ///
 /// Source: Loshchilov and Hutter, Decoupled Weight Decay Regularization, arXiv:1711.05101.
 ///
-/// In a loop of one's own:
+/// In your own training loop:
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -58,28 +58,28 @@ pub struct AdamW {
     of_each: Vec<Remembered>,
 }
 
-/// What is remembered of one parameter.
+/// The state of one parameter.
 #[derive(Clone, Debug, Default)]
 struct Remembered {
-    /// None before its first gradient.
+    /// `None` before the first gradient.
     moments: Option<[Tensor; 2]>,
     n_steps: u64,
 }
 
 impl AdamW {
-    /// An optimizer without moments yet, with β₁ = 0.9, β₂ = 0.999 and eps = 1e-8; `weight_decay` is at least 0.
+    /// AdamW without moments yet, with β₁ = 0.9, β₂ = 0.999 and eps = 1e-8. `weight_decay` is at least 0.
     pub fn new(weight_decay: f64) -> Self {
         Self { weight_decay, betas: [0.9, 0.999], eps: 1e-8, of_each: Vec::new() }
     }
 
-    /// Shares of the first and the second moment that are kept, in `[0, 1)`.
+    /// Sets β₁ and β₂, the coefficients of the moving averages of the first and second moment, in `[0, 1)`.
     #[must_use]
     pub fn betas(mut self, beta1: f64, beta2: f64) -> Self {
         self.betas = [beta1, beta2];
         self
     }
 
-    /// What is added to the root of the second moment, above 0.
+    /// Sets eps, which is added to the root of the second moment. It must be above 0.
     #[must_use]
     pub fn eps(mut self, eps: f64) -> Self {
         self.eps = eps;
@@ -138,7 +138,7 @@ impl Optimizer for AdamW {
             let is_whole = n_steps.fract() == 0.0 && (0.0..=MAX_STEPS).contains(&n_steps);
             if !is_whole || n_known != if n_steps > 0.0 { 2 } else { 0 } {
                 candle_core::bail!(
-                    "{n_steps} steps and {n_known} moments of {} are no state of adamw; use another checkpoint",
+                    "{n_steps} steps and {n_known} moments of {} are not a valid state of adamw; use another checkpoint",
                     entry.name
                 )
             }
@@ -150,7 +150,7 @@ impl Optimizer for AdamW {
     }
 }
 
-/// The most steps that a number of a checkpoint holds exactly.
+/// The largest number of steps that an f64 of a checkpoint stores exactly.
 const MAX_STEPS: f64 = (1u64 << 53) as f64;
 
 impl AdamW {
@@ -192,7 +192,7 @@ mod tests {
     fn decay_acts_on_weights_and_steps_count_by_parameter() -> Result<()> {
         let (bias, weight, params) = two()?;
         let mut adamw = AdamW::new(0.5).betas(0.5, 0.75).eps(1.0);
-        // g = 1, of which the corrected moments are 1 and 1; eps doubles the denominator.
+        // g = 1, so both corrected moments are 1; eps doubles the denominator.
         adamw.step(&params, &weight.sum_all()?.backward()?, 1.0, 0.5)?;
         assert_eq!(values(&weight)?, [0.5, 0.5]);
         assert_eq!(values(&bias)?, [1.0, 1.0], "it has no gradient");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_stops_and_the_rest_goes_on() -> Result<()> {
+    fn forgotten_weights_lose_their_moments_and_others_keep_them() -> Result<()> {
         let (_, weight, params) = two()?;
         let mut adamw = AdamW::new(0.0);
         adamw.step(&params, &weight.sum_all()?.backward()?, 1.0, 0.25)?;
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_restored_goes_on_to_the_bit_and_what_does_not_fit_is_refused() -> Result<()> {
+    fn a_restored_state_continues_bit_for_bit_and_an_invalid_one_is_an_error() -> Result<()> {
         let (bias, weight, params) = two()?;
         let loss = || (weight.sqr()?.sum_all()? + bias.sum_all()?)?.backward();
         let mut adamw = AdamW::new(0.01);

@@ -1,15 +1,15 @@
-//! Optimizers that implement candle's own trait.
+//! An adapter for candle optimizers.
 
 use super::{Optimizer, OptimizerState};
 use candle_core::{DType, Device, Result, Tensor, Var, backprop::GradStore};
 use taper_kernels::mask::Mask;
 use taper_nn::Params;
 
-/// An optimizer of `candle_nn`, or of any crate that implements `candle_nn::Optimizer`.
+/// An adapter for any optimizer that implements `candle_nn::Optimizer`.
 ///
-/// Candle's trait has no way to what an optimizer remembers. So this one cannot forget weights, which methods that drop weights
-/// or begin them anew ask for, and a run with it cannot write training checkpoints. Both are errors. [`Sgd`](crate::Sgd) and
-/// [`AdamW`](crate::AdamW) can do both.
+/// Candle's trait gives no access to the state of an optimizer. This adapter can therefore not reset the state of
+/// weights, and cannot be saved in training checkpoints. Both are errors. Methods that drop weights, or that start
+/// weights again, need the reset. [`Sgd`](crate::Sgd) and [`AdamW`](crate::AdamW) support both.
 ///
 /// ```
 /// use candle_core::Device;
@@ -31,11 +31,11 @@ pub struct FromCandle<O> {
 }
 
 impl<O: candle_nn::Optimizer> FromCandle<O> {
-    /// One that moves every trained parameter. Decay acts on all of them, as candle does not know kinds of parameters. The
-    /// learning rate of `config` is that of no step.
+    /// An optimizer of every trained parameter. Weight decay acts on all of them, because candle does not distinguish
+    /// kinds of parameters. The learning rate in `config` has no effect: each step sets its own.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If candle cannot create the optimizer.
     pub fn new(params: &Params, config: O::Config) -> Result<Self> {
         let vars: Vec<Var> = params.trained().map(|(entry, _)| entry.var.clone()).collect();
         Ok(Self { inner: O::new(vars, config)? })
@@ -43,10 +43,10 @@ impl<O: candle_nn::Optimizer> FromCandle<O> {
 }
 
 impl<O: candle_nn::Optimizer + Send> FromCandle<O> {
-    /// The error of what candle's trait does not offer.
+    /// The error for an operation that candle's trait does not offer.
     fn cannot<T>(&self, what: &str, instead: &str) -> Result<T> {
         candle_core::bail!(
-            "{} {what}, as candle_nn::Optimizer gives no access to what it remembers; use Sgd or AdamW of taper-train, or {instead}",
+            "{} {what}, because candle_nn::Optimizer gives no access to its state; use Sgd or AdamW of taper-train, or {instead}",
             self.name()
         )
     }
@@ -62,7 +62,7 @@ impl<O: candle_nn::Optimizer + Send> Optimizer for FromCandle<O> {
         if factor == 1.0 {
             return self.inner.step(grads);
         }
-        // A store is made by a backward pass alone.
+        // Only a backward pass can create a gradient store.
         let mut scaled = Tensor::zeros((), DType::F32, &Device::Cpu)?.backward()?;
         for (entry, _) in params.trained() {
             if let Some(grad) = grads.get(&entry.var) {
@@ -75,7 +75,10 @@ impl<O: candle_nn::Optimizer + Send> Optimizer for FromCandle<O> {
     fn forget(&mut self, _params: &Params, weights: &[Mask]) -> Result<()> {
         match weights.iter().all(|weights| weights.n_kept() == 0) {
             true => Ok(()),
-            false => self.cannot("cannot forget weights", "a method that drops none"),
+            false => self.cannot(
+                "cannot reset the state of weights",
+                "a method that does not drop or restart weights",
+            ),
         }
     }
 
@@ -84,7 +87,7 @@ impl<O: candle_nn::Optimizer + Send> Optimizer for FromCandle<O> {
     }
 
     fn restore(&mut self, _params: &Params, _state: &OptimizerState) -> Result<()> {
-        self.cannot("cannot be restored", "begin the run anew")
+        self.cannot("cannot be restored", "start the run again")
     }
 }
 
@@ -95,7 +98,7 @@ mod tests {
     use taper_nn::{Init, ParamKind, Scope};
 
     #[test]
-    fn gradients_are_scaled_and_what_it_cannot_do_is_an_error() -> Result<()> {
+    fn gradients_are_scaled_and_unsupported_operations_are_errors() -> Result<()> {
         let scope = Scope::new(0, &Device::Cpu);
         let weight = scope.param("weight", (1, 2), ParamKind::LinearWeight, Init::Constant(1.0))?;
         let params = scope.finish();
@@ -105,14 +108,14 @@ mod tests {
             sgd.step(&params, &grads, factor, 0.5)?;
             assert_eq!(weight.to_vec2::<f32>()?, [[wanted; 2]]);
         }
-        assert!(sgd.forget(&params, &[Mask::empty(2)]).is_ok(), "nothing is to be forgotten");
+        assert!(sgd.forget(&params, &[Mask::empty(2)]).is_ok(), "the mask is empty");
         let errors = [
             sgd.forget(&params, &[Mask::full(2)]).unwrap_err(),
             sgd.state(&params).unwrap_err(),
             sgd.restore(&params, &OptimizerState::default()).unwrap_err(),
         ]
         .map(|error| error.to_string());
-        for (error, part) in errors.iter().zip(["forget weights", "be saved", "be restored"]) {
+        for (error, part) in errors.iter().zip(["reset the state", "be saved", "be restored"]) {
             assert!(error.starts_with(&format!("candle_nn::optim::SGD cannot {part}")), "{error}");
         }
         Ok(())

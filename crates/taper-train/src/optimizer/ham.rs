@@ -1,4 +1,4 @@
-//! Hyperbolic aware minimization, beside any optimizer.
+//! Hyperbolic aware minimization (HAM), on top of any optimizer.
 
 use super::{Optimizer, OptimizerState};
 use candle_core::{Result, backprop::GradStore};
@@ -9,18 +9,19 @@ use taper_nn::{
 };
 use taper_prune::Momentum;
 
-/// HAM: after a step of another optimizer, the weights of convolutions and linear layers move by a factor each.
+/// HAM: after a step of another optimizer, each weight of the convolutions and linear layers is multiplied by a factor.
 ///
 /// ```text
 /// w ← w·exp(lr·(−α·sign(w)·g − β)),  g = factor·grad
 /// ```
 ///
-/// The sign is that of the weight after the other step, the gradient that of before it. A weight changes its sign by the other
-/// step alone, and 0 stays 0. The step gives training the implicit bias of a hyperbolic mirror map, towards sparse weights.
+/// `w` is the weight after the step of the other optimizer; `g` is the gradient before it. The factor is positive, so
+/// only the other optimizer can change a sign, and 0 stays 0. HAM has the implicit bias of a hyperbolic mirror map,
+/// towards sparse weights.
 ///
-/// Source: Jacobs et al., Hyperbolic Aware Minimization: Implicit Bias for Sparsity, arXiv:2506.02630, with its α = 200 and
-/// β = 1e-3. There a weight is a tensor of two axes or more. Its authors' program also bounds the norms of weights and of
-/// gradients; here the gradient is as clipped as the run asks for.
+/// Source: Jacobs et al., Hyperbolic Aware Minimization: Implicit Bias for Sparsity, arXiv:2506.02630, with its α = 200
+/// and β = 1e-3. The paper applies HAM to tensors with two or more axes. The authors' program also limits the norms of
+/// weights and gradients; here, only the gradient is clipped, as the run specifies.
 ///
 /// ```
 /// use candle_core::Device;
@@ -44,19 +45,19 @@ pub struct Ham<O> {
 }
 
 impl<O: Optimizer> Ham<O> {
-    /// Beside `inner`, with α = 200 and β = 1e-3.
+    /// HAM on top of `inner`, with α = 200 and β = 1e-3.
     pub fn new(inner: O) -> Self {
         Self { inner, alpha: 200.0, beta: 1e-3 }
     }
 
-    /// Weight of the gradient, at least 0.
+    /// Sets α, the factor on the gradient, at least 0.
     #[must_use]
     pub fn alpha(mut self, alpha: f64) -> Self {
         self.alpha = alpha;
         self
     }
 
-    /// Decay towards 0, at least 0.
+    /// Sets β, the decay towards 0, at least 0.
     #[must_use]
     pub fn beta(mut self, beta: f64) -> Self {
         self.beta = beta;
@@ -105,7 +106,7 @@ mod tests {
     use taper_nn::{Init, ParamKind, Scope};
 
     #[test]
-    fn weights_alone_move_by_the_sign_after_the_inner_step() -> Result<()> {
+    fn only_weights_are_scaled_with_the_sign_after_the_inner_step() -> Result<()> {
         let scope = Scope::new(0, &Device::Cpu);
         let one = Init::Constant(1.0);
         let bias = scope.param("bias", 1, ParamKind::Bias, one)?;
@@ -113,7 +114,7 @@ mod tests {
         let params = scope.finish();
         let mut ham = Ham::new(Sgd::new(0.5, 0.0)).alpha(4.0).beta(0.5);
         assert_eq!(ham.name(), "sgd with ham");
-        // The inner step gives 1/2, −1/2 and 0 with a learning rate of 1/4 and half of the gradient.
+        // With a learning rate of 1/4 and half of the gradient, the inner step results in 1/2, −1/2 and 0.
         let slopes = Tensor::new(&[[4.0f32, 12.0, 8.0]], &Device::Cpu)?;
         let loss = ((weight.as_tensor() * slopes)?.sum_all()? + bias.sum_all()?)?;
         ham.step(&params, &loss.backward()?, 0.5, 0.25)?;
@@ -124,7 +125,7 @@ mod tests {
             assert!((f64::from(*found) - wanted).abs() <= 1e-6 * wanted.abs(), "{found} {wanted}");
         }
         assert_eq!(bias.to_vec1::<f32>()?, [0.875]);
-        // It remembers what the inner one does.
+        // The state is that of the inner optimizer.
         let state = ham.state(&params)?;
         assert_eq!(state.tensors["velocity/weight"].to_vec2::<f32>()?, [[2.0, 6.0, 4.0]]);
         ham.forget(&params, &[Mask::full(3)])?;

@@ -1,4 +1,4 @@
-//! What optimizers remember of each parameter: saved, taken back, and forgotten.
+//! The state of optimizers: saving, restoring and resetting it.
 
 use candle_core::{Result, Tensor};
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use taper_nn::{
 };
 use taper_prune::Momentum;
 
-/// All that an optimizer remembers between two steps, as named values. Names may hold `/`.
+/// The state of an optimizer between two steps, as named values. Names may contain `/`.
 #[derive(Clone, Debug, Default)]
 pub struct OptimizerState {
     /// Tensors of f64, f32, f16, bf16, i64, u32 or u8.
@@ -19,15 +19,16 @@ pub struct OptimizerState {
 }
 
 impl OptimizerState {
-    /// Whether there is nothing in it.
+    /// Whether the state has no values.
     pub fn is_empty(&self) -> bool {
         self.tensors.is_empty() && self.numbers.is_empty()
     }
 
-    /// Adds copies of a tensor for each trained parameter, in registry order, as `what/NAME`; `None` adds nothing.
+    /// Adds a copy of each tensor as `what/NAME`. `of_each` has one entry for each trained parameter, in registry
+    /// order; `None` adds nothing.
     ///
     /// # Errors
-    /// If candle cannot copy.
+    /// If a tensor cannot be copied.
     pub fn put<'a>(
         &mut self,
         what: &str,
@@ -36,17 +37,17 @@ impl OptimizerState {
     ) -> Result<()> {
         for ((entry, _), tensor) in params.trained().zip(of_each) {
             if let Some(tensor) = tensor {
-                // Steps change tensors in place, which whoever holds the state must not see.
+                // A copy, because later steps change the tensors in place.
                 self.tensors.insert(format!("{what}/{}", entry.name), tensor.copy()?);
             }
         }
         Ok(())
     }
 
-    /// Copies of what [`put`](Self::put) added, with the device and type of each parameter.
+    /// Returns copies of the tensors that [`put`](Self::put) added, with the device and type of each parameter.
     ///
     /// # Errors
-    /// If a tensor has another shape than its parameter, or candle cannot copy.
+    /// If a tensor and its parameter differ in shape, or a tensor cannot be copied.
     pub fn take(&self, what: &str, params: &Params) -> Result<Vec<Option<Tensor>>> {
         params.trained().map(|(entry, _)| self.take_one(what, &entry.name, &entry.var)).collect()
     }
@@ -63,8 +64,8 @@ impl OptimizerState {
     }
 }
 
-/// Writes 0 into what is remembered of weights, given as a mask for each prunable layer; `of_each` has a tensor for each
-/// trained parameter, in registry order.
+/// Sets the state of some weights to 0. `weights` has a mask for each prunable layer. `of_each` has a state tensor for
+/// each trained parameter, in registry order.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -97,7 +98,7 @@ pub fn forget_at<'a>(
         let Some(moving) = remembered.as_ref().filter(|_| weights.n_kept() > 0) else { continue };
         if weights.len() != moving.elem_count() {
             candle_core::bail!(
-                "the mask of what to forget has {} weights, and {} has {}",
+                "the mask of weights to reset has {} weights, but {} has {}",
                 weights.len(),
                 entry.name,
                 moving.elem_count()
@@ -111,11 +112,11 @@ pub fn forget_at<'a>(
     Ok(())
 }
 
-/// Writes a momentum into what is remembered of weights, for each prunable layer; `of_each` has a tensor for each trained
-/// parameter, in registry order, and 0 stands for one that is not there yet.
+/// Sets the momentum of some weights of each prunable layer. `of_each` has a state tensor for each trained parameter,
+/// in registry order. A missing tensor starts as zeros.
 ///
 /// # Errors
-/// If there is not a value for each of the weights, or a tensor cannot be read from its device, or written to it.
+/// If the number of values and of weights differ, or a tensor cannot be read from its device, or written to it.
 pub fn remember_at<'a>(
     params: &Params,
     of_each: impl IntoIterator<Item = &'a mut Option<Tensor>>,
@@ -127,7 +128,7 @@ pub fn remember_at<'a>(
         let (n, n_set) = (entry.var.elem_count(), weights.n_kept());
         if weights.len() != n || values.len() as u64 != n_set {
             candle_core::bail!(
-                "a momentum has {} values for {n_set} of the {n} weights of {}",
+                "a momentum has {} values for {n_set} of the {n} weights of {}; each weight needs one value",
                 values.len(),
                 entry.name
             )

@@ -17,9 +17,9 @@ use taper_kernels::mask::Mask;
 use taper_nn::Params;
 use taper_prune::Momentum;
 
-/// Moves the trained parameters of a network by their gradients.
+/// Updates the trained parameters of a network from their gradients.
 ///
-/// An optimizer that remembers nothing needs [`name`](Self::name) and [`step`](Self::step) alone. Here is one that moves every
+/// An optimizer without state needs only [`name`](Self::name) and [`step`](Self::step). This example moves every
 /// parameter by the learning rate, against the sign of its gradient:
 ///
 /// ```
@@ -52,63 +52,63 @@ use taper_prune::Momentum;
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 ///
-/// A run takes it as `run.optimizer = Box::new(SignSgd)`.
+/// To use it in a run: `run.optimizer = Box::new(SignSgd)`.
 pub trait Optimizer: Send {
-    /// Its name in checkpoints: a run goes on with an optimizer of the name that it was saved with.
+    /// The name in checkpoints. A run can only resume with an optimizer of the same name.
     fn name(&self) -> String;
 
-    /// Moves every trained parameter that has a gradient.
+    /// Updates every trained parameter that has a gradient.
     ///
-    /// `factor`, in `(0, 1]`, scales the gradients, for clipping. `lr` is the learning rate of the step.
+    /// `factor`, in `(0, 1]`, scales the gradients (clipping). `lr` is the learning rate of the step.
     ///
     /// # Errors
-    /// If candle fails to compute.
+    /// If a computation fails.
     fn step(&mut self, params: &Params, grads: &GradStore, factor: f64, lr: f64) -> Result<()>;
 
-    /// Forgets what it remembers of weights, given as a mask for each prunable layer in the order of
-    /// [`Params::prunable`]: weights that are dropped, or that begin anew.
+    /// Resets the state of some weights, such as their momentum. `weights` has a mask for each prunable layer, in the
+    /// order of [`Params::prunable`]. These weights were permanently pruned, or start again from a new value.
     ///
-    /// Forgets nothing unless implemented; [`forget_at`] helps.
+    /// The default does nothing. [`forget_at`] helps to implement it.
     ///
     /// # Errors
-    /// If what it remembers cannot be read or written.
+    /// If the state cannot be read or written.
     fn forget(&mut self, _params: &Params, _weights: &[Mask]) -> Result<()> {
         Ok(())
     }
 
-    /// Gives weights of each prunable layer a momentum, in the order of [`Params::prunable`]. [`forget`](Self::forget) has been
-    /// called for them before.
+    /// Sets the momentum of some weights of each prunable layer, in the order of [`Params::prunable`]. The caller has
+    /// called [`forget`](Self::forget) for these weights before.
     ///
-    /// An error unless implemented; [`remember_at`] helps.
+    /// The default is an error. [`remember_at`] helps to implement it.
     ///
     /// # Errors
-    /// If it has no momentum, or cannot write it.
+    /// If the optimizer has no momentum, or cannot write it.
     fn begin(&mut self, _params: &Params, _weights: &[Momentum]) -> Result<()> {
         candle_core::bail!(
-            "optimizer {} has no momentum that weights could begin with; let them begin without, or take Sgd",
+            "optimizer {} cannot set the momentum of regrown weights; let them start without momentum, or use Sgd",
             self.name()
         )
     }
 
-    /// A copy of all that it remembers, for a checkpoint. Nothing unless implemented.
+    /// A copy of the state, for a checkpoint. The default is an empty state.
     ///
     /// # Errors
-    /// If candle cannot copy, or the optimizer cannot give its state.
+    /// If a tensor cannot be copied, or the optimizer gives no access to its state.
     fn state(&self, _params: &Params) -> Result<OptimizerState> {
         Ok(OptimizerState::default())
     }
 
-    /// Takes back what [`state`](Self::state) gave: the steps that follow are to the bit those that followed then.
+    /// Restores a state that [`state`](Self::state) returned. The steps that follow are bit-identical to the original
+    /// ones.
     ///
     /// # Errors
-    /// If the state is not of such an optimizer and such parameters. Unless implemented, a state that is not empty is an
-    /// error.
+    /// If the state does not fit the optimizer or the parameters. The default accepts only an empty state.
     fn restore(&mut self, _params: &Params, state: &OptimizerState) -> Result<()> {
         if state.is_empty() {
             return Ok(());
         }
         candle_core::bail!(
-            "optimizer {} takes no state back; implement Optimizer::restore beside Optimizer::state",
+            "optimizer {} cannot restore a state; implement both Optimizer::state and Optimizer::restore",
             self.name()
         )
     }
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use candle_core::{DType, Device, Tensor};
 
-    /// Remembers nothing, and implements no more than it must.
+    /// Has no state, and implements only the required functions.
     struct Still;
 
     impl Optimizer for Still {
@@ -159,14 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn one_that_remembers_nothing_forgets_and_goes_on_and_takes_no_state_of_another() -> Result<()>
-    {
+    fn an_optimizer_without_state_restores_only_an_empty_state() -> Result<()> {
         let (mut still, params) = (Box::new(Still) as Box<dyn Optimizer>, Params::default());
         still.forget(&params, &[Mask::full(3)])?;
         let state = still.state(&params)?;
         assert!(state.is_empty());
         let error = still.begin(&params, &[]).unwrap_err().to_string();
-        assert!(error.contains("optimizer still has no momentum"), "{error}");
+        assert!(error.contains("optimizer still cannot set the momentum"), "{error}");
         still.restore(&params, &state)?;
         let tensor = Tensor::zeros(3, DType::F32, &Device::Cpu)?;
         let (mut of_tensors, mut of_numbers) = (state.clone(), state);
@@ -174,7 +173,7 @@ mod tests {
         of_numbers.numbers.insert("step".into(), 1.0);
         for state in [of_tensors, of_numbers] {
             let error = still.restore(&params, &state).unwrap_err().to_string();
-            assert!(error.contains("optimizer still takes no state back"), "{error}");
+            assert!(error.contains("optimizer still cannot restore a state"), "{error}");
         }
         Ok(())
     }

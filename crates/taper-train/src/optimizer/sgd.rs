@@ -1,4 +1,4 @@
-//! Stochastic gradient descent with momentum and decay.
+//! Stochastic gradient descent (SGD) with momentum and weight decay.
 
 use super::{Optimizer, OptimizerState, forget_at, remember_at};
 use candle_core::{Result, Tensor, backprop::GradStore};
@@ -9,19 +9,19 @@ use taper_nn::{
 };
 use taper_prune::Momentum;
 
-/// What the state of a checkpoint calls it.
+/// Name of the velocity in checkpoints.
 pub(crate) const VELOCITY: &str = "velocity";
 
-/// SGD as PyTorch's, without dampening and Nesterov unless asked for.
+/// SGD, as in PyTorch. By default, without dampening and without Nesterov momentum.
 ///
 /// ```text
-/// g = factor·grad + decay·w                (decay on weights of convolutions and linear layers alone)
+/// g = factor·grad + decay·w                (decay only on weights of convolutions and linear layers)
 /// v ← momentum·v + (1 − dampening)·g       (the first velocity is g itself)
 /// w ← w − lr·v                             (with Nesterov momentum: w − lr·(g + momentum·v))
 /// ```
 ///
-/// Without momentum dampening does nothing. PyTorch refuses Nesterov momentum with dampening, for which the lines above
-/// stand here.
+/// Without momentum, dampening has no effect. PyTorch rejects Nesterov momentum together with dampening; here, the
+/// formula above applies.
 ///
 /// ```
 /// use taper_train::{Optimizer, Sgd};
@@ -38,19 +38,19 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    /// An optimizer without velocity yet; `momentum` is in `[0, 1)`, `weight_decay` at least 0.
+    /// SGD without a velocity yet. `momentum` is in `[0, 1)`, `weight_decay` is at least 0.
     pub fn new(momentum: f64, weight_decay: f64) -> Self {
         Self { momentum, weight_decay, dampening: 0.0, nesterov: false, velocity: Vec::new() }
     }
 
-    /// Leaves a share of the gradient, in `[0, 1)`, out of the velocity.
+    /// Sets the dampening, in `[0, 1)`: the fraction of the gradient that is not added to the velocity.
     #[must_use]
     pub fn dampening(mut self, dampening: f64) -> Self {
         self.dampening = dampening;
         self
     }
 
-    /// Whether weights move by the velocity that the next gradient would find.
+    /// Turns Nesterov momentum on or off.
     #[must_use]
     pub fn nesterov(mut self, nesterov: bool) -> Self {
         self.nesterov = nesterov;
@@ -118,10 +118,10 @@ mod tests {
             assert_eq!((value(&weight)?, value(&bias)?), (want_weight, want_bias));
             given.get_or_insert(sgd.state(&params)?);
         }
-        // What was given after the first step is still what it was: 0.5 · 1 + 0.25 · 1.
+        // The second step did not change the state saved after the first: 0.5 · 1 + 0.25 · 1.
         let given = given.expect("a state");
         assert_eq!(given.tensors["velocity/weight"].flatten_all()?.to_vec1::<f32>()?, [0.75]);
-        // And what it was given back is not changed by the steps that follow.
+        // Steps after `restore` do not change the restored state either.
         sgd.restore(&params, &given)?;
         sgd.step(&params, &weight.sum_all()?.backward()?, 0.5, 0.5)?;
         assert_eq!(given.tensors["velocity/weight"].flatten_all()?.to_vec1::<f32>()?, [0.75]);
@@ -145,10 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_stops_and_the_rest_goes_on() -> Result<()> {
+    fn forgotten_weights_lose_their_momentum_and_others_keep_it() -> Result<()> {
         let scope = Scope::new(0, &Device::Cpu);
         let one = Init::Constant(1.0);
-        // A bias first, as not every trained parameter is prunable.
+        // The bias comes first: not every trained parameter is prunable.
         scope.param("bias", 3, ParamKind::Bias, one)?;
         let weight = scope.param("weight", (1, 3), ParamKind::LinearWeight, one)?;
         let params = scope.finish();
@@ -161,7 +161,7 @@ mod tests {
         let still = weight.zeros_like()?.mul(weight.as_tensor())?.sum_all()?.backward()?;
         sgd.step(&params, &still, 1.0, 0.5)?;
         assert_eq!(weight.flatten_all()?.to_vec1::<f32>()?, [0.25, 0.5, 0.25]);
-        // And goes on from where it is told to.
+        // `begin` sets the momentum of the first weight.
         let mut first = Mask::empty(3);
         first.set(0, true);
         sgd.begin(&params, &[Momentum { weights: first, values: vec![4.0] }])?;
@@ -178,7 +178,7 @@ mod tests {
         let mut one_more = Mask::empty(4);
         one_more.set(3, true);
         let error = sgd.forget(&params, &[one_more]).unwrap_err().to_string();
-        assert!(error.contains("has 4 weights, and weight has 3"), "{error}");
+        assert!(error.contains("has 4 weights, but weight has 3"), "{error}");
         Ok(())
     }
 }

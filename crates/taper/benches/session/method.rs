@@ -1,4 +1,4 @@
-//! Pruning methods at their final sparsity, composed as `taper methods NAME` says.
+//! Pruning methods at their final sparsity, with the parts that `taper methods NAME` prints.
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
@@ -18,7 +18,7 @@ use taper::{
     train::analyse,
 };
 
-/// A method by its name.
+/// The methods that the benchmark can time.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
@@ -33,11 +33,11 @@ pub enum Method {
 }
 
 impl Method {
-    /// The pruner of a model whose sparsity is the target from the first step on.
+    /// The pruner of a model. The sparsity is at its target from the first step on.
     pub fn pruner(self, model: &dyn Model, sparsity: f64) -> anyhow::Result<Option<Pruner>> {
         let target = Sparsity::new(sparsity)?;
         if (self == Self::Dense) != target.is_dense() {
-            bail!("dense has sparsity 0, and nothing else has");
+            bail!("sparsity {sparsity} does not fit: dense needs 0, each other method more than 0");
         }
         let ramp = Ramp::new(Curve::OneShot, Step::ZERO, Step(1), target);
         let builder = Pruner::builder(model.params().prunable(), ramp, 1 << 40);
@@ -56,7 +56,7 @@ impl Method {
             Self::Rigl => self.swapping(builder, Gradient),
             Self::Snip => sparse(hard(builder)).criterion(Saliency).renewal(Hold),
             Self::SrSte => {
-                // Three input channels are no multiple of four.
+                // The three input channels of the first layer are not a multiple of m = 4.
                 let stem = model.params().layers().first().context("no layer")?.name.clone();
                 let pins = vec![Pin { pattern: stem, at_most: Sparsity::DENSE }];
                 hard(builder)
@@ -68,7 +68,7 @@ impl Method {
         Ok(Some(builder.build()?))
     }
 
-    /// One step of so many changes masks; 1 if each does, or none.
+    /// Steps between two mask updates; 1 if each step updates masks, or none does.
     pub fn every(self) -> u64 {
         match self {
             Self::Set | Self::Rigl => 100,
@@ -103,7 +103,7 @@ fn sparse(builder: PrunerBuilder) -> PrunerBuilder {
     builder.remainder(Remainder::zero())
 }
 
-/// The share of a model's multiplications that a pruner's masks leave.
+/// The fraction of a model's multiplications with kept weights.
 pub fn multiplications(
     model: &dyn Model,
     image: [usize; 3],

@@ -1,9 +1,9 @@
-//! `taper suite list`.
+//! The command `taper suite list`.
 
 use crate::{args::SuiteList, term};
 use taper_suite::available;
 
-/// Lists the suites that can be named.
+/// Lists the available suites.
 pub fn run(args: &SuiteList) -> anyhow::Result<()> {
     let suites = available(&args.folder)?;
     if args.json {

@@ -1,4 +1,4 @@
-//! What a command line asks of a suite, and who makes its runs.
+//! Builds the order of a suite and the program for its runs from the command line.
 
 use crate::{args::SuiteChoice, error::usage};
 use anyhow::Context;
@@ -6,18 +6,18 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use taper_experiment::BUILT_FROM;
 use taper_suite::{AskedBy, ImageSource, Order, Overrides, Program, find};
 
-/// Names a program that makes the runs, instead of this one.
+/// Environment variable with the path of a program that replaces this one for the runs.
 const OVERRIDE: &str = "TAPER_BIN";
 
-/// What is asked for.
+/// The order of a command line.
 pub fn order(chosen: &SuiteChoice) -> anyhow::Result<Order> {
     let folder = std::path::absolute(&chosen.folder)?;
     if !folder.is_dir() {
-        return Err(usage(format!("--folder {} is no folder", folder.display())));
+        return Err(usage(format!("--folder {} is not a folder", folder.display())));
     }
     let mut suite = find(&chosen.suite, &folder)?;
     suite.seeds = chosen.seeds.unwrap_or(suite.seeds);
-    // Which of several of a kind computes changes no number.
+    // Devices of one kind compute the same numbers: only the kind is part of a run.
     let kind = chosen.device.first().map(|device| device.split(':').next().unwrap_or(device));
     let overrides = Overrides {
         data: chosen.data.as_deref().map(ImageSource::of).transpose()?,
@@ -41,7 +41,7 @@ pub fn order(chosen: &SuiteChoice) -> anyhow::Result<Order> {
     })
 }
 
-/// This program, which makes each run in a process of its own.
+/// This program; it makes each run in a separate process.
 pub fn launcher(
     order: &Order,
     threads: Option<usize>,
@@ -50,21 +50,25 @@ pub fn launcher(
     let path = match std::env::var_os(OVERRIDE).map(PathBuf::from) {
         Some(path) => {
             let path = std::path::absolute(&path)?;
-            anyhow::ensure!(path.is_file(), "{OVERRIDE} names no file: {}", path.display());
+            anyhow::ensure!(
+                path.is_file(),
+                "{OVERRIDE} is {}, which is not a file",
+                path.display()
+            );
             path
         }
         None if ranks.get() > 1 && !cfg!(feature = "mpi") => {
             return Err(usage(
-                "--ranks needs MPI, and this taper was built without it; build taper-cli with --features mpi",
+                "--ranks needs MPI, but this taper was built without it; build taper-cli with --features mpi",
             ));
         }
-        None => std::env::current_exe().context("cannot tell where this program is")?,
+        None => std::env::current_exe().context("cannot find the path of this program")?,
     };
     let device = order.devices.first().cloned();
     Ok(Program { path, folder: order.folder.clone(), threads, device, ranks })
 }
 
-/// The command as typed, without the folder, which says nothing about the runs.
+/// The command as typed, without `--folder`, which does not affect the runs.
 fn command_line(mut args: impl Iterator<Item = String>) -> String {
     let mut words = vec!["taper".to_owned()];
     while let Some(arg) = args.next() {

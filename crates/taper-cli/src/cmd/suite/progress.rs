@@ -8,20 +8,20 @@ use std::{
 };
 use taper_suite::SuiteWatch;
 
-/// Shows how far the runs are, in epochs.
+/// Shows the progress of all runs in epochs.
 #[derive(Default)]
 pub struct SuiteProgress {
     /// `None` without a terminal.
     bar: Option<ProgressBar>,
-    /// Epochs of the runs that have ended.
+    /// Total epochs of the runs that have ended.
     before: u64,
-    /// Names of the runs at work and their epochs.
+    /// Names of the active runs, and their epochs.
     at_work: BTreeMap<usize, (String, u64)>,
 }
 
 impl SuiteWatch for SuiteProgress {
     fn begin(&mut self, suite: &str, n_runs: usize, n_done: usize, n_epochs: u64) {
-        term::line(&format!("suite '{suite}': {n_runs} runs, {n_done} there already"));
+        term::line(&format!("suite '{suite}': {n_runs} runs, {n_done} of them finished"));
         self.bar = stderr().is_terminal().then(|| term::suite_bar(n_epochs));
     }
 

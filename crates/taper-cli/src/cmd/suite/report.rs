@@ -1,10 +1,10 @@
-//! `taper suite report`.
+//! The command `taper suite report`.
 
 use crate::{args::SuiteReport, term};
 use std::process::ExitCode;
 use taper_suite::{Results, exit, report, summary};
 
-/// Rebuilds the documents of a results folder; the exit code is that of the verdict, as after the runs.
+/// Rebuilds the documents of a results folder. The exit code is that of the verdict, as after `taper suite run`.
 pub fn run(args: &SuiteReport) -> anyhow::Result<ExitCode> {
     let dir = match &args.results {
         Some(dir) => dir.clone(),

@@ -1,4 +1,4 @@
-//! `taper suite run`.
+//! The command `taper suite run`.
 
 use super::{
     order::{launcher, order},
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use taper_host::{Exit, on_stop};
 use taper_suite::{Order, StopRequest, SuiteEnd, exit, summary};
 
-/// Makes the runs that are not finished, then writes results and report, and judges.
+/// Makes the unfinished runs, writes results and report, and compares the results with the bands.
 pub fn run(args: &SuiteRun) -> anyhow::Result<ExitCode> {
     let order = Order {
         with: args.with.clone(),
@@ -32,12 +32,12 @@ pub fn run(args: &SuiteRun) -> anyhow::Result<ExitCode> {
     let handler = stop.clone();
     on_stop(move || {
         handler.raise();
-        term::line("ending after the step of each run; once more ends them at once");
+        term::line("stopping each run after its current step; a second signal stops them at once");
     })
-    .context("cannot wait for Ctrl-C")?;
+    .context("cannot handle Ctrl-C")?;
     Ok(match plan.make(&launcher, &mut SuiteProgress::default(), &stop)? {
         SuiteEnd::Interrupted => {
-            term::line("interrupted; the same command goes on from here");
+            term::line("interrupted; run the same command to resume");
             Exit::Interrupted.into()
         }
         SuiteEnd::ShardDone { failed, n_left } => {
@@ -47,12 +47,12 @@ pub fn run(args: &SuiteRun) -> anyhow::Result<ExitCode> {
             }
             term::line(&match n_left {
                 0 if !failed.is_empty() => {
-                    "the same command goes on with the runs that failed".to_owned()
+                    "run the same command to repeat the failed runs".to_owned()
                 }
-                0 => "all runs are finished; the same command without --shard writes the results"
+                0 => "all runs are finished; run the same command without --shard to write the results"
                     .to_owned(),
-                1 => "1 run of other shards is left".to_owned(),
-                n => format!("{n} runs of other shards are left"),
+                1 => "1 run of other shards is not finished".to_owned(),
+                n => format!("{n} runs of other shards are not finished"),
             });
             if failed.is_empty() { Exit::Done.into() } else { Exit::Missed.into() }
         }
@@ -64,7 +64,7 @@ pub fn run(args: &SuiteRun) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Threads for each of several runs at a time; what `taper train` takes by itself for one.
+/// Threads for each of several parallel runs. `None` for one run: the default of `taper train`.
 fn share_of_cores(n_at_once: usize) -> Option<usize> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     (n_at_once > 1).then(|| (cores / n_at_once).max(1))

@@ -1,4 +1,4 @@
-//! `taper suite status`, and the list of `--dry-run`: how far runs are, and how long the rest takes.
+//! The command `taper suite status`, and the list of `--dry-run`: states of the runs, and the remaining time.
 
 use super::order::{launcher, order};
 use crate::{args::SuiteStatus, term};
@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use taper_report::format;
 use taper_suite::{PlannedRun, PlannedRuns, RunState, SuitePlan};
 
-/// Says how far the runs are.
+/// Prints the states of the runs.
 pub fn run(args: &SuiteStatus) -> anyhow::Result<()> {
     let order = order(&args.chosen)?;
     let launcher = launcher(&order, None, NonZeroUsize::MIN)?;
@@ -52,12 +52,12 @@ pub fn run(args: &SuiteStatus) -> anyhow::Result<()> {
     let counts: Vec<String> = counts.map(|(n, state)| format!("{n} {}", state.word())).collect();
     term::print(counts.join(", "))?;
     match runs.iter().all(|run| run.state.is_done()) {
-        true => term::print("all runs are there; `taper suite run` gathers them to results"),
+        true => term::print("all runs are finished; `taper suite run` writes the results"),
         false => term::print(left(&planned, 1)),
     }
 }
 
-/// Lists the runs with the time that is left of each.
+/// Lists the runs with the remaining time of each.
 pub fn list(plan: &SuitePlan, n_at_once: usize) -> anyhow::Result<()> {
     let planned = plan.planned();
     for PlannedRun { job, state, seconds_left, .. } in &planned.runs {
@@ -69,20 +69,19 @@ pub fn list(plan: &SuitePlan, n_at_once: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many runs are left, and how long they take, so many at a time.
+/// The number of remaining runs, and an estimate of their total time with `n_at_once` runs in parallel.
 fn left(PlannedRuns { runs, n_measured }: &PlannedRuns, n_at_once: usize) -> String {
     let left: Vec<&PlannedRun> = runs.iter().filter(|run| !run.state.is_done()).collect();
     let seconds: Option<Vec<f64>> = left.iter().map(|run| run.seconds_left).collect();
     let by = match (*n_measured, seconds) {
-        (0, _) => "how long they take is known once one is finished".into(),
+        (0, _) => "the time is estimated once one run is finished".into(),
         (n, Some(seconds)) => {
             let longest = seconds.iter().copied().fold(0.0, f64::max);
             let total = longest.max(seconds.iter().sum::<f64>() / n_at_once as f64);
-            format!("about {}, by the {n} that are finished", format::seconds(total))
+            format!("about {}, estimated from {n} finished runs", format::seconds(total))
         }
         (_, None) => {
-            "how long some take is not known, as their recipe has no number of epochs or steps"
-                .into()
+            "the time is unknown, because some recipes have no number of epochs or steps".into()
         }
     };
     format!("{} of {} runs to make; {by}", left.len(), runs.len())

@@ -1,4 +1,4 @@
-//! `taper suite submit`.
+//! The command `taper suite submit`.
 
 use super::order::{launcher, order};
 use crate::{args::SuiteSubmit, term};
@@ -9,10 +9,10 @@ use taper_suite::{Submission, Submitted};
 pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
     let order = order(&args.chosen)?;
     let program = launcher(&order, None, args.ranks)?;
-    // What cannot be run is refused here, and not by each job.
+    // Planned here: an invalid suite fails before jobs are submitted.
     let plan = order.plan(&program)?;
     let n_left = plan.planned().runs.iter().filter(|run| !run.state.is_done()).count();
-    // A job without runs would only wait.
+    // At most one job for each run: others would have nothing to do.
     let array_size =
         NonZeroUsize::new(n_left).map_or(NonZeroUsize::MIN, |n| n.min(args.array_size));
     let mut arguments = Vec::new();
@@ -46,12 +46,12 @@ pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
     let Submitted { runs, results } = submission.submit()?;
     let suite = &args.chosen.suite;
     term::print(format_args!(
-        "job {runs}, an array of {array_size}, makes {n_left} runs; job {results} gathers the results behind it\n\
-         `taper suite status {suite}` says how far they are"
+        "job {runs}, an array of {array_size}, makes {n_left} runs; job {results} gathers the results after it\n\
+         `taper suite status {suite}` shows the progress"
     ))
 }
 
-/// A suite as a job finds it, which begins in another folder.
+/// The name of a suite for jobs: absolute if it is a path, because jobs start in another folder.
 fn named(suite: &str) -> anyhow::Result<String> {
     match Path::new(suite).join("suite.toml").is_file() {
         true => Ok(std::path::absolute(suite)?.display().to_string()),

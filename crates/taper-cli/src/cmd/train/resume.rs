@@ -1,11 +1,11 @@
-//! The command that goes on with a run where it was stopped.
+//! Builds the command that resumes a stopped run.
 
 use crate::args::Train;
 use std::path::Path;
 
-/// The words of a `train` command as a line for a shell, with what resuming needs.
+/// The words of a `train` command as a line for a shell, with the options for resuming.
 ///
-/// What is added goes before the user's own words: behind `--`, it would be no flag.
+/// The new options come before the user's words: after `--` they would not be options.
 pub fn command(words: &[String], args: &Train, folder: &Path) -> String {
     let (program, rest) = words.split_at(words.len().min(2));
     let mut line: Vec<String> = program.to_vec();
@@ -15,7 +15,7 @@ pub fn command(words: &[String], args: &Train, folder: &Path) -> String {
     if args.out.is_none() {
         line.extend(["--out".into(), folder.display().to_string()]);
     }
-    // The run is no other's any more.
+    // Without --force: the folder now contains this run.
     let n_flags = rest.iter().position(|word| word == "--").unwrap_or(rest.len());
     let (flags, files) = rest.split_at(n_flags);
     line.extend(flags.iter().filter(|word| *word != "--force").cloned());
@@ -23,7 +23,7 @@ pub fn command(words: &[String], args: &Train, folder: &Path) -> String {
     line.into_iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
-/// A word as a shell takes it.
+/// A word, quoted for a shell.
 fn quoted(word: String) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./:=".contains(c);
     match !word.is_empty() && word.chars().all(is_plain) {
@@ -45,14 +45,14 @@ mod tests {
         }
     }
 
-    /// The line for a command, which must be one that goes on in `folder`.
+    /// The resume command for a command line of a run in `folder`.
     fn line(words: &[&str], folder: &str) -> String {
         let text: Vec<String> = words.iter().map(|&word| word.into()).collect();
         command(&text, &parsed(words), folder.as_ref())
     }
 
     #[test]
-    fn what_resuming_needs_goes_before_files() {
+    fn options_for_resuming_go_before_files() {
         assert_eq!(
             line(&["taper", "train", "--", "e.toml"], "runs/x"),
             "taper train --resume --out runs/x -- e.toml"
@@ -63,7 +63,7 @@ mod tests {
             line(&["taper", "train", "e.toml", "--out=a", "--resume"], "a"),
             "taper train e.toml --out=a --resume"
         );
-        // A file may be called like a flag.
+        // A file may have the name of an option.
         assert_eq!(
             line(&["taper", "train", "--out", "a", "--", "--resume"], "a"),
             "taper train --resume --out a -- --resume"
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_replaced_another_is_not_replaced_itself() {
+    fn force_is_removed_but_a_file_of_that_name_is_kept() {
         assert_eq!(
             line(&["taper", "train", "--force", "--out", "a", "--", "--force"], "a"),
             "taper train --resume --out a -- --force"

@@ -1,11 +1,11 @@
-//! What a run shows while it goes on: a bar on a terminal, and a line for each epoch.
+//! The progress of a run: a progress bar on a terminal, and a line for each epoch.
 
 use indicatif::ProgressBar;
 use taper::train::{Callback, EpochEvent, Flow, Progress, StepEvent, TrainError};
 
 use crate::term;
 
-/// A bar over the steps, and a line for each epoch on standard error.
+/// Shows a progress bar over the steps, and prints a line for each epoch on standard error.
 #[derive(Default)]
 pub struct ProgressLine {
     bar: Option<ProgressBar>,

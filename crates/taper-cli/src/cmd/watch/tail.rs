@@ -1,4 +1,4 @@
-//! Reading what a file of lines has got since the last look.
+//! Reads the lines that were appended to a file since the last read.
 
 use std::{
     fs::File,
@@ -6,27 +6,28 @@ use std::{
     path::Path,
 };
 
-/// How far a file of lines has been read.
+/// The read position in a file of lines.
 #[derive(Debug, Default)]
 pub struct Tail {
-    /// Bytes of the lines that were read.
+    /// Number of bytes read: complete lines only.
     at: u64,
-    /// The last of these lines, by which the file is known again.
+    /// The last line read. It identifies the file at the next read.
     last: Vec<u8>,
 }
 
-/// What has come to a file.
+/// The new content of a file.
 #[derive(Debug, PartialEq)]
 pub struct News {
-    /// Whether it is another file than before, so that all its lines are here.
+    /// Whether the file was replaced or shortened; `lines` then holds all its lines.
     pub is_anew: bool,
-    /// Whole lines, each with its end.
+    /// Complete lines, with their line ends.
     pub lines: String,
 }
 
 impl Tail {
-    /// Reads the whole lines since the last look. A run that goes on cuts its records back to the checkpoint and writes the
-    /// same bytes again; what was read stays, unless the last line is another. `None` if the file cannot be read.
+    /// Reads the complete lines since the last read; `None` if the file cannot be read. A resumed run truncates its
+    /// records to the checkpoint and writes the same bytes again: earlier lines stay valid if the last line read is
+    /// still at its place.
     pub fn read(&mut self, path: &Path) -> Option<News> {
         let mut file = File::open(path).ok()?;
         let is_anew = !self.is_known(&mut file)?;
@@ -45,7 +46,7 @@ impl Tail {
         Some(News { is_anew, lines: String::from_utf8_lossy(&bytes).into_owned() })
     }
 
-    /// Whether the last line that was read is still where it was.
+    /// Whether the last line read is still at its place.
     fn is_known(&self, file: &mut File) -> Option<bool> {
         let begin = self.at - self.last.len() as u64;
         file.seek(SeekFrom::Start(begin)).ok()?;

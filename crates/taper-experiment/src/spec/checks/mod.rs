@@ -1,4 +1,4 @@
-//! Methods as experiments choose them, on layers of a few weights whose gradients are given.
+//! Tests methods, as experiments select them, on layers with a few weights and given gradients.
 
 mod pairs;
 mod properties;
@@ -16,14 +16,14 @@ use taper::{
 };
 use taper_compose::Setting;
 
-/// An experiment of these keys.
+/// An experiment with these keys.
 fn resolve(sets: &[impl AsRef<str>]) -> anyhow::Result<Resolved> {
     let overrides =
         sets.iter().map(|set| Setting::parse(set.as_ref())).collect::<anyhow::Result<Vec<_>>>()?;
     Resolved::new(load(None, &[], &overrides)?)
 }
 
-/// Layers of these names, shapes and weights: linear ones, and convolutions where the shape has a kernel.
+/// Layers with these names, shapes and weights: convolutions if the shape has a kernel, else linear layers.
 fn layers(layers: &[(&str, &[usize], &[f32])]) -> anyhow::Result<Params> {
     let values = layers.iter().map(|(name, shape, weights)| {
         let weights = Tensor::from_slice(weights, *shape, &Device::Cpu)?;
@@ -40,7 +40,7 @@ fn layers(layers: &[(&str, &[usize], &[f32])]) -> anyhow::Result<Params> {
     Ok(scope.finish())
 }
 
-/// A run whose loss is linear.
+/// A run with a linear loss.
 struct Small {
     params: Params,
     pruner: Pruner,
@@ -57,7 +57,7 @@ impl Small {
         Ok(Self { params, pruner, optimizer: resolved.optimizer()?, lr, used: Vec::new() })
     }
 
-    /// A step in which each pruned weight has this gradient.
+    /// A step; `slopes` are the gradients with respect to the weights after pruning.
     fn step(&mut self, step: u64, slopes: &[Vec<f32>]) -> anyhow::Result<Changed> {
         self.pruner.prepare(Step(step), &mut Linear { params: &self.params, slopes })?;
         let imposed = self.pruner.impose(Step(step))?;
@@ -104,7 +104,7 @@ impl Small {
     }
 }
 
-/// What criteria at initialisation measure: that the loss is linear, but for a Hessian of the weights themselves.
+/// The oracle for criteria at initialisation: the loss is linear, but its Hessian is diag(w).
 struct Linear<'a> {
     params: &'a Params,
     slopes: &'a [Vec<f32>],

@@ -1,4 +1,4 @@
-//! Every combination of parts trains, or is refused by a sentence that names two keys.
+//! Every combination of parts trains, or is rejected with a message that names two keys.
 
 use super::{Small, layers, resolve, values};
 use taper::zoo::Architecture;
@@ -32,7 +32,7 @@ const SCHEDULES: [&[&str]; 3] = [
     &["adapt=reciprocal", "adapt_window=1"],
 ];
 
-/// Keys that a sentence names.
+/// The number of keys that a message names.
 fn n_keys(sentence: &str) -> usize {
     let mut keys: Vec<&str> = sentence
         .split("prune.")
@@ -57,7 +57,7 @@ fn every_combination_trains_or_is_refused_by_two_keys() -> anyhow::Result<()> {
                                 format!("prune.structure=\"{structure}\""),
                                 format!("prune.threshold={threshold}"),
                                 format!("prune.criterion={criterion}"),
-                                // Neither has inputs in fours, nor has the last one filters.
+                                // No input axis is a multiple of 4, and the last layer has no filters.
                                 "prune.pins={ \"conv1.weight\" = 0, \"linear.weight\" = 0 }".into(),
                                 "prune.sparsity=0.5".into(),
                             ];
@@ -82,13 +82,13 @@ fn every_combination_trains_or_is_refused_by_two_keys() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Trains for three steps; an error is a refusal, before anything is built.
+/// Trains for three steps. Returns an error only if the experiment is rejected before anything is built.
 fn train(sets: &[String]) -> anyhow::Result<()> {
     let resolved = resolve(sets)?;
     let model = Architecture::find("digits-cnn")?.build(10, 0, &candle_core::Device::Cpu)?;
     let total = 4;
-    let mut run =
-        Small::new(&resolved, model.params().clone(), total).expect("what was read can be built");
+    let mut run = Small::new(&resolved, model.params().clone(), total)
+        .expect("a resolved experiment can be built");
     let slopes: Vec<Vec<f32>> = run.params.prunable().map(|(_, var)| values(var)).collect();
     for step in 0..3 {
         run.step(step, &slopes).expect("a step");
@@ -111,7 +111,7 @@ fn keys_are_counted_once() {
 }
 
 #[test]
-fn what_a_pattern_does_not_fit_is_refused_when_it_is_read() {
+fn layers_that_do_not_fit_a_pattern_are_rejected() {
     let error = resolve(&["prune.method=sr-ste"]).unwrap_err().to_string();
     for part in ["prune.structure `2:4`", "conv1.weight", "no multiple of 4", "prune.pins"] {
         assert!(error.contains(part), "{error}");
@@ -146,7 +146,7 @@ fn weights_that_were_put_to_0_stay_pruned_while_the_sparsity_rises() {
 }
 
 #[test]
-fn what_could_never_learn_or_never_take_effect_is_refused() {
+fn choices_that_never_learn_or_never_take_effect_are_rejected() {
     for (sets, parts) in [
         (
             &["prune.method=rigl", "prune.threshold=\"power-propagation:2\""][..],
@@ -167,7 +167,7 @@ fn what_could_never_learn_or_never_take_effect_is_refused() {
         assert!(parts.iter().all(|part| error.contains(part)), "{sets:?}: {error}");
     }
     let hold = ["prune.method=snip", "prune.threshold=\"power-propagation:2\""];
-    assert!(resolve(&hold).is_ok(), "no weight enters");
+    assert!(resolve(&hold).is_ok(), "no weight is regrown");
     let per_sign = ["prune.method=gmp", "prune.remainder=zero", "prune.criterion=per-sign"];
     assert!(resolve(&per_sign).is_ok(), "it ranks weights of 0 last");
 }

@@ -1,4 +1,4 @@
-//! What holds for every method, whatever the weights, gradients and sparsity.
+//! Properties that hold for every method, for any weights, gradients and sparsity.
 
 use super::{Small, layers, resolve};
 use crate::spec::{Method, methods};
@@ -10,7 +10,7 @@ use taper::{
 };
 
 const TOTAL: u64 = 24;
-/// The first is pinned for N:M, which does not fit it.
+/// The first layer is pinned for N:M patterns, which do not fit it.
 const SHAPES: [(&str, [usize; 2]); 3] =
     [("conv1", [3, 2]), ("middle", [6, 8]), ("linear", [4, 12])];
 
@@ -22,7 +22,7 @@ fn pruning() -> Vec<(String, Method)> {
 
 fn noise(key: [u64; 3], n: usize) -> Vec<f32> {
     let mut rng = Rng::for_key(key);
-    // Coarse numbers, so that there are ties.
+    // Coarse numbers create ties.
     (0..n).map(|_| (rng.below(17) as f32 - 8.0) / 8.0).collect()
 }
 
@@ -44,14 +44,14 @@ fn params(seed: u64) -> Params {
     layers(&of).unwrap()
 }
 
-/// Keys of an experiment with a method at a sparsity.
+/// Keys of an experiment with this method and sparsity.
 fn sets(name: &str, method: &Method, more: &[&str], sparsity: f64, seed: u64) -> Vec<String> {
     let mut sets = vec![
         format!("prune.method={name}"),
         format!("seed={seed}"),
         "train.lr=0.125".into(),
         "train.momentum=0.5".into(),
-        // So that the velocity of a weight that was forgotten is its gradient.
+        // Without it, the first velocity after a reset equals the gradient.
         "train.weight_decay=0".into(),
     ];
     match method.prune.structure {
@@ -66,7 +66,7 @@ fn sets(name: &str, method: &Method, more: &[&str], sparsity: f64, seed: u64) ->
     sets
 }
 
-/// Keys that methods take beside their own.
+/// Further keys to test with a method.
 const VARIANTS: [(&str, &[&str]); 11] = [
     ("rigl", &["prune.grow_init=\"initial:4\"", "prune.grow_momentum=0.5"]),
     ("rigl", &["prune.grow_init=gradient", "prune.grow_momentum=1.0", "prune.grow=random"]),
@@ -81,7 +81,7 @@ const VARIANTS: [(&str, &[&str]); 11] = [
     ("granet", &["prune.swap_bound=soft", "prune.swap_end=0.9"]),
 ];
 
-/// What a method must do in a run.
+/// Checks a run of a method.
 fn check(
     name: &str,
     method: &Method,
@@ -102,7 +102,7 @@ fn check(
         let before = run.weights();
         let changed = run.step(step, &slopes(seed, step)).unwrap();
         if step == resumed {
-            // A pruner of another process, with the weights and velocity of this one.
+            // A fresh pruner, as in a new process, with the state, weights and velocity of the old one.
             let (state, velocity) =
                 (other.pruner.state(), other.optimizer.state(&other.params).unwrap());
             let mut fresh = start();
@@ -138,7 +138,7 @@ fn check(
         n_kept = kept;
         for (layer, forgotten) in changed.forgotten.iter().flatten().enumerate() {
             let (velocity, slopes) = (&run.velocity()[layer], &slopes(seed, step)[layer]);
-            // What has entered before the forward pass has the velocity of this very step.
+            // Weights that entered before the forward pass have the velocity of this step.
             let begun = changed.momentum.as_ref().map(|momentum| &momentum[layer].weights);
             let is_fresh = |i| {
                 velocity[i] == 0.0
@@ -161,12 +161,12 @@ fn check(
     Ok(())
 }
 
-/// The cut of each layer.
+/// The threshold of each layer.
 fn cuts(run: &Small) -> Vec<f32> {
     run.pruner.state().cuts
 }
 
-/// Whether each four weights along the inputs of all layers but the pinned one have two.
+/// Whether all layers except the pinned one keep two of each four weights along the input axis.
 fn two_of_four(masks: &[Mask]) -> bool {
     masks[0].n_kept() == masks[0].len() as u64
         && masks[1..].iter().all(|mask| {

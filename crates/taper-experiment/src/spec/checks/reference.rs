@@ -1,4 +1,5 @@
-//! Methods equal their papers, as `testdata/methods/make.py` writes them down: every kept weight, value, threshold and velocity.
+//! Compares methods with their papers, as `testdata/methods/make.py` implements them: masks, values, thresholds and
+//! velocities.
 
 use super::{Small, layers, resolve};
 use serde::Deserialize;
@@ -9,12 +10,12 @@ struct Case {
     sets: Vec<String>,
     total: u64,
     layers: Vec<Layer>,
-    /// The gradient in each pruned weight of each layer, step by step.
+    /// The gradient with respect to each weight after pruning, by step and layer.
     slopes: Vec<Vec<Vec<f32>>>,
     steps: Vec<Step>,
-    /// The error of weights and velocities, relative to the largest of the layer; 0 where operations of f32 are exact.
+    /// Maximum error of weights and velocities, relative to the layer's largest value; 0 if f32 arithmetic is exact.
     within: f64,
-    /// The same of values and thresholds.
+    /// The same for values and thresholds.
     values_within: f64,
 }
 
@@ -25,20 +26,21 @@ struct Layer {
     weights: Vec<f32>,
 }
 
-/// What a step ends with.
+/// The expected state after a step.
 #[derive(Deserialize)]
 struct Step {
     kept: Vec<Vec<usize>>,
     weights: Vec<Vec<f64>>,
     velocity: Vec<Vec<f64>>,
     skipped: bool,
-    /// What kept weights were in the forward pass, if these are not the weights themselves; 0 for pruned ones.
+    /// Values of kept weights in the forward pass, if they differ from the weights; 0 for pruned ones.
     values: Option<Vec<Vec<f64>>>,
     /// The threshold of each layer.
     cuts: Option<Vec<f64>>,
 }
 
-/// Checks numbers of each layer, within an error relative to the largest one of the layer; without an error to the bit.
+/// Compares the numbers of each layer; the error is relative to the layer's largest. With `within` = 0 they must be
+/// equal.
 fn check(got: &[Vec<f32>], wanted: &[Vec<f64>], within: f64, what: &str) {
     assert_eq!(got.len(), wanted.len(), "{what}");
     for (got, wanted) in got.iter().zip(wanted) {
@@ -53,7 +55,7 @@ fn check(got: &[Vec<f32>], wanted: &[Vec<f64>], within: f64, what: &str) {
 
 #[test]
 fn methods_equal_their_reference_values() -> anyhow::Result<()> {
-    // The values are no part of the package.
+    // The reference values are not part of the package.
     let values = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/methods/methods.json");
     let cases: Vec<Case> = serde_json::from_str(&std::fs::read_to_string(values)?)?;
     let names: Vec<&str> = cases.iter().map(|case| &*case.name).collect();
@@ -79,7 +81,7 @@ fn methods_equal_their_reference_values() -> anyhow::Result<()> {
                     &found,
                     std::slice::from_ref(cuts),
                     case.values_within,
-                    &format!("cuts of {place}"),
+                    &format!("thresholds of {place}"),
                 );
             }
             if let Some(values) = &wanted.values {

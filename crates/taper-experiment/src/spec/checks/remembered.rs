@@ -1,4 +1,4 @@
-//! Criteria that remember the gradients of all steps, against sums that are kept here.
+//! Compares criteria that accumulate gradients over steps with sums that are computed here.
 
 use super::{Small, layers, resolve};
 use taper::kernels::mask::Mask;
@@ -6,7 +6,7 @@ use taper::kernels::mask::Mask;
 const N: usize = 12;
 
 fn number(step: u64, index: usize) -> f32 {
-    // Halves between −3 and 3, in no order.
+    // Multiples of 1/2 from −3 to 3, in irregular order.
     ((index as u64 * 7 + step * 5 + index as u64 * step * 3) % 13) as f32 / 2.0 - 3.0
 }
 
@@ -21,7 +21,7 @@ fn small(sets: &[&str], total: u64) -> Small {
     Small::new(&resolved, layers(&[("linear", &[3, 4], &weights)]).unwrap(), total).unwrap()
 }
 
-/// The n largest of these, the first of equal ones.
+/// The indices of the n largest scores; ties go to the lower index.
 fn largest(scores: &[f32], among: impl Iterator<Item = usize>, n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = among.collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
@@ -45,10 +45,10 @@ fn snfs_grows_by_the_average_of_all_gradients_and_moves_kept_weights_alone() {
     for step in 0..12 {
         let (before, slopes) = (run.weights().swap_remove(0), slopes(step));
         let changed = run.step(step, std::slice::from_ref(&slopes)).unwrap();
-        assert!(!changed.is_skipped, "an average is no gradient of this step");
+        assert!(!changed.is_skipped, "an average needs no skipped step");
         mean.iter_mut().zip(&slopes).for_each(|(m, g)| *m = 0.75f32.mul_add(*m, 0.25 * g));
         if step > 0 && step % 3 == 0 {
-            // Half of the six kept ones leave.
+            // Half of the six kept weights are pruned.
             let sizes: Vec<f32> = before.iter().map(|w| w.abs()).collect();
             let retained = largest(&sizes, mask.iter().copied(), 3);
             let open = (0..N).filter(|index| !retained.contains(index));
@@ -83,7 +83,7 @@ fn movement_keeps_the_weights_that_have_moved_away_from_0() {
             // By the gradients before this step.
             _ => assert_eq!(mask, largest(&sums, 0..N, 6), "step {step}"),
         }
-        // Pruned weights lose nothing, as they have no value in the loss, but what momentum moves them by.
+        // The scores of pruned weights change, too: they use the dense weights and the full gradients.
         for (i, sum) in sums.iter_mut().enumerate() {
             *sum = before[i].mul_add(-slopes[i], *sum);
         }
@@ -94,7 +94,7 @@ fn movement_keeps_the_weights_that_have_moved_away_from_0() {
 fn fisher_keeps_the_largest_by_weight_and_average_square() {
     let sets = ["prune.method=gmp", "prune.sparsity=0.5", "prune.criterion=\"fisher:0.75\""];
     let schedule = ["prune.schedule=one-shot", "prune.begin=0.25"];
-    // Pruned weights learn by half of their gradient; all of it is remembered.
+    // Pruned weights learn by half of their gradient; the criterion uses all of it.
     let learning = ["prune.refresh_every=1", "prune.gradient=\"0.5\""];
     let mut run = small(&[&sets[..], &schedule, &learning].concat(), 20);
     let mut squares = [0.0f32; N];
@@ -121,7 +121,7 @@ fn fisher_keeps_the_largest_by_weight_and_average_square() {
 }
 
 #[test]
-fn what_remembers_is_refused_where_there_is_nothing_to_remember() {
+fn accumulating_criteria_are_rejected_where_they_have_nothing_to_accumulate() {
     for (sets, parts) in [
         (
             ["prune.method=movement", "prune.schedule=one-shot", "seed=0"],
@@ -137,7 +137,7 @@ fn what_remembers_is_refused_where_there_is_nothing_to_remember() {
         ),
         (
             ["prune.method=gmp", "prune.criterion=\"normalised:movement\"", "prune.begin=0.1"],
-            ["prune.criterion `normalised:movement`", "as it is"],
+            ["prune.criterion `normalised:movement`", "use movement"],
         ),
     ] {
         let begin = match sets[1].contains("one-shot") {

@@ -1,4 +1,4 @@
-//! A channel of a node, constant or not.
+//! The type of a channel: constant or not.
 
-/// The pixels of a constant channel; none if it depends on the image.
+/// The pixels of a constant channel; `None` if the channel depends on the image.
 pub(super) type Channel = Option<Vec<f64>>;

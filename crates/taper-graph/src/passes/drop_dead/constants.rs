@@ -1,4 +1,4 @@
-//! Channels that do not depend on the image, and their pixels.
+//! Constant channels (they do not depend on the image), and their pixels.
 
 use super::{channel::Channel, sum::Sum};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     passes::tensors::spread,
 };
 
-/// The channels of each node of a valid graph without empty values.
+/// The channels of each node. The graph must be valid and have no empty values.
 pub(super) fn of(graph: &Graph) -> Result<Vec<Vec<Channel>>, GraphError> {
     let mut values: Vec<Vec<Channel>> = Vec::with_capacity(graph.nodes.len());
     for i in 0..graph.nodes.len() {
@@ -52,7 +52,7 @@ fn channels_of(
         Op::Norm(norm) => {
             let channels = norm.affine(graph)?.into_iter().zip(input(0).0);
             let channel = channels.map(|(affine, channel)| match channel {
-                // A factor of 0 leaves the shift.
+                // With a factor of 0 the result is the shift.
                 None if affine.scale == 0.0 => Some(vec![affine.shift; n_pixels]),
                 channel => Some(channel.as_ref()?.iter().map(|&x| affine.apply(x)).collect()),
             });
@@ -78,7 +78,7 @@ fn channels_of(
         Op::Reshape(_) => {
             let (channels, dims) = input(0);
             let n = pixels(dims);
-            // Channels of the input that lie in a channel of the output.
+            // A channel of the output is constant if all input channels in it are.
             let channel = |c: usize| {
                 let elements = c * n_pixels..(c + 1) * n_pixels;
                 elements.map(|e| channels[e / n].as_ref().map(|plane| plane[e % n])).collect()

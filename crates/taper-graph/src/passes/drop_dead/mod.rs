@@ -1,15 +1,15 @@
-//! Elimination of channels that have no effect, or a constant one.
+//! Elimination of channels that have no effect, or a constant effect.
 //!
-//! Two analyses decide, on channels of values (dimension 0):
+//! Two analyses run over the channels (dimension 0) of all values:
 //!
-//! 1. **Constants**, forwards: a channel is constant if no weight other than 0 carries anything else into it. Its plane of
-//!    pixels is known then, borders included.
-//! 2. **Reads**, backwards: a channel is read if the output is made of it, or if a channel that is read takes it with a
-//!    weight other than 0 and it is not constant. Operations that treat channels alone or keep their places tie the
-//!    channels of their inputs and output together: all of such a class are kept, or none.
+//! 1. **Constants**, forward: a channel is constant if every weight other than 0 that contributes to it reads a
+//!    constant channel. Its pixels are then known, including the borders.
+//! 2. **Reads**, backward: a channel is needed if it is in the output. It is also needed if it is not constant and a
+//!    needed channel reads it with a weight other than 0. Channel-wise operations tie the channels of their inputs and
+//!    output into classes. A class is kept as a whole or removed as a whole.
 //!
-//! Then each node is computed for the channels that are kept. What constant channels add to a sum goes into its bias, and
-//! their weights become 0.
+//! Then each node is computed for its kept channels only. The contribution of constant channels to a sum moves into the
+//! bias, and their weights become 0.
 
 mod channel;
 mod constants;
@@ -21,11 +21,14 @@ use crate::{ActivationFn, Fused, Graph, GraphError, Op, Tensor, tensor::n_elemen
 use channel::Channel;
 use sum::Sum;
 
-/// Elements of all values of a graph, at most: the analysis keeps constant ones, in f64.
+/// Largest number of elements of all values of a graph. The analysis stores the constant values in f64.
 const ELEMENTS: usize = 1 << 27;
 
-/// The graph without channels that have no effect on the output, or a constant one. Convolutions become [`Op::Fused`]: the
-/// effect of constant channels is part of their bias, for each pixel where padding makes borders differ. A graph with an empty value, or with more than 2²⁷ elements in all, stays.
+/// Removes channels that have no effect on the output, or a constant effect.
+///
+/// Convolutions become [`Op::Fused`], and the effect of constant channels becomes part of their bias. The bias is per
+/// pixel where padding makes borders differ. A graph with an empty value, or with more than 2²⁷ elements in all, does
+/// not change.
 ///
 /// # Errors
 /// If the graph is not valid.
@@ -44,7 +47,7 @@ pub fn drop_dead(graph: &Graph) -> Result<Graph, GraphError> {
     }
 }
 
-/// Why a graph is left as it is.
+/// The reason why the pass does not change a graph, if there is one.
 pub(super) fn refusal(graph: &Graph) -> Option<String> {
     let sizes = || graph.nodes.iter().map(|node| n_elements(&node.dims).unwrap_or(usize::MAX));
     if let Some(node) = sizes().position(|n| n == 0) {
@@ -56,7 +59,7 @@ pub(super) fn refusal(graph: &Graph) -> Option<String> {
     })
 }
 
-/// Values that a graph computes and reads.
+/// A measure of the work of a graph: the number of computed elements and of inputs.
 fn work(graph: &Graph) -> usize {
     let computed = graph.nodes.iter().filter(|node| !node.inputs.is_empty());
     computed.map(|node| node.dims.iter().product::<usize>() + node.inputs.len()).sum()
@@ -73,18 +76,18 @@ fn without_dead(graph: &Graph) -> Result<Graph, GraphError> {
     narrow.rebuild.finish()
 }
 
-/// A graph of fewer channels under construction.
+/// A graph with fewer channels, under construction.
 struct Narrow<'a> {
     graph: &'a Graph,
     /// The channels of each node.
     constants: &'a [Vec<Channel>],
-    /// Those of them that are kept, in order.
+    /// The kept channels of each node, in order.
     kept: &'a [Vec<usize>],
     rebuild: Rebuild<'a>,
 }
 
 impl Narrow<'_> {
-    /// Computes a node for its channels that are kept.
+    /// Computes a node for its kept channels.
     fn node(&mut self, i: usize) -> Result<(), GraphError> {
         let (graph, kept) = (self.graph, &self.kept[i]);
         let node = &graph.nodes[i];
@@ -120,7 +123,7 @@ impl Narrow<'_> {
         Ok(())
     }
 
-    /// Shape of a node's value for the channels that are kept.
+    /// Shape of a node's value with its kept channels.
     fn dims(&self, i: usize) -> Vec<usize> {
         let mut dims = self.graph.nodes[i].dims.clone();
         dims.iter_mut().take(1).for_each(|channels| *channels = self.kept[i].len());
@@ -132,10 +135,10 @@ impl Narrow<'_> {
         self.rebuild.push(i, Op::Constant(name), &[])
     }
 
-    /// Computes a convolution or linear layer, with what is constant in its bias.
+    /// Computes a convolution or linear layer; its bias includes the constant part.
     fn sum(&mut self, i: usize, sum: &Sum) -> Result<(), GraphError> {
         let dims = self.dims(i);
-        // A residual input that is constant as a whole is part of the bias.
+        // A residual input with only constant channels is part of the bias.
         let residual =
             sum.residual.filter(|&node| self.constants[node].iter().any(Option::is_none));
         let part = sum.constant_part(self.graph, self.constants, residual.is_none())?;
@@ -171,7 +174,7 @@ impl Narrow<'_> {
         self.rebuild.replace(i, op, &inputs)
     }
 
-    /// What is left of a convolution without weights: its residual input, its bias and its activation.
+    /// Computes a convolution with no weights left: its residual input, bias and activation.
     fn shifted(
         &mut self,
         i: usize,

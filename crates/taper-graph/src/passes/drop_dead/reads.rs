@@ -1,4 +1,4 @@
-//! Channels that the output is made of.
+//! The channels that the output needs.
 
 use super::{channel::Channel, sum::Sum};
 use crate::{
@@ -31,7 +31,7 @@ pub(super) fn kept(
     analysis.all_of(Graph::INPUT);
     analysis.all_of(graph.output);
     for (i, channels) in constants.iter().enumerate() {
-        // A constant node reads nothing.
+        // A node with only constant channels reads nothing.
         let is_constant = channels.iter().all(Option::is_some);
         let sum = if is_constant { None } else { Sum::of(graph, i)? };
         match &sum {
@@ -44,31 +44,31 @@ pub(super) fn kept(
     Ok(analysis.kept())
 }
 
-/// Channels of all nodes, numbered one after the other.
+/// The analysis. The channels of all nodes are numbered consecutively.
 struct Analysis<'a> {
     graph: &'a Graph,
     constants: &'a [Vec<Channel>],
-    /// Number of the first channel of each node, and of all.
+    /// Number of the first channel of each node, then the number of all channels.
     first: Vec<usize>,
     classes: Classes,
-    /// Channels that are needed whatever reads them.
+    /// Channels that are needed even if no weight reads them.
     needed: Vec<usize>,
-    /// What each node reads by weights.
+    /// The nodes with weights, as sums.
     sums: Vec<Option<Sum<'a>>>,
 }
 
 impl Analysis<'_> {
-    /// Needs all channels of a node.
+    /// Marks all channels of a node as needed.
     fn all_of(&mut self, node: usize) {
         self.needed.extend(self.first[node]..self.first[node + 1]);
     }
 
-    /// Ties channels of two nodes together.
+    /// Puts channel `c` of node `a` and channel `d` of node `b` into one class.
     fn tie(&mut self, (a, c): (usize, usize), (b, d): (usize, usize)) {
         self.classes.join(self.first[a] + c, self.first[b] + d);
     }
 
-    /// What a node reads, and which channels it ties together.
+    /// Ties the channels of a node without weights to the channels of its inputs, or marks them as needed.
     fn node(&mut self, i: usize) {
         let node = &self.graph.nodes[i];
         let n_channels = channels(&node.dims);
@@ -89,7 +89,7 @@ impl Analysis<'_> {
             Op::Reshape(_) => {
                 let input = node.inputs[0];
                 let (from, to) = (pixels(&self.graph.nodes[input].dims), pixels(&node.dims));
-                // Channels overlap where one begins, or the other.
+                // Each overlap of an input and an output channel starts where one of the two starts.
                 let firsts = (0..n_channels * to).step_by(from);
                 firsts.chain((0..n_channels * to).step_by(to)).for_each(|element| {
                     self.tie((input, element / from), (i, element / to));
@@ -99,7 +99,7 @@ impl Analysis<'_> {
                 for &input in &node.inputs {
                     match channels(&self.graph.nodes[input].dims) {
                         n if n == n_channels => (0..n).for_each(|c| self.tie((input, c), (i, c))),
-                        // One channel for all.
+                        // One channel, broadcast to all.
                         _ => self.all_of(input),
                     }
                 }
@@ -107,7 +107,7 @@ impl Analysis<'_> {
         }
     }
 
-    /// The channels that a sum ties together.
+    /// Ties the channels of a sum together: those of a residual input that is not constant, and those of groups.
     fn sum(&mut self, i: usize, sum: &Sum) {
         if let Some(residual) = sum.residual
             && self.constants[residual].iter().any(Option::is_none)
@@ -122,8 +122,8 @@ impl Analysis<'_> {
         }
     }
 
-    /// What a channel of a sum reads by weights other than 0, but for constants and what is found already. Groups are tied
-    /// together anyway.
+    /// Adds the channels that output channel `o` of sum `i` reads by weights other than 0 to `needed`, except for
+    /// constant channels and channels already found. Grouped convolutions are skipped, because their channels are tied.
     fn read(&self, i: usize, o: usize, found: &Found, needed: &mut Vec<usize>) {
         let terms = self.sums[i].iter().flat_map(|sum| &sum.terms);
         for term in terms.filter(|term| term.conv.groups == 1 && found.n_open[term.input] > 0) {
@@ -134,7 +134,7 @@ impl Analysis<'_> {
         }
     }
 
-    /// Follows the reads of what is needed, class by class.
+    /// Follows the reads of needed channels, class by class, and returns the kept channels of each node.
     fn kept(mut self) -> Vec<Vec<usize>> {
         let n = self.classes.0.len();
         let class: Vec<usize> = (0..n).map(|channel| self.classes.of(channel)).collect();
@@ -161,13 +161,13 @@ impl Analysis<'_> {
     }
 }
 
-/// What is known to be needed so far.
+/// The classes that are known to be needed so far.
 struct Found {
     /// The class of each channel.
     class: Vec<usize>,
     /// Whether each class is needed.
     is_found: Vec<bool>,
-    /// Channels of each node that are not constant, and not found.
+    /// Number of channels of each node that are neither constant nor found.
     n_open: Vec<usize>,
 }
 
@@ -177,11 +177,11 @@ impl Found {
     }
 }
 
-/// Disjoint sets of channels: each points to another one of its set, or to itself.
+/// Disjoint sets of channels (union-find): each channel points to another channel of its set, or to itself.
 struct Classes(Vec<usize>);
 
 impl Classes {
-    /// The channel that stands for the set of this one.
+    /// The representative of the set of `channel`.
     fn of(&mut self, mut channel: usize) -> usize {
         while self.0[channel] != channel {
             self.0[channel] = self.0[self.0[channel]];

@@ -1,4 +1,4 @@
-//! Convolutions and linear layers alike, as sums over weights.
+//! Sums over weights: a common form of convolutions and linear layers.
 
 use super::channel::Channel;
 use crate::{
@@ -11,18 +11,18 @@ use crate::{
     passes::tensors::{bias_of, spread, wide},
 };
 
-/// Sums of products with weights, a bias and a residual input, and an activation behind.
+/// A sum of products with weights, a bias and a residual input, followed by an activation.
 pub(super) struct Sum<'a> {
     pub(super) terms: Vec<Term<'a>>,
     pub(super) residual: Option<usize>,
     pub(super) activation: Option<ActivationFn>,
-    /// Whether it is a linear layer, with one term and nothing else.
+    /// Whether it is a linear layer. It then has one term, and neither residual input nor activation.
     pub(super) is_linear: bool,
     bias: Option<String>,
     dims: &'a [usize],
 }
 
-/// A convolution of one input. A linear layer is one of a single pixel.
+/// A convolution of one input. A linear layer is a convolution of a single pixel.
 pub(super) struct Term<'a> {
     pub(super) conv: Conv,
     pub(super) weight: &'a Tensor,
@@ -32,7 +32,7 @@ pub(super) struct Term<'a> {
 }
 
 impl<'a> Sum<'a> {
-    /// The sum that a node computes, if it is one.
+    /// The sum that a node computes; `None` if it is another operation.
     pub(super) fn of(graph: &'a Graph, i: usize) -> Result<Option<Self>, GraphError> {
         let node = &graph.nodes[i];
         let (mut fused, is_linear) = match &node.op {
@@ -61,13 +61,14 @@ impl<'a> Sum<'a> {
         }))
     }
 
-    /// Name of its bias, also of one that it does not have yet.
+    /// Name of the bias, existing or new.
     pub(super) fn bias_name(&self) -> String {
         let of_weight = || self.terms.first().map_or_else(String::new, |t| bias_of(&t.conv.weight));
         self.bias.clone().unwrap_or_else(of_weight)
     }
 
-    /// What the bias and constant channels add before the activation: to each element, or to each channel if that is enough.
+    /// The part of the sum, before the activation, that comes from the bias and from constant channels. It has a value
+    /// for each element, or for each channel if no input is constant and the bias is per channel.
     pub(super) fn constant_part(
         &self,
         graph: &Graph,
@@ -121,8 +122,8 @@ impl<'a> Sum<'a> {
 }
 
 impl Term<'_> {
-    /// The weight of the output and input channels that are kept, 0 for constant ones, and its groups. Groups are kept or
-    /// left out as a whole.
+    /// The weight of the kept output and input channels, with 0 for constant inputs, and its number of groups. Groups
+    /// are kept or removed as a whole.
     pub(super) fn narrowed(
         &self,
         outputs: &[usize],

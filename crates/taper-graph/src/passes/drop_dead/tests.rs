@@ -1,4 +1,4 @@
-//! What is left of small graphs with dead channels.
+//! Dead-channel elimination on small graphs.
 
 use super::*;
 use crate::passes::tests::{constant, conv, norm, ops, passed, push, put, relu, values};
@@ -7,7 +7,7 @@ fn dims(graph: &Graph, name: &str) -> Vec<usize> {
     graph.tensor(name).unwrap().dims().to_vec()
 }
 
-/// Two channels from one of 3 × 3 pixels: the input, and a constant 2.
+/// A convolution of a 3 × 3 image to two channels and a ReLU. The second channel is the constant 2.
 fn half_constant() -> (Graph, usize) {
     let mut graph = Graph::new(&[1, 3, 3]);
     let x = conv(&mut graph, "a", 0, [2, 1, 1, 1], &[1.0, 0.0], &[0.0, 2.0]);
@@ -48,7 +48,7 @@ fn an_activation_clips_a_constant_first() {
 }
 
 #[test]
-fn a_channel_that_a_normalisation_multiplies_by_zero_is_constant() {
+fn a_channel_that_a_batch_norm_multiplies_by_zero_is_constant() {
     let mut graph = Graph::new(&[1, 1, 1]);
     let x = conv(&mut graph, "a", 0, [2, 1, 1, 1], &[1.0, 2.0], &[]);
     let x = norm(&mut graph, x, &[1.0, 0.0], &[0.5, 3.0]);
@@ -61,7 +61,7 @@ fn a_channel_that_a_normalisation_multiplies_by_zero_is_constant() {
 }
 
 #[test]
-fn channels_that_nothing_reads_go_through_all_that_keeps_channels() {
+fn channels_that_nothing_reads_are_removed_through_channelwise_operations() {
     let mut graph = Graph::new(&[1, 4, 4]);
     let x = conv(&mut graph, "a", 0, [3, 1, 1, 1], &[1.0, 2.0, 3.0], &[]);
     let x = norm(&mut graph, x, &[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]);
@@ -79,7 +79,7 @@ fn channels_that_nothing_reads_go_through_all_that_keeps_channels() {
 }
 
 #[test]
-fn a_dead_channel_is_a_stretch_of_features_of_a_vector() {
+fn a_dead_channel_is_a_range_of_features_after_a_reshape_to_a_vector() {
     let mut graph = Graph::new(&[1, 1, 2]);
     let x = conv(&mut graph, "a", 0, [3, 1, 1, 1], &[1.0, 0.0, 3.0], &[0.0, 7.0, 0.0]);
     let x = push(&mut graph, Op::Reshape(vec![6]), &[x]);
@@ -91,7 +91,7 @@ fn a_dead_channel_is_a_stretch_of_features_of_a_vector() {
 }
 
 #[test]
-fn channels_that_a_reshape_joins_go_together() {
+fn channels_that_a_reshape_joins_are_removed_together() {
     let reshaped = |dims: [usize; 2], into: [usize; 2]| {
         let mut graph = Graph::new(&[1, dims[1], 1]);
         let weight: Vec<f32> = (1..=dims[0]).map(|i| i as f32).collect();
@@ -104,12 +104,13 @@ fn channels_that_a_reshape_joins_go_together() {
     };
     assert_eq!(reshaped([4, 1], [2, 2]), [1.0, 2.0]);
     assert_eq!(reshaped([2, 4], [4, 2]), [1.0]);
-    // Element 2 ties the first two channels of three to the first of two, element 3 the last two to the second.
+    // Element 2 of 6 is in channel 0 of the input and channel 1 of the output; element 3 is in input channel 1 and
+    // output channel 1. All channels that share elements are one class.
     assert_eq!(reshaped([2, 3], [3, 2]), [1.0, 2.0]);
 }
 
 #[test]
-fn a_dead_input_of_a_depthwise_convolution_gives_a_constant() {
+fn a_dead_input_of_a_depthwise_convolution_makes_a_constant() {
     let (mut graph, x) = half_constant();
     let x = conv(&mut graph, "b", x, [2, 1, 3, 3], &[1.0; 18], &[0.0, -10.0]);
     let x = relu(&mut graph, x);
@@ -117,15 +118,15 @@ fn a_dead_input_of_a_depthwise_convolution_gives_a_constant() {
     let passed = passed(drop_dead, &graph);
     assert_eq!(dims(&passed, "b.weight"), [1, 1, 3, 3]);
     assert_eq!(dims(&passed, "c.weight"), [1, 1, 1, 1]);
-    // 2 for each pixel in a window, less 10, above 0, times 2.
+    // 2 times the number of pixels in a window, minus 10, after ReLU, times 2.
     assert_eq!(values(&passed, "c.bias"), [0.0, 4.0, 0.0, 4.0, 16.0, 4.0, 0.0, 4.0, 0.0]);
 }
 
 #[test]
-fn groups_go_as_a_whole() {
+fn groups_are_removed_as_a_whole() {
     let mut graph = Graph::new(&[1, 1, 1]);
     let x = conv(&mut graph, "a", 0, [6, 1, 1, 1], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[]);
-    // Three groups of two: the first is read in part, the second is not, the third is.
+    // Three groups of two channels: one channel of the first is read, none of the second, both of the third.
     let weight: Vec<f32> = (1..=12).map(|i| i as f32).collect();
     let x = conv(&mut graph, "b", x, [6, 2, 1, 1], &weight, &[]);
     graph.output = conv(&mut graph, "c", x, [1, 6, 1, 1], &[1.0, 0.0, 0.0, 0.0, 1.0, 1.0], &[]);
@@ -138,12 +139,12 @@ fn groups_go_as_a_whole() {
 }
 
 #[test]
-fn channels_of_a_sum_go_from_both_sides_or_stay_in_both() {
+fn channels_of_a_sum_are_removed_from_both_inputs_or_from_none() {
     let mut graph = Graph::new(&[1, 1, 1]);
     let a = conv(&mut graph, "a", 0, [3, 1, 1, 1], &[1.0, 2.0, 0.0], &[0.0, 0.0, 5.0]);
     let b = conv(&mut graph, "b", 0, [3, 1, 1, 1], &[4.0, 0.0, 0.0], &[0.0, 1.0, 6.0]);
     let sum = push(&mut graph, Op::Add, &[a, b]);
-    // The first channel is not read, the second is constant on one side, the third on both.
+    // The first channel is not read, the second is constant in one input, the third in both.
     graph.output = conv(&mut graph, "c", sum, [1, 3, 1, 1], &[0.0, 1.0, 2.0], &[]);
     let passed = passed(drop_dead, &graph);
     assert_eq!(values(&passed, "a.weight"), [2.0]);
@@ -153,7 +154,7 @@ fn channels_of_a_sum_go_from_both_sides_or_stay_in_both() {
 }
 
 #[test]
-fn a_dead_convolution_leaves_its_residual_input_with_a_bias() {
+fn a_dead_convolution_becomes_its_residual_input_plus_a_bias() {
     let mut graph = Graph::new(&[2, 1, 1]);
     put(&mut graph, "a.weight", &[2, 2, 1, 1], &[0.0; 4]);
     put(&mut graph, "a.bias", &[2], &[1.0, 2.0]);
@@ -184,7 +185,7 @@ fn a_constant_residual_input_is_part_of_the_bias() {
 }
 
 #[test]
-fn a_dead_shortcut_leaves_the_other_convolution() {
+fn a_dead_shortcut_is_removed_and_the_other_convolution_stays() {
     let mut graph = Graph::new(&[1, 1, 2]);
     put(&mut graph, "a.weight", &[1, 1, 1, 1], &[3.0]);
     put(&mut graph, "b.weight", &[1, 1, 1, 1], &[0.0]);
@@ -198,7 +199,7 @@ fn a_dead_shortcut_leaves_the_other_convolution() {
 }
 
 #[test]
-fn channels_behind_a_concat_keep_their_order() {
+fn channels_of_a_concat_keep_their_order() {
     let mut graph = Graph::new(&[1, 1, 1]);
     let a = conv(&mut graph, "a", 0, [2, 1, 1, 1], &[1.0, 2.0], &[]);
     let b = conv(&mut graph, "b", 0, [2, 1, 1, 1], &[0.0, 4.0], &[0.0, 8.0]);
@@ -226,7 +227,7 @@ fn a_concat_of_one_input_is_that_input() {
 }
 
 #[test]
-fn a_gate_keeps_the_channels_that_it_reads() {
+fn channels_read_only_by_a_gate_are_kept() {
     let mut graph = Graph::new(&[1, 1, 2]);
     let a = conv(&mut graph, "a", 0, [3, 1, 1, 1], &[1.0, 2.0, 3.0], &[]);
     let squeezed = push(&mut graph, Op::GlobalAverage, &[a]);
@@ -234,13 +235,13 @@ fn a_gate_keeps_the_channels_that_it_reads() {
     let product = push(&mut graph, Op::Multiply, &[a, gate]);
     graph.output = conv(&mut graph, "b", product, [1, 3, 1, 1], &[1.0, 0.0, 0.0], &[]);
     let passed = passed(drop_dead, &graph);
-    // The first is read by the last layer, the second by the gate, the third by nothing.
+    // The last layer reads the first channel, the gate reads the second, nothing reads the third.
     assert_eq!(values(&passed, "a.weight"), [1.0, 2.0]);
     assert_eq!(values(&passed, "g.weight"), [0.0, 1.0, 0.0, 1.0]);
 }
 
 #[test]
-fn a_weight_with_two_readers_has_a_name_for_each_form() {
+fn a_weight_with_two_readers_gets_a_second_name_for_its_narrowed_copy() {
     let (mut graph, x) = half_constant();
     let y = conv(&mut graph, "b", x, [2, 2, 1, 1], &[1.0, 2.0, 3.0, 4.0], &[]);
     let z = conv(&mut graph, "c", y, [2, 2, 1, 1], &[1.0, 1.0, 0.0, 1.0], &[]);
@@ -277,7 +278,7 @@ fn softmax_needs_all_of_its_channels() {
 }
 
 #[test]
-fn graphs_of_immense_values_stay() {
+fn graphs_with_very_large_values_do_not_change() {
     let mut graph = Graph::new(&[1, 1, 1]);
     put(&mut graph, "a", &[1, 1, 1, 1], &[0.0]);
     let window = crate::Window::square(1, 1, 1 << 30);
@@ -290,7 +291,7 @@ fn graphs_of_immense_values_stay() {
 }
 
 #[test]
-fn graphs_of_empty_values_stay() {
+fn graphs_with_empty_values_do_not_change() {
     let mut graph = Graph::new(&[0, 1, 1]);
     put(&mut graph, "a", &[1, 0, 1, 1], &[]);
     let conv = crate::Conv::new("a", crate::Window::same(1));

@@ -1,4 +1,4 @@
-//! The memory of a thread that convolutions read and write: planes of one image, or of sixteen that share vectors.
+//! A thread's memory for convolutions: the planes of one image, or of sixteen images that share vectors.
 
 use super::geometry::{Geometry, Grid, Slots};
 use crate::{
@@ -8,23 +8,23 @@ use crate::{
 };
 use std::cell::RefCell;
 
-/// Memory that a thread uses for one task after the other.
+/// Memory that a thread reuses for one task after another.
 #[derive(Default)]
 pub(super) struct Arena {
     memory: Vec<Lanes>,
-    /// A channel on its way between a plane and the arena.
+    /// A channel during its copy between an activation and the arena.
     channel: Vec<Lanes>,
     /// For the gradient of the weight, and for planes that are written.
     points: [Turned; 2],
 }
 
-/// Channels in the lanes: two operands, their products, and rows on the way.
+/// Memory with channels in the lanes: two operands, their products, and intermediate rows.
 pub(super) type Turned = [Vec<Lanes>; 4];
 
 /// The parts of an arena.
 pub(super) struct Parts<'a> {
     pub(super) memory: &'a mut [f32],
-    /// A channel on its way between a plane and the arena.
+    /// A channel during its copy between an activation and the arena.
     pub(super) channel: &'a mut Vec<Lanes>,
     /// For the gradient of the weight.
     pub(super) of_weight: &'a mut Turned,
@@ -37,11 +37,11 @@ thread_local! {
 }
 
 impl Arena {
-    /// The thread's arena, with room for so many floats.
+    /// The thread's arena, with room for `len` floats.
     pub(super) fn take(len: usize) -> Self {
         let mut arena = ARENA.take();
         make_room(&mut arena.memory, len.div_ceil(LANES));
-        // A task must find nothing that an earlier one has left.
+        // A task must not depend on data of an earlier task.
         #[cfg(test)]
         [&mut arena.memory, &mut arena.channel]
             .into_iter()
@@ -54,21 +54,22 @@ impl Arena {
         ARENA.set(self);
     }
 
-    /// Its parts, to be borrowed one by one.
+    /// Its parts, which can be borrowed separately.
     pub(super) fn parts(&mut self) -> Parts<'_> {
         let Self { memory, channel, points: [of_weight, of_planes] } = self;
         Parts { memory: floats_mut(memory), channel, of_weight, of_planes }
     }
 }
 
-/// Makes room for so many vectors.
+/// Makes room for `len` vectors.
 pub(super) fn make_room(memory: &mut Vec<Lanes>, len: usize) {
     if memory.len() < len {
         memory.resize(len, Lanes::ZERO);
     }
 }
 
-/// Brings sixteen floats of so many channels, `step` floats apart, into the lanes; those of missing channels are 0.
+/// Moves sixteen floats of `filled` channels into the lanes: a transpose. Channels are `step` floats apart; the lanes
+/// of missing channels are 0.
 ///
 /// # Safety
 /// The instructions of `S` must be available.
@@ -81,7 +82,7 @@ pub(super) unsafe fn turn_channels<S: Simd>(
 ) {
     if filled == LANES {
         assert!((LANES - 1) * step + LANES <= planes.len(), "sixteen floats of sixteen channels");
-        // SAFETY: as was asserted; the caller vouches for the instructions.
+        // SAFETY: as was asserted; the caller guarantees the instruction set.
         return unsafe { S::transpose(planes.as_ptr(), step, to) };
     }
     to.fill(Lanes::ZERO);
@@ -91,7 +92,7 @@ pub(super) unsafe fn turn_channels<S: Simd>(
     }
 }
 
-/// Zeroes what lies around planes.
+/// Zeroes the memory around planes.
 pub(super) fn clear_gaps(slots: Slots, planes: &mut [f32]) {
     for slot in planes.chunks_exact_mut(slots.len) {
         slot[..slots.above].fill(0.0);
@@ -99,19 +100,19 @@ pub(super) fn clear_gaps(slots: Slots, planes: &mut [f32]) {
     }
 }
 
-/// An activation and where its planes go: the input, in phases, or the output's gradient.
+/// An activation and the places of its planes: the input, split into phases, or the output's gradient.
 #[derive(Clone, Copy)]
 pub(super) struct Side<'a> {
     pub(super) plane: &'a Plane,
     pub(super) grid: Grid,
     pub(super) slots: Slots,
-    /// Of the phases.
+    /// The stride of the phases.
     pub(super) stride: usize,
-    /// Phases that no position of the kernel reads have bits of 0, up to the sixty-fourth.
+    /// One bit for each of the first sixty-four phases: 0 if no position of the kernel reads the phase.
     read: u64,
-    /// Whether a channel lies in the arena as it is stored.
+    /// Whether a channel lies in the arena as in the activation.
     is_stored_alike: bool,
-    /// Whether rows are halved where lanes are pixels, with nothing beside them.
+    /// Whether lanes are pixels, and rows are split into even and odd columns without padding.
     is_halved: bool,
     /// Vectors of a stored channel, and of a stored unit.
     pub(super) vectors: usize,
@@ -151,7 +152,7 @@ impl<'a> Side<'a> {
         phase >= 64 || self.read >> phase & 1 == 1
     }
 
-    /// Stored units of a unit of the arena.
+    /// The stored units in a unit of the arena.
     pub(super) fn stored(&self, unit: usize) -> std::ops::Range<usize> {
         let each = self.grid.images() / self.plane.together();
         unit * each..((unit + 1) * each).min(self.plane.units())
@@ -162,13 +163,13 @@ impl<'a> Side<'a> {
         ChannelOf { unit, channel, at: unit * self.unit + channel * self.vectors }
     }
 
-    /// The plane of a phase of a channel, in floats.
+    /// The plane of a phase of a channel, as a range of floats.
     fn place(&self, phase: usize, c: usize) -> std::ops::Range<usize> {
         let begin = (phase * self.plane.channels + c) * self.slots.len + self.slots.above;
         begin..begin + self.slots.body
     }
 
-    /// [`scatter`](Self::scatter) where rows are halved.
+    /// [`scatter`](Self::scatter) for rows that are split into even and odd columns.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
@@ -180,7 +181,7 @@ impl<'a> Side<'a> {
             let [even, odd] = [0, 1].map(|px| self.place(2 * py + px, c).start);
             let n = pitch * height / 2;
             assert!(even.max(odd) + n <= planes.len());
-            // What is left of the last vector.
+            // The rest of the last vector.
             for first in [even, odd] {
                 planes[first + n..first + self.slots.body].fill(0.0);
             }
@@ -188,7 +189,8 @@ impl<'a> Side<'a> {
             for r in 0..height / 2 {
                 let row = &from[(2 * r + py) * 2 * pitch..][..2 * pitch];
                 let mut x = 0;
-                // SAFETY: the row has twice the floats of a row of each phase, of which there are half as many.
+                // SAFETY: the row has `2·pitch` floats, twice those of a row of each phase. Each phase has `height / 2`
+                // rows, and the room for them was asserted.
                 unsafe {
                     while x + S::WIDTH <= pitch {
                         let pair = row.as_ptr().add(2 * x);
@@ -207,7 +209,7 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// [`gather`](Self::gather) where rows are halved.
+    /// [`gather`](Self::gather) for rows that are split into even and odd columns.
     #[inline(always)]
     fn join(&self, planes: &[f32], c: usize, channel: &mut [Lanes]) {
         let (pitch, height) = (self.grid.pitch, self.plane.height);
@@ -251,8 +253,8 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// Where the sixteen pixels of a stored vector lie in the planes of a channel that have images in the lanes; none where
-    /// there is no pixel, or where it is not read.
+    /// Where the sixteen pixels of a stored vector lie in the planes of a channel, if planes have images in the lanes.
+    /// `None` where there is no pixel, or where it is not read.
     fn turned(&self, vector: usize, c: usize) -> [Option<usize>; LANES] {
         let Self { plane, grid, stride: s, .. } = *self;
         let pitch = plane.pitch();
@@ -265,7 +267,7 @@ impl<'a> Side<'a> {
         })
     }
 
-    /// Copies a channel of sixteen images, one behind the other, to planes that have images in the lanes.
+    /// Copies a channel of sixteen images, one after another, to planes that have images in the lanes.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
@@ -277,7 +279,7 @@ impl<'a> Side<'a> {
         }
         let mut pixels = [Lanes::ZERO; LANES];
         for vector in 0..n {
-            // SAFETY: the caller vouches for the instructions.
+            // SAFETY: the caller guarantees the instruction set.
             unsafe { turn_channels::<S>(floats(&images[vector..]), n * LANES, LANES, &mut pixels) };
             for (at, pixel) in self.turned(vector, c).into_iter().zip(&pixels) {
                 if let Some(at) = at {
@@ -287,7 +289,7 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// The reverse of [`turn`](Self::turn); pixels that are not read are zero.
+    /// The reverse of [`turn`](Self::turn). Pixels that are not read become zero.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
@@ -300,7 +302,7 @@ impl<'a> Side<'a> {
                 let pixel = at.and_then(|at| planes[at..].first_chunk());
                 Lanes(pixel.copied().unwrap_or_default())
             });
-            // SAFETY: the caller vouches for the instructions.
+            // SAFETY: the caller guarantees the instruction set.
             unsafe { turn_channels::<S>(floats(&pixels), LANES, LANES, &mut found) };
             images[vector..].iter_mut().step_by(n).zip(&found).for_each(|(to, of)| *to = *of);
         }
@@ -331,12 +333,12 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// Whether images lie in the lanes in the arena, but not where they are stored.
+    /// Whether lanes are images in the arena, but not in the stored activation.
     fn is_turned(&self) -> bool {
         self.grid.has_images_in_lanes && !self.plane.has_images_in_lanes()
     }
 
-    /// A channel of all stored units of a unit, one behind the other, from its planes.
+    /// Reads a channel of all stored units of a unit from its planes, one unit after another.
     ///
     /// # Safety
     /// The instructions of `S` must be available.
@@ -355,7 +357,7 @@ impl<'a> Side<'a> {
         memory.clear();
         if self.is_turned() {
             memory.resize(LANES * n, Lanes::ZERO);
-            // SAFETY: the caller vouches for the instructions.
+            // SAFETY: the caller guarantees the instruction set.
             unsafe { self.turn_back::<S>(planes, c, memory) };
         } else {
             memory.resize(n, Lanes::ZERO);
@@ -365,14 +367,14 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Floats as vectors; they must begin where one does.
+/// Floats as vectors. They must begin at a multiple of 64 bytes.
 pub(super) fn lanes(floats: &[f32]) -> &[Lanes] {
     assert!(floats.as_ptr().cast::<Lanes>().is_aligned(), "vectors begin at multiples of 64 bytes");
     // SAFETY: the alignment was asserted, and `Lanes` is sixteen floats.
     unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), floats.len() / LANES) }
 }
 
-/// Floats as vectors; they must begin where one does.
+/// Floats as vectors. They must begin at a multiple of 64 bytes.
 pub(super) fn lanes_mut(floats: &mut [f32]) -> &mut [Lanes] {
     assert!(floats.as_ptr().cast::<Lanes>().is_aligned(), "vectors begin at multiples of 64 bytes");
     // SAFETY: as above.
@@ -385,7 +387,7 @@ pub(super) struct Pack<'a, R> {
     pub(super) side: Side<'a>,
     /// The unit of the arena.
     pub(super) unit: usize,
-    /// Lanes of a channel that hold pixels, if not all do.
+    /// Bit mask of a channel's lanes that hold pixels; `None` if all lanes do.
     pub(super) pixels: Option<&'a [Lanes]>,
     pub(super) planes: &'a mut [f32],
     pub(super) channel: &'a mut Vec<Lanes>,
@@ -403,7 +405,7 @@ impl<R: ChannelSource> Kernel for Pack<'_, R> {
             for c in 0..plane.channels {
                 let begin = c * slots.len + slots.above;
                 let to = lanes_mut(&mut planes[begin..begin + n * LANES]);
-                // SAFETY: the caller vouches for the instructions.
+                // SAFETY: the caller guarantees the instruction set.
                 unsafe {
                     source.fill::<S>(side.channel_of(unit, c), to);
                     if let Some(pixels) = pixels {
@@ -417,7 +419,7 @@ impl<R: ChannelSource> Kernel for Pack<'_, R> {
         channel.clear();
         channel.resize(each * n, Lanes::ZERO);
         for c in 0..plane.channels {
-            // Those of missing images stay zero.
+            // The channels of missing images stay zero.
             for (stored, to) in side.stored(unit).zip(channel.chunks_exact_mut(n.max(1))) {
                 // SAFETY: as above.
                 unsafe {
@@ -427,7 +429,7 @@ impl<R: ChannelSource> Kernel for Pack<'_, R> {
                     }
                 }
             }
-            // SAFETY: the caller vouches for the instructions.
+            // SAFETY: the caller guarantees the instruction set.
             unsafe {
                 if side.is_turned() {
                     side.turn::<S>(channel, c, planes);

@@ -1,4 +1,4 @@
-//! What becomes of planes that have just been computed: they are stored, and summed on the way.
+//! Stores planes that have just been computed, and sums them on the way.
 
 use super::{arena::Side, grads::GradPart};
 use crate::{
@@ -15,9 +15,9 @@ pub(super) struct StoreOutput<'a> {
     pub(super) planes: &'a [f32],
     pub(super) channel: &'a mut Vec<Lanes>,
     pub(super) bias: Option<&'a [f32]>,
-    /// Lanes of a channel that hold pixels, if not all do.
+    /// Bit mask of a channel's lanes that hold pixels; `None` if all lanes do.
     pub(super) pixels: Option<&'a [Lanes]>,
-    /// Of each channel, or none.
+    /// One entry per channel; empty if moments are not requested.
     pub(super) moments: &'a mut [MomentSums],
     /// The output from its unit `first` on.
     pub(super) out: &'a mut [Lanes],
@@ -33,14 +33,14 @@ impl Kernel for StoreOutput<'_> {
         let (n, len) = (side.vectors, side.unit);
         for c in 0..side.plane.channels {
             let bias = bias.map_or(0.0, |bias| bias[c]);
-            // A negative zero that is added would keep those of the sums.
+            // A bias of −0 would keep negative zeros of the sums.
             let bias = if bias == 0.0 { 0.0 } else { bias };
-            // SAFETY: the caller vouches for the instructions.
+            // SAFETY: the caller guarantees the instruction set.
             let channel = unsafe { side.channel::<S>(planes, c, channel) };
             for (stored, from) in side.stored(unit).zip(channel.chunks_exact(n.max(1))) {
                 let n_pixels = side.plane.filled(stored) * side.plane.height * side.plane.width;
                 let to = &mut out[(stored - first) * len + c * n..][..n];
-                // SAFETY: the caller vouches for the instructions.
+                // SAFETY: the caller guarantees the instruction set.
                 unsafe {
                     if let Some(moments) = moments.get_mut(c) {
                         moments.add_stored::<S>(from, bias, pixels, n_pixels, to);
@@ -57,12 +57,12 @@ impl Kernel for StoreOutput<'_> {
     }
 }
 
-/// Stores sums with a bias. Zeros become positive.
+/// Stores sums plus a bias. Negative zeros become positive.
 #[inline(always)]
 unsafe fn store<S: Simd>(from: &[Lanes], bias: f32, to: &mut [Lanes]) {
     let n = from.len().min(to.len()) * LANES;
     let (from, to) = (from.as_ptr().cast::<f32>(), to.as_mut_ptr().cast::<f32>());
-    // SAFETY: both have `n` floats; the caller vouches for the instructions.
+    // SAFETY: both have `n` floats; the caller guarantees the instruction set.
     unsafe {
         let bias = S::splat(bias);
         for i in (0..n).step_by(S::WIDTH) {
@@ -88,9 +88,9 @@ pub(super) struct StoreGrad<'a, 'b> {
     pub(super) planes: &'a [f32],
     pub(super) channel: &'a mut Vec<Lanes>,
     pub(super) finish: Option<Finishing<'a>>,
-    /// Of each channel, or none.
+    /// One entry per channel; empty without `finish`.
     pub(super) sums: &'a mut [GradSum],
-    /// The gradient from its unit `first` on, one part of the channels behind the other.
+    /// The gradient from its unit `first` on, one part of the channels after another.
     pub(super) parts: &'a mut [GradPart<'b>],
     pub(super) first: usize,
 }
@@ -106,12 +106,12 @@ impl Kernel for StoreGrad<'_, '_> {
         for part in parts.iter_mut() {
             let is_added = part.is_added;
             for within in 0..part.channels {
-                // SAFETY: the caller vouches for the instructions.
+                // SAFETY: the caller guarantees the instruction set.
                 let channel = unsafe { side.channel::<S>(planes, c, channel) };
                 for (stored, from) in side.stored(unit).zip(channel.chunks_exact(n.max(1))) {
                     let at = ((stored - first) * part.channels + within) * n;
                     let to = &mut part.out[at..at + n];
-                    // SAFETY: the caller vouches for the instructions.
+                    // SAFETY: the caller guarantees the instruction set.
                     unsafe {
                         if let Some(Finishing { pass, x, mean, scale }) = finish {
                             let of = side.channel_of(stored, c);
@@ -132,12 +132,12 @@ impl Kernel for StoreGrad<'_, '_> {
     }
 }
 
-/// Adds to what is there. Zeros become positive.
+/// Adds to the values in memory. Negative zeros become positive.
 #[inline(always)]
 unsafe fn add<S: Simd>(from: &[Lanes], to: &mut [Lanes]) {
     let n = from.len().min(to.len()) * LANES;
     let (from, to) = (from.as_ptr().cast::<f32>(), to.as_mut_ptr().cast::<f32>());
-    // SAFETY: both have `n` floats; the caller vouches for the instructions.
+    // SAFETY: both have `n` floats; the caller guarantees the instruction set.
     unsafe {
         for i in (0..n).step_by(S::WIDTH) {
             let sum = S::add(S::load(from.add(i)), S::load(to.add(i)));

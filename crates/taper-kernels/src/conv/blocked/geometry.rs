@@ -1,9 +1,9 @@
-//! Where an output pixel reads: the convolution and its transpose in one form.
+//! Which pixels an output pixel reads: one form for the convolution and for its transpose.
 //!
-//! Both sum, over the positions of the kernel, a weight times a pixel of the source. With stride `s`, rows and columns of
-//! the input that are equal modulo `s` form a *phase*, a plane of its own. A position of the kernel then reads one phase, in
-//! a row and a column that are a fixed distance from those of the output pixel; the transpose reads the output's gradient and
-//! writes the phases of the input's.
+//! Both sum a weight times a source pixel over the positions of the kernel. With stride `s`, the rows and columns of
+//! the input that are equal modulo `s` form a *phase*, a separate plane. Each position of the kernel then reads one
+//! phase, at a fixed distance in rows and columns from the output pixel. The transpose reads the output's gradient and
+//! writes the phases of the input's gradient.
 
 use super::super::ConvShape;
 use crate::{
@@ -22,21 +22,21 @@ pub(super) struct KernelTap {
     pub(super) col: isize,
 }
 
-/// How rows lie in the memory that kernels read and write.
+/// Layout of rows in the memory that kernels read and write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grid {
-    /// Whether lanes are images, so that a pixel is sixteen floats.
+    /// Whether lanes are images. A pixel is then sixteen floats.
     pub(super) has_images_in_lanes: bool,
     /// Floats from one pixel to the next.
     pub(super) step: usize,
     /// Floats from one row to the next.
     pub(super) pitch: usize,
-    /// Whether sums are shifted along rows. Else pixels are read where they lie, with zeros between rows.
+    /// Whether sums are shifted along rows. Otherwise pixels are read in place, and there are zeros between rows.
     pub(super) is_shifted: bool,
 }
 
 impl Grid {
-    /// Images of a plane.
+    /// Images per plane.
     pub(super) fn images(&self) -> usize {
         if self.has_images_in_lanes { LANES } else { 1 }
     }
@@ -48,7 +48,7 @@ pub(super) struct Geometry {
     pub(super) shape: ConvShape,
     /// Rows and columns of the output.
     pub(super) out: (usize, usize),
-    /// Positions of the kernel in the order of the weight; none for one that sees padding alone.
+    /// Positions of the kernel in the order of the weight; `None` for a position that reads only padding.
     pub(super) taps: Vec<Option<KernelTap>>,
     pub(super) grid: Grid,
 }
@@ -61,7 +61,7 @@ impl Geometry {
             let at = signed(k * shape.dilation) - signed(shape.padding);
             (at.rem_euclid(signed(s)) as usize, at.div_euclid(signed(s)))
         };
-        // Whether an output pixel reads a pixel so far away at all.
+        // Whether some output pixel reads a pixel at this distance.
         let reaches = |n_out: usize, n_in: usize, phase: usize, distance: isize| {
             let n_in = signed(n_in.saturating_sub(phase).div_ceil(s));
             distance < n_in && distance > -signed(n_out)
@@ -84,7 +84,7 @@ impl Geometry {
             Grid { has_images_in_lanes, step, pitch: (columns + reach) * LANES, is_shifted }
         } else {
             let natural = pitch(columns);
-            // The rows that tiles of every machine shift.
+            // The row lengths that the tiles of every machine can shift.
             let is_shifted = reach > 0 && (natural < LANES || matches!(natural / LANES, 1..=3));
             let pitch = match reach == 0 || is_shifted {
                 true => natural,
@@ -95,7 +95,7 @@ impl Geometry {
         Self { shape, out, taps, grid }
     }
 
-    /// Phases of the input.
+    /// Number of phases of the input.
     pub(super) fn n_phases(&self) -> usize {
         self.shape.stride * self.shape.stride
     }
@@ -107,13 +107,13 @@ impl Geometry {
         (along(self.shape.height, phase / s), along(self.shape.width, phase % s))
     }
 
-    /// Whether each output pixel reads the same pixel of the input alone, and rows lie as they are stored.
+    /// Whether each output pixel reads only the same pixel of the input. Rows then lie in memory as they are stored.
     pub(super) fn is_pointwise(&self) -> bool {
         let ConvShape { kernel, stride, padding, .. } = self.shape;
         kernel == (1, 1) && stride == 1 && padding == 0
     }
 
-    /// Output channel, input channel and position of the kernel that a weight is for.
+    /// The output channel, input channel and position of the kernel of a weight.
     pub(super) fn channels(&self, index: usize) -> (usize, usize, usize) {
         let (group_in, group_out) = (self.shape.group_in(), self.shape.group_out());
         let kernel_len = self.taps.len();
@@ -122,7 +122,7 @@ impl Geometry {
         (out, out / group_out * group_in + inp, position)
     }
 
-    /// The most rows above, rows below and columns that a tap reaches; `is_transposed` for the transpose.
+    /// The maximum rows above, rows below and columns that a tap reaches; `is_transposed` for the transpose.
     fn reach(&self, is_transposed: bool) -> [usize; 3] {
         let sign = if is_transposed { -1 } else { 1 };
         let taps = || self.taps.iter().flatten();
@@ -131,7 +131,7 @@ impl Geometry {
         [most(&|tap| -sign * tap.row), most(&|tap| sign * tap.row), most(&|tap| tap.col.abs())]
     }
 
-    /// How far sums are shifted to the right and to the left at most.
+    /// The maximum shifts of sums to the right and to the left.
     pub(super) fn shifts(&self, is_transposed: bool) -> [usize; 2] {
         let sign = if is_transposed { -1 } else { 1 };
         let most = |sign: isize| {
@@ -141,7 +141,7 @@ impl Geometry {
         if self.grid.is_shifted { [most(-sign), most(sign)] } else { [0, 0] }
     }
 
-    /// Rows of a plane of the input, of whose phases the first has the most, or of the output.
+    /// Rows of a plane of the output, or of the input: those of its first phase, which has the most.
     fn rows(&self, is_input: bool) -> usize {
         if is_input { self.phase(0).0 } else { self.out.0 }
     }
@@ -152,7 +152,7 @@ impl Geometry {
         let Grid { pitch, step, .. } = self.grid;
         let (rows, results) = (self.rows(!is_transposed), self.rows(is_transposed));
         let body = |rows: usize| product([rows, pitch]).next_multiple_of(LANES);
-        // A kernel reads as many rows as it writes, from so many above to so many below.
+        // A kernel reads the rows that it writes, and the rows above and below that taps reach.
         let above = (above * pitch + cols * step).next_multiple_of(LANES);
         let read = body(results) + (below * pitch + cols * step).next_multiple_of(LANES);
         Slots { above, body: body(rows), len: above + body(rows).max(read) }
@@ -165,18 +165,18 @@ impl Geometry {
     }
 }
 
-/// Whether sums can be shifted along rows of so many floats with vectors of so many lanes.
+/// Whether sums can be shifted along rows of `pitch` floats with vectors of `lanes` floats.
 pub(super) fn shifts_rows(pitch: usize, lanes: usize) -> bool {
     pitch < lanes || Tile::shifts_rows(lanes, pitch / lanes)
 }
 
-/// Places of planes of equal size, one behind the other, in floats.
+/// Places of planes of equal size, one after another, in floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slots {
-    /// Zeros in front of a plane.
+    /// Zeros before a plane.
     pub(super) above: usize,
     /// Floats of a plane, whole vectors.
     pub(super) body: usize,
-    /// Floats from one plane to the next; what follows a plane is zero.
+    /// Floats from one plane to the next. The floats after a plane are zero.
     pub(super) len: usize,
 }

@@ -1,4 +1,4 @@
-//! Which gradients are wanted, and where they go.
+//! Which gradients a backward pass computes, and where it stores them.
 
 use super::layout::PackedWeights;
 use crate::{
@@ -8,66 +8,67 @@ use crate::{
     tree::Roots,
 };
 
-/// At which weights the gradient is wanted.
+/// The weights with a gradient to compute.
 #[derive(Clone, Copy, Debug)]
 pub enum GradAt<'a> {
-    /// At all of them.
+    /// All of them.
     All,
-    /// At those of the mask; 0 elsewhere.
+    /// At the weights of the mask; 0 elsewhere.
     Masked(&'a Mask),
-    /// At those of the mask from the whole batch; elsewhere from some of its blocks, times `scale`.
+    /// At the weights of the mask, from the whole batch; elsewhere from some blocks of the batch, times `scale`.
     Sampled {
         /// Where the gradient is exact.
         exact: &'a Mask,
-        /// Which blocks of sixteen images count elsewhere, one flag a block.
+        /// Which blocks of sixteen images count elsewhere, one flag per block.
         blocks: &'a [bool],
-        /// Number of blocks over the number of those that count, for an estimate without bias.
+        /// Number of blocks divided by the number of blocks that count, for an unbiased estimate.
         scale: f32,
     },
 }
 
-/// The gradient of the input: where to, and what is done with it on the way.
+/// The gradient of the input: where it is stored, and the operations that are applied on the way.
 #[derive(Debug)]
 pub struct InputGrad<'a> {
     /// The weights, packed by [`BlockedConv::pack_transposed`](super::BlockedConv::pack_transposed).
     pub weights: &'a PackedWeights,
-    /// The channels of the input, one part after the other.
+    /// The channels of the input, one part after another.
     pub parts: Vec<GradPart<'a>>,
-    /// What is done with the gradient while it is in the cache, if it is complete with this convolution.
+    /// The operations that are applied while the gradient is in the cache, if this convolution completes it.
     pub finish: Option<Finish<'a>>,
 }
 
 impl<'a> InputGrad<'a> {
-    /// All channels in one part, and nothing done on the way.
+    /// All channels in one part, without operations on the way.
     pub fn new(weights: &'a PackedWeights, out: &'a mut [Lanes], is_added: bool) -> Self {
         let part = GradPart { channels: weights.shape().channels_in, out, is_added };
         Self { weights, parts: vec![part], finish: None }
     }
 }
 
-/// Where the gradient of some channels goes.
+/// Where the gradient of some channels is stored.
 #[derive(Debug)]
 pub struct GradPart<'a> {
     /// Number of channels.
     pub channels: usize,
-    /// An activation of so many channels.
+    /// An activation of `channels` channels.
     pub out: &'a mut [Lanes],
     /// Whether `out` holds a gradient already, to which this one is added.
     pub is_added: bool,
 }
 
-/// The first part of the backward pass of a rectifier and a normalisation before the convolution: only what passes
-/// of the input's gradient stays, and it is summed over the batch.
+/// The first part of the backward pass of a batch norm with ReLU before the convolution: the ReLU masks the gradient of
+/// the input, and the result is summed over the batch.
 #[derive(Debug)]
 pub struct Finish<'a> {
-    /// What passes.
+    /// Where the gradient passes.
     pub pass: PassWhere<'a>,
-    /// What the normalisation read, of the input's shape.
+    /// The input of the batch norm, with the sizes of the convolution's input.
     pub x: ActivationView<'a>,
     /// Centre of each channel of `x`.
     pub mean: &'a [f32],
-    /// Factors of the channels, if the parts take gradients of the normalisation's input. What passes is then multiplied by
-    /// the factor of its channel and stored. The terms that depend on the sums are not in the parts; the caller adds them.
+    /// One factor per channel, if the parts store gradients of the batch norm's input. The masked gradient is then
+    /// multiplied by the factor of its channel. The terms that depend on the sums are not included; the caller adds
+    /// them.
     pub scale: Option<&'a [f32]>,
 }
 
@@ -76,25 +77,25 @@ pub struct Finish<'a> {
 pub struct WeightGrad<'a> {
     /// At which weights.
     pub at: GradAt<'a>,
-    /// Whether the gradient of a bias is wanted, too.
+    /// Whether to compute the gradient of a bias, too.
     pub has_bias: bool,
 }
 
-/// What a backward pass sums over a share of a batch.
+/// The sums of a backward pass over a share of a batch.
 #[derive(Debug)]
 pub struct BackwardSums {
-    /// Of the gradient of each channel of the input, if it is finished.
+    /// Sums of the gradient of each input channel, if there is a [`Finish`].
     pub finish: Roots<Vec<GradSums>>,
-    /// Of the gradients of weight and bias, if they are wanted.
+    /// Sums for the gradients of weight and bias, if requested.
     pub weight: Option<WeightSums>,
 }
 
 /// Sums for the gradients of weight and bias over a share of a batch.
 #[derive(Clone, Debug)]
 pub struct WeightSums {
-    /// A root for each subtree that the share has whole, with its height.
+    /// Height and root of each of the largest subtrees within the share.
     pub roots: Vec<(u32, WeightRoot)>,
-    /// What is to be done with their sum.
+    /// How the gradient follows from the sum of the roots.
     pub rest: WeightRest,
     /// Whether some blocks of the batch count for all weights.
     pub has_whole: bool,
@@ -103,11 +104,11 @@ pub struct WeightSums {
 /// Sums over a subtree of a batch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WeightRoot {
-    /// Of each weight's gradient over the blocks that count for all weights; none if no block does.
+    /// Sums of each weight's gradient over the blocks that count for all weights; empty if no block does.
     pub all: Vec<f32>,
-    /// Of the gradient at each position that is wanted exactly, over the blocks that do not.
+    /// Sums of the gradient at each exact position over the other blocks.
     pub at: Vec<f32>,
-    /// Of each output channel's gradient, if it is wanted.
+    /// Sums of each output channel's gradient, if requested.
     pub bias: Vec<f32>,
 }
 
@@ -115,14 +116,15 @@ pub struct WeightRoot {
 #[derive(Clone, Debug)]
 pub struct WeightRest {
     pub(super) n_weights: usize,
-    /// The weights whose gradient is summed by position, or none.
+    /// The weights with a gradient that is summed by position; empty if there are none.
     pub(super) indices: Vec<u32>,
-    /// The factor of all others.
+    /// The factor of all other weights.
     pub(super) scale: Option<f32>,
 }
 
 impl WeightSums {
-    /// The gradients of weight and bias, where the share is the whole batch. The bias has none if none was wanted.
+    /// The gradients of weight and bias, if the share is the whole batch. The gradient of the bias is empty if not
+    /// requested.
     pub fn gradients(self) -> (Vec<f32>, Vec<f32>) {
         let root = self.roots.into_iter().next().map(|(_, root)| root);
         let root = root.unwrap_or_default();
@@ -134,11 +136,11 @@ impl WeightRest {
     /// The gradient of the weight, from sums over the batch.
     ///
     /// # Panics
-    /// If there are not as many sums as weights or positions, or none of either.
+    /// If `all` has neither one sum per weight nor none, or `at` has neither one sum per position nor none.
     pub fn gradient(&self, all: Vec<f32>, at: &[f32]) -> Vec<f32> {
         let mut gradient = if all.is_empty() { vec![0.0; self.n_weights] } else { all };
-        assert_eq!(gradient.len(), self.n_weights, "one sum a weight");
-        assert!(at.is_empty() || at.len() == self.indices.len(), "one sum a position");
+        assert_eq!(gradient.len(), self.n_weights, "one sum per weight");
+        assert!(at.is_empty() || at.len() == self.indices.len(), "one sum per position");
         let positions = self.indices.iter().enumerate();
         let exact: Vec<f32> = positions
             .map(|(i, &index)| gradient[index as usize] + at.get(i).copied().unwrap_or(0.0))
@@ -152,12 +154,12 @@ impl WeightRest {
         gradient
     }
 
-    /// How many weights there are.
+    /// Number of weights.
     pub fn n_weights(&self) -> usize {
         self.n_weights
     }
 
-    /// How many positions are summed by themselves.
+    /// Number of positions that are summed separately.
     pub fn n_positions(&self) -> usize {
         self.indices.len()
     }
@@ -169,6 +171,6 @@ impl Finish<'_> {
         self.x.check(plane, "activation");
         let channels = plane.channels;
         let n_scales = self.scale.map_or(channels, <[f32]>::len);
-        assert_eq!([self.mean.len(), n_scales], [channels; 2], "one a channel");
+        assert_eq!([self.mean.len(), n_scales], [channels; 2], "one value per channel");
     }
 }

@@ -1,4 +1,4 @@
-//! A convolution laid out, and weights packed for it.
+//! The memory layout of a convolution, and weights packed for it.
 
 use super::{
     geometry::Geometry,
@@ -20,15 +20,15 @@ use std::ops::Range;
 pub enum Packing {
     /// All of them: for layers that keep many.
     Dense,
-    /// Those that are not zero, in whatever places they are.
+    /// Only the weights that are not zero, at any positions.
     Sparse,
-    /// All of them, for Winograd's minimal filtering: for layers that keep every weight. It rounds otherwise. Shapes that
-    /// it is not for are packed [`Dense`](Self::Dense): it takes 3×3 kernels with padding 1, stride and dilation 1, and one
-    /// group of at least eight channels on both sides, of more than sixteen pixels each.
+    /// All of them, for Winograd's minimal filtering: for layers that keep every weight. Rounding differs from the
+    /// direct sum. Other shapes are packed [`Dense`](Self::Dense): it requires 3×3 kernels with padding 1, stride and
+    /// dilation 1, and one group of at least eight channels on both sides, of more than sixteen pixels each.
     Winograd,
 }
 
-/// Images that a task computes the output of.
+/// Images per task of the forward pass; sixteen if lanes are images.
 const PART: usize = 8;
 
 /// Weights packed for one direction of a convolution.
@@ -40,7 +40,7 @@ pub struct PackedWeights {
 }
 
 impl PackedWeights {
-    /// The convolution that they are of.
+    /// The convolution that they are packed for.
     pub(super) fn shape(&self) -> &ConvShape {
         &self.shape
     }
@@ -56,18 +56,18 @@ pub struct BlockedConv {
     pub(super) forward: Places,
     pub(super) transposed: Places,
     pub(super) reads: TapReads,
-    /// Whether it can go by way of [`winograd`]: the gradient of the whole weight does.
+    /// Whether [`winograd`] supports it. The gradient of the whole weight then uses it.
     pub(super) is_winograd: bool,
-    /// Whether the gradient of the whole weight is else a product of matrices.
+    /// Whether the gradient of the whole weight is otherwise a matrix product.
     pub(super) is_mixing: bool,
 }
 
 impl BlockedConv {
-    /// Lays out a convolution.
+    /// Computes the layout of a convolution.
     ///
     /// # Panics
-    /// If [`ConvShape::out_size`] says that it is impossible, if there are 2³² weights or more, or if
-    /// input and output of one image have 2²⁹ floats or more with the zeros around them.
+    /// If [`ConvShape::out_size`] is `None`, if there are 2³² weights or more, or if input and output of one image have
+    /// 2²⁹ floats or more, including the zeros around them.
     pub fn new(shape: ConvShape) -> Self {
         let geometry = Geometry::new(shape);
         let (height, width) = geometry.out;
@@ -86,7 +86,7 @@ impl BlockedConv {
         Self { shape, input, output, forward, transposed, reads, is_winograd, is_mixing, geometry }
     }
 
-    /// The sizes that it was made with.
+    /// The sizes of the convolution.
     pub fn shape(&self) -> &ConvShape {
         &self.shape
     }
@@ -101,7 +101,7 @@ impl BlockedConv {
         &self.output
     }
 
-    /// Packs a weight for [`forward`](Self::forward). `kept` has all that are not zero, if these are known.
+    /// Packs a weight for [`forward`](Self::forward). `kept` has all weights that are not zero, if they are known.
     ///
     /// # Panics
     /// If `weight` or `kept` does not have the shape's number of weights.
@@ -109,7 +109,7 @@ impl BlockedConv {
         self.packed(false, weight, kept, packing)
     }
 
-    /// Packs a weight for the gradient of the input. `kept` has all that are not zero, if these are known.
+    /// Packs a weight for the gradient of the input. `kept` has all weights that are not zero, if they are known.
     ///
     /// # Panics
     /// If `weight` or `kept` does not have the shape's number of weights.
@@ -150,10 +150,13 @@ impl BlockedConv {
 
     pub(super) fn expect(&self, weights: &PackedWeights, is_transposed: bool) {
         let fits = ConvShape { batch: self.shape.batch, ..weights.shape } == self.shape;
-        assert!(fits && weights.is_transposed == is_transposed, "weights packed for another use");
+        assert!(
+            fits && weights.is_transposed == is_transposed,
+            "the weights were packed for another convolution or direction"
+        );
     }
 
-    /// Sums that a block has for the gradient of the whole weight.
+    /// Number of sums of a block for the gradient of the whole weight.
     pub(super) fn n_sums(&self) -> usize {
         if self.is_winograd || self.is_mixing {
             return self.shape.n_weights();
@@ -161,7 +164,7 @@ impl BlockedConv {
         self.output.channels * self.reads.len()
     }
 
-    /// Images of a part of the output, which a task computes.
+    /// Images of a part of the output. A task computes one part.
     pub(super) fn part(&self) -> usize {
         PART.max(self.geometry.grid.images())
     }

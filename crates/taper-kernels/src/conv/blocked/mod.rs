@@ -1,12 +1,12 @@
 //! Convolution of activations in vectors, with dense or sparse weights.
 //!
-//! An image is packed into memory of a thread, which its caches hold, with zeros around each channel and with the
-//! normalisation before it applied; it is multiplied from there; and what is known of the result only while it is in the
-//! cache, the statistics of its channels, is taken along.
+//! An image is packed into the memory of a thread, which fits into the caches. Packing applies the batch norm before
+//! the convolution, and puts zeros around each channel. The kernels read the packed image. The statistics of the
+//! output's channels are computed while the output is in the cache.
 //!
-//! The bits of a result depend on neither the instruction set, nor the number of threads, nor (where values are
-//! finite) on whether weights are packed dense or sparse: sums are taken in an order that
-//! the shape alone decides, and a zero is positive. Winograd's filtering has other bits, which depend on none of these either.
+//! Results are bit-identical for any instruction set and number of threads, and for dense and sparse packing where
+//! values are finite: the shape alone decides the order of sums, and zeros are positive. Winograd's filtering computes
+//! other bits, which are also independent of all these.
 //!
 //! ```
 //! use taper_kernels::conv::{ConvShape, blocked::{BlockedConv, Packing}};
@@ -63,7 +63,7 @@ impl BlockedConv {
     /// Computes the output from the input.
     ///
     /// # Panics
-    /// If a length does not fit the shape, or the weights were packed for something else.
+    /// If a length does not fit the shape, or the weights were packed for another convolution or direction.
     pub fn forward(
         &self,
         weights: &PackedWeights,
@@ -74,11 +74,11 @@ impl BlockedConv {
         self.run_forward(weights, source, bias, out, false);
     }
 
-    /// Computes the output from the input, and the moments of each output channel over a share of a batch; none if there are
-    /// no pixels.
+    /// Computes the output from the input, and the moments of each output channel over a share of a batch. There are no
+    /// moments if there are no pixels.
     ///
     /// # Panics
-    /// If a length does not fit the shape, or the weights were packed for something else.
+    /// If a length does not fit the shape, or the weights were packed for another convolution or direction.
     pub fn forward_with_moments(
         &self,
         weights: &PackedWeights,
@@ -91,7 +91,7 @@ impl BlockedConv {
         Roots::of(share, self.output.batch, self.part(), found)
     }
 
-    /// Gives the moments of each band, if they are wanted.
+    /// Returns the moments of each part of the output, if `wants_moments`.
     fn run_forward(
         &self,
         weights: &PackedWeights,
@@ -117,12 +117,13 @@ impl BlockedConv {
             .collect()
     }
 
-    /// Computes the gradients of input and weight from that of the output, the latter as sums over a share of a batch.
+    /// Computes the gradients of input and weight from the gradient of the output. Those of the weight are sums over a
+    /// share of a batch.
     ///
-    /// The input is read for the weight's gradient alone.
+    /// The input is read only for the gradient of the weight.
     ///
     /// # Panics
-    /// If a length does not fit the shape, or the weights were packed for something else.
+    /// If a length does not fit the shape, or the weights were packed for another convolution or direction.
     pub fn backward(
         &self,
         source: Source,
@@ -173,7 +174,7 @@ impl BlockedConv {
         });
         let wanted = to_weight.as_ref().map(|to| to.at);
         if let Some(GradAt::Sampled { blocks, .. }) = wanted {
-            assert_eq!(blocks.len(), self.input.blocks(), "one flag a block");
+            assert_eq!(blocks.len(), self.input.blocks(), "one flag per block");
         }
         let has_bias = to_weight.as_ref().is_some_and(|to| to.has_bias);
         let variant = Variant::current();
@@ -248,7 +249,7 @@ impl BlockedConv {
     }
 }
 
-/// Sums of a chunk that a task adds up, so that they stay in its cache.
+/// Sums that a task adds up at a time: they stay in its cache.
 const ADDED: usize = 1 << 11;
 
 /// Overwrites `totals` with the sums over the blocks; a block may have none.

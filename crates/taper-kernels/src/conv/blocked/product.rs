@@ -1,4 +1,4 @@
-//! The inner loops of products of matrices whose columns are channels in the lanes.
+//! Micro-kernels of matrix products with channels in the SIMD lanes.
 
 use crate::{
     lanes::LANES,
@@ -19,7 +19,7 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// Eight rows of one or two groups of sixteen floats; gives how many groups.
+    /// Computes eight rows of one or two groups of sixteen floats; returns the number of groups.
     #[inline(always)]
     pub(super) unsafe fn tiles<S: Simd>(
         self,
@@ -29,7 +29,7 @@ impl Product {
         next_group: usize,
         is_added: bool,
     ) -> usize {
-        // SAFETY: as the caller vouches.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             if S::WIDTH == LANES && S::ACCUMULATORS >= 24 && groups >= 2 {
                 S::call(ProductTile::<8, 2> {
@@ -71,7 +71,7 @@ impl Product {
         }
     }
 
-    /// A few rows of a group of sixteen floats; gives 1.
+    /// Computes a few rows of a group of sixteen floats; returns 1.
     #[inline(always)]
     pub(super) unsafe fn few<S: Simd>(
         self,
@@ -82,7 +82,7 @@ impl Product {
     ) -> usize {
         for row in 0..rows {
             for part in (0..LANES).step_by(S::WIDTH) {
-                // SAFETY: as the caller vouches.
+                // SAFETY: guaranteed by the caller.
                 unsafe {
                     let product = self.at(row, part, 0);
                     let to = to.add(row * next_row + part);
@@ -99,7 +99,8 @@ impl Product {
         1
     }
 
-    /// From a row and a float of each group on, with vectors so many floats apart.
+    /// The product from `row` on and from float `part` of each group on, with vectors that are `next_vector` floats
+    /// apart.
     #[inline(always)]
     fn at(self, row: usize, part: usize, next_vector: usize) -> Self {
         Self {
@@ -117,7 +118,7 @@ struct ProductTile<const R: usize, const V: usize> {
     to: *mut f32,
     next_row: usize,
     next_vector: usize,
-    /// Whether sums are added to what is there.
+    /// Whether sums are added to the values in memory.
     is_added: bool,
 }
 
@@ -128,7 +129,7 @@ impl<const R: usize, const V: usize> Kernel for ProductTile<R, V> {
     unsafe fn run<S: Simd>(self) {
         let Self { product, to, next_row, next_vector, is_added } = self;
         let (mut numbers, mut vectors) = (product.numbers, product.vectors);
-        // SAFETY: as the caller vouches.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let mut sums = [[S::splat(0.0); V]; R];
             for _ in 0..product.n {
@@ -148,7 +149,7 @@ impl<const R: usize, const V: usize> Kernel for ProductTile<R, V> {
             for (r, sums) in sums.iter().enumerate() {
                 for (v, &sum) in sums.iter().enumerate() {
                     let to = to.add(r * next_row + v * next_vector);
-                    // Long sums are sums of short ones, which round less.
+                    // A long sum is computed as a sum of short sums, which reduces rounding errors.
                     S::store(to, if is_added { S::add(S::load(to), sum) } else { sum });
                 }
             }

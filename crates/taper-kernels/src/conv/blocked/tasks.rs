@@ -1,4 +1,4 @@
-//! What one thread does at a time: some images of the output, or the backward pass of a block.
+//! The tasks of a thread: some images of the output, or the backward pass of a block.
 
 use super::{
     BlockedConv, PackedWeights,
@@ -22,14 +22,14 @@ pub(super) struct Forward<'a> {
     pub(super) weights: &'a PackedWeights,
     pub(super) source: Source<'a>,
     pub(super) bias: Option<&'a [f32]>,
-    /// Which part of the output it is.
+    /// The part of the output.
     pub(super) part: usize,
     pub(super) out: &'a mut [Lanes],
     pub(super) wants_moments: bool,
 }
 
 impl Forward<'_> {
-    /// Gives the moments of each channel, or none.
+    /// Returns the moments of each channel, or nothing.
     pub(super) fn run(self, variant: Variant) -> Vec<Moments> {
         let Self { conv, weights, source, bias, part, out, wants_moments } = self;
         let (kernels, geometry) = (&weights.kernels, &conv.geometry);
@@ -87,19 +87,19 @@ impl Forward<'_> {
     }
 }
 
-/// What a block adds to sums over the batch.
+/// The contribution of a block to sums over the batch.
 pub(super) struct BlockSums {
-    /// Of each weight's gradient, by output channel and shift, or none.
+    /// Sums of each weight's gradient, by output channel and shift, or none.
     pub(super) all: Buffer<f32>,
-    /// Of the gradient of each position, or none.
+    /// Sums of the gradient of each position, or none.
     pub(super) at: Vec<f32>,
-    /// Of the gradient of each output channel, or none.
+    /// Sums of the gradient of each output channel, or none.
     pub(super) bias: Vec<f32>,
-    /// Of the gradient of each input channel, or none.
+    /// Sums of the gradient of each input channel, or none.
     pub(super) finish: Vec<GradSums>,
 }
 
-/// Which weights a block sums.
+/// The weights with a gradient that a block sums.
 #[derive(Clone, Copy)]
 pub(super) enum Wanted<'a> {
     Nothing,
@@ -111,9 +111,9 @@ pub(super) enum Wanted<'a> {
 enum WholeSums<'a> {
     /// Over lanes, pixel by pixel.
     Sums,
-    /// As products of matrices.
+    /// As matrix products.
     Products(WholeGrad<'a>),
-    /// By way of [`winograd`](super::winograd).
+    /// With [`winograd`](super::winograd).
     Points(BlockPoints<'a>),
 }
 
@@ -121,7 +121,7 @@ enum WholeSums<'a> {
 pub(super) struct ToInput<'a> {
     pub(super) weights: &'a PackedWeights,
     pub(super) finish: Option<Finishing<'a>>,
-    /// The channels, one part behind the other.
+    /// The channels, one part after another.
     pub(super) parts: Vec<GradPart<'a>>,
 }
 
@@ -163,7 +163,7 @@ impl Backward<'_> {
         let wants_all = matches!(weights, Wanted::All);
         let filters = wants_all && conv.is_winograd;
         let mixes = wants_all && !filters && conv.is_mixing;
-        // Those that a chain of sums goes over, or whose tiles are multiplied together.
+        // The units that one chain of sums covers; products of matrices take one unit at a time.
         let of_sums = match filters || mixes {
             true => 1,
             false => reads.units(geometry.grid.has_images_in_lanes),
@@ -304,7 +304,7 @@ impl Backward<'_> {
     }
 }
 
-/// Planes one behind the other.
+/// Planes, one after another.
 struct SumPlanes<'a> {
     planes: &'a [f32],
     /// Floats from one to the next.
@@ -330,7 +330,7 @@ impl Kernel for AddPlanes<'_> {
             let from = plane[first..first + body].as_ptr();
             let mut lanes = Lanes::ZERO;
             for part in (0..LANES).step_by(S::WIDTH) {
-                // SAFETY: the plane is whole vectors; the caller vouches for the instructions.
+                // SAFETY: the plane is whole vectors; the caller guarantees the instruction set.
                 unsafe {
                     let mut total = S::splat(0.0);
                     for i in (part..body).step_by(LANES) {

@@ -1,4 +1,4 @@
-//! Against the loops that define a convolution, and every variant against the portable one.
+//! Compares with the loops that define a convolution, and every variant with the portable one.
 
 use super::*;
 use crate::{
@@ -18,7 +18,7 @@ fn wave(n: usize, frequency: f32) -> Vec<f32> {
     (0..n).map(|i| (i as f32 * frequency).sin()).collect()
 }
 
-/// Zero but for one weight in `every`.
+/// Sets all weights to zero except one in `every`.
 fn thinned(mut weight: Vec<f32>, every: usize) -> Vec<f32> {
     for (i, w) in weight.iter_mut().enumerate() {
         if !(i * 31 + i / 7).is_multiple_of(every) {
@@ -94,7 +94,7 @@ impl All {
     }
 }
 
-/// The same by the defining loops.
+/// The same, computed by the defining loops.
 fn specified(shape: &ConvShape, input: &[f32], weight: &[f32], grad: &[f32]) -> All {
     let mut out = vec![0.0; grad.len()];
     scalar::forward(shape, input, weight, &mut out);
@@ -113,7 +113,7 @@ fn specified(shape: &ConvShape, input: &[f32], weight: &[f32], grad: &[f32]) -> 
     All { out, grad_input, grad_weight, grad_bias }
 }
 
-/// Whether two results differ by no more than minimal filtering rounds.
+/// Whether two results differ by no more than the rounding of minimal filtering.
 fn is_near(a: &[f32], b: &[f32]) -> bool {
     let most = b.iter().fold(1.0f32, |most, b| most.max(b.abs()));
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * most)
@@ -128,9 +128,9 @@ fn check(shape: &ConvShape) {
         for variant in Variant::available() {
             for packing in [Packing::Dense, Packing::Sparse, Packing::Winograd] {
                 let got = variant.with(|| all(shape, packing, &input, &weight, &grad));
-                // The bias is no integer, so sums with it round.
+                // The bias is not an integer, so sums with it are rounded.
                 assert!(is_near(&got.out, &want.out), "{variant} {packing:?} {shape:?}");
-                // The gradient of the whole weight goes by way of minimal filtering where the shape is for it.
+                // The gradient of the whole weight uses minimal filtering if it supports the shape.
                 if BlockedConv::new(*shape).is_winograd {
                     let pairs = [
                         (&got.grad_input, &want.grad_input),
@@ -165,7 +165,7 @@ const SQUARE: ConvShape = ConvShape {
     groups: 1,
 };
 
-/// Every tile and border: sizes around the tiles of the kernels, and the oddities of shapes.
+/// Every tile and border: sizes around the tiles of the kernels, and unusual shapes.
 fn edges() -> Vec<ConvShape> {
     let mut edges = vec![
         SQUARE,
@@ -193,7 +193,7 @@ fn edges() -> Vec<ConvShape> {
         ConvShape { channels_in: 6, channels_out: 6, groups: 6, ..SQUARE },
         ConvShape { channels_in: 6, channels_out: 12, groups: 6, stride: 2, ..SQUARE },
         ConvShape { channels_in: 4, channels_out: 14, groups: 2, ..SQUARE },
-        // These and larger go by way of minimal filtering.
+        // At least eight channels, as minimal filtering requires.
         ConvShape { channels_in: 9, channels_out: 11, height: 8, width: 6, ..SQUARE },
         ConvShape { channels_in: 8, channels_out: 14, height: 2, width: 2, batch: 40, ..SQUARE },
         ConvShape { channels_in: 13, channels_out: 8, height: 12, width: 4, padding: 2, ..SQUARE },
@@ -244,7 +244,7 @@ fn variants_packings_and_threads_give_the_same_bits() {
     }
 }
 
-/// Values that lead to zeros of either sign: among them some whose products underflow.
+/// Values that lead to zeros of both signs. The products of some of them underflow.
 fn zeros_of_both_signs(n: usize, seed: usize) -> Vec<f32> {
     let values = [0.0, -0.0, 1e-30, -1e-30, 0.0, 1.0, -0.0];
     (0..n).map(|i| values[(i * 7919 + i / 13 + seed) % values.len()]).collect()
@@ -339,7 +339,7 @@ fn weights_whose_indices_do_not_fit_are_refused() {
     BlockedConv::new(ConvShape::linear(1, 1 << 17, 1 << 15));
 }
 
-/// Goes by way of minimal filtering if it is packed so, in several bands.
+/// Uses minimal filtering if it is packed for it, in several tasks.
 const FILTERED: ConvShape =
     ConvShape { batch: 40, channels_in: 21, channels_out: 17, height: 34, width: 30, ..SQUARE };
 
@@ -364,7 +364,8 @@ proptest! {
     }
 }
 
-/// Fewer rows than vectors hold, in planes whose rows are halved; the kernel reads below them.
+/// Rows that are split into even and odd columns, in planes that do not fill their vectors. The kernel reads below the
+/// planes.
 #[test]
 fn halved_planes_have_zeros_below_them() {
     let shape = ConvShape {
@@ -433,7 +434,7 @@ fn a_gradient_is_added_to_what_is_there() {
     }
 }
 
-/// Rows in several bands, some of them packed for the band before, and a stride that leaves bands of uneven height.
+/// Small planes and tall planes, with and without stride.
 #[test]
 fn a_finished_gradient_is_masked_and_summed_as_if_that_came_after() {
     let tall = ConvShape { batch: 37, height: 41, width: 40, channels_in: 9, ..SQUARE };
@@ -496,7 +497,7 @@ fn a_finished_gradient_is_masked_and_summed_as_if_that_came_after() {
 }
 
 #[test]
-fn what_passes_is_added_to_the_gradients_of_parts_times_a_factor() {
+fn masked_gradients_times_a_factor_are_added_to_those_of_parts() {
     for shape in [SQUARE, ConvShape { height: 4, width: 4, ..SQUARE }] {
         let conv = BlockedConv::new(shape);
         let (plane, channels) = (conv.input(), shape.channels_in);
@@ -583,7 +584,7 @@ fn moments_are_those_of_each_channel() {
 }
 
 #[test]
-fn what_is_not_finite_goes_where_the_specification_says() {
+fn non_finite_values_propagate_as_in_the_specification() {
     let shape = ConvShape { padding: 0, ..SQUARE };
     let grad = vec![1.0; shape.batch * shape.out_image()];
     for bad in [f32::NAN, f32::INFINITY] {
@@ -600,7 +601,8 @@ fn what_is_not_finite_goes_where_the_specification_says() {
                         .all(|(a, b)| a.is_nan() == b.is_nan() && (!b.is_infinite() || a == b))
                 };
                 assert!(agree(&got.out, &want.out), "{variant} {packing:?}");
-                // Weights of that input channel may see it where their gradient is 0, and must lose none of it.
+                // Weights of that input channel may become non-finite where the specification is finite, but not the
+                // other way round.
                 for (i, (got, want)) in got.grad_weight.iter().zip(&want.grad_weight).enumerate() {
                     let is_far = i / 9 % 3 != 1;
                     assert!(want.is_finite() || !got.is_finite(), "{variant} {packing:?} {i}");
@@ -611,9 +613,9 @@ fn what_is_not_finite_goes_where_the_specification_says() {
     }
 }
 
-/// Minimal filtering may spread what is not finite over a tile, and must lose none of it.
+/// Minimal filtering may spread a non-finite value over a tile, but it must not lose one.
 #[test]
-fn minimal_filtering_loses_nothing_that_is_not_finite() {
+fn minimal_filtering_loses_no_non_finite_value() {
     let shape = ConvShape { batch: 1, ..FILTERED };
     let grad = wave(shape.batch * shape.out_image(), 0.3);
     let weight = wave(shape.n_weights(), 1.1);
@@ -638,7 +640,7 @@ fn minimal_filtering_loses_nothing_that_is_not_finite() {
     }
 }
 
-/// A source with a normalisation in it computes what the stored activation would.
+/// A source with batch norm computes the same as the stored activation.
 #[test]
 fn sources_compute_what_they_say() {
     let shape = ConvShape { batch: 20, ..SQUARE };
@@ -667,7 +669,8 @@ fn whole<T: tree::Summand>(roots: Vec<(u32, T)>) -> Option<T> {
     Roots { images: LANES, roots }.sum()
 }
 
-/// What a share of a batch sums: moments of the output, sums of the finished gradient, and sums for weight and bias.
+/// The sums over a share of a batch: moments of the output, sums of the finished gradient, and sums for weight and
+/// bias.
 fn sums_of(
     shape: &ConvShape,
     [input, weight, grad]: [&[f32]; 3],

@@ -1,11 +1,11 @@
 //! The gradient of the weight.
 //!
-//! Each weight sums, over output pixels, their gradient times the input pixel that it read. A vector of sums goes over a
-//! tile of up to sixteen vectors of a plane, or over the same few vectors of several images; then its lanes are summed in
-//! halves. The order depends on the shape alone, and is the same for all weights and for some of them.
+//! Each weight sums, over output pixels, their gradient times the input pixel that the weight reads. A vector of sums
+//! covers a tile of up to sixteen vectors of a plane, or the same few vectors of several images; then its lanes are
+//! summed in halves. The order depends on the shape alone. It is the same for all weights and for some of them.
 //!
-//! Where rows have no zeros between them, the gradient is shifted along rows instead of the input: once for all weights of
-//! an output channel and a column.
+//! If rows have no zeros between them, the gradient is shifted along rows instead of the input: once per output channel
+//! and column, for all weights.
 
 use super::geometry::{Geometry, Slots};
 use crate::{
@@ -18,17 +18,18 @@ use crate::{
 /// Places of the input pixels that weights read.
 #[derive(Clone, Debug)]
 pub(super) struct TapReads {
-    /// Columns by which the gradient is shifted; 0 alone where it is not.
+    /// Shifts of the gradient, in columns; only 0 if it is not shifted.
     shifts: Vec<Shift>,
-    /// Of the taps of an output channel, by shift: place of the input pixel, in floats, for the first group of channels.
+    /// For each tap of an output channel, by shift: the place of the input pixel in floats, for the first group of
+    /// channels.
     offsets: Vec<i32>,
-    /// Which tap it is, in the order of the weight.
+    /// For each tap, its index in the order of the weight.
     order: Vec<u32>,
-    /// Where the taps of each shift begin, and at last their number.
+    /// Where the taps of each shift begin, and finally their total number.
     starts: Vec<usize>,
     /// From one group of channels to the next, in floats.
     group_step: usize,
-    /// Vectors of a plane of the gradient.
+    /// Vectors per plane of the gradient.
     vectors: usize,
 }
 
@@ -36,12 +37,12 @@ pub(super) struct TapReads {
 #[derive(Clone, Debug)]
 struct Shift {
     columns: isize,
-    /// The lanes of a plane that hold a pixel of the shifted gradient, all bits of which are 1; none where nothing is shifted.
+    /// Bit mask of a plane's lanes that hold a pixel of the shifted gradient; empty if there is no shift.
     pixels: Vec<Lanes>,
 }
 
 impl TapReads {
-    /// Of a convolution whose input lies in these places.
+    /// For a convolution with its input in `slots`.
     pub(super) fn new(geometry: &Geometry, slots: Slots) -> Self {
         let (grid, inp) = (geometry.grid, geometry.shape.channels_in);
         let (rows, columns) = geometry.out;
@@ -82,12 +83,12 @@ impl TapReads {
         Self { shifts, offsets, order, starts, group_step, vectors }
     }
 
-    /// Taps of an output channel.
+    /// Number of taps of an output channel.
     pub(super) fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// Units that a chain of sums goes over at most.
+    /// Maximum number of units that a chain of sums covers.
     pub(super) fn units(&self, has_images_in_lanes: bool) -> usize {
         match has_images_in_lanes || self.vectors >= LANES {
             true => 1,
@@ -95,7 +96,7 @@ impl TapReads {
         }
     }
 
-    /// Puts sums of all weights, by shift, in the order of the weight.
+    /// Moves sums of all weights from the order of shifts to the order of the weight.
     pub(super) fn in_order(&self, sums: &[f32], taps: usize, out: &mut [f32]) {
         out.fill(0.0);
         for (out, sums) in
@@ -113,10 +114,10 @@ fn largest_tile(n: usize) -> usize {
     (1 << n.ilog2()).min(LANES)
 }
 
-/// Positions of weights whose gradient is wanted, by output channel and shift.
+/// Positions of the weights with a requested gradient, by output channel and shift.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Positions {
-    /// Where each channel's and shift's positions begin, and at last their number.
+    /// Where the positions of each channel and shift begin, and finally their total number.
     starts: Vec<u32>,
     /// Places of the input pixels, in floats.
     offsets: Vec<i32>,
@@ -125,7 +126,7 @@ pub(super) struct Positions {
 }
 
 impl Positions {
-    /// Those of a mask over the weight.
+    /// The positions of a mask over the weight.
     pub(super) fn new(geometry: &Geometry, reads: &TapReads, wanted: &Mask) -> Self {
         let (taps, n_shifts) = (geometry.shape.taps(), reads.shifts.len());
         // The place of each tap among those of all shifts.
@@ -178,7 +179,7 @@ pub(super) struct Pair<'a> {
     pub(super) grad_slots: Slots,
     pub(super) channels_out: usize,
     pub(super) group_out: usize,
-    /// Whether nothing has been summed yet: sums are put in their places instead of added to what is there.
+    /// Whether nothing has been summed yet. Sums then overwrite the values in memory instead of being added to them.
     pub(super) is_first: bool,
 }
 
@@ -202,14 +203,14 @@ impl Kernel for AddAll<'_> {
     unsafe fn run<S: Simd>(self) {
         let Self { pair, sums } = self;
         let n = pair.reads.len();
-        assert_eq!(sums.len(), pair.channels_out * n, "one sum a weight");
+        assert_eq!(sums.len(), pair.channels_out * n, "one sum per weight");
         let mut is_first = pair.is_first;
         for part in pair.parts() {
             let mut out = 0;
             while out < pair.channels_out {
                 let left = pair.group_out - out % pair.group_out;
                 let sums = &mut sums[out * n..];
-                // SAFETY: as the caller vouches; the channels are the group's.
+                // SAFETY: guaranteed by the caller; the channels lie in one group.
                 out += unsafe {
                     match left {
                         4.. if S::ACCUMULATORS >= 24 => {
@@ -239,7 +240,7 @@ impl Kernel for AddAt<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { pair, positions, sums, ahead } = self;
-        assert_eq!(sums.len(), positions.len(), "one sum a position");
+        assert_eq!(sums.len(), positions.len(), "one sum per position");
         let n_shifts = pair.reads.shifts.len();
         let mut is_first = pair.is_first;
         let mut shifted = [[Lanes::ZERO; LANES]; 1];
@@ -250,7 +251,7 @@ impl Kernel for AddAt<'_> {
                 if at == end {
                     continue;
                 }
-                // SAFETY: as the caller vouches.
+                // SAFETY: guaranteed by the caller.
                 unsafe {
                     let grads =
                         pair.shifted::<S, 1>(part, list / n_shifts, list % n_shifts, &mut shifted);
@@ -267,10 +268,11 @@ impl Kernel for AddAt<'_> {
     }
 }
 
-/// Positions whose gradient is summed side by side: fewer would wait for each other's additions as long.
+/// Positions that are summed side by side. Fewer would take as long, since each addition waits for the one before.
 const POSITIONS: usize = 8;
 
-/// Where a part of the gradient of some channels lies: the first vector of each, and floats from one unit to the next.
+/// Where a part of the gradient of some channels lies: the first vector of each channel, and the floats from one unit
+/// to the next.
 #[derive(Clone, Copy)]
 struct Grads<const O: usize> {
     at: [*const f32; O],
@@ -278,12 +280,12 @@ struct Grads<const O: usize> {
 }
 
 impl Pair<'_> {
-    /// How often [`AddAt`] asks for memory.
+    /// Number of steps of [`AddAt`] that prefetch memory.
     pub(super) fn steps(&self, positions: &Positions) -> usize {
         self.parts().count() * positions.starts.len().saturating_sub(1)
     }
 
-    /// Whole tiles, then what is left in powers of two.
+    /// Whole tiles, then the rest in powers of two.
     fn parts(&self) -> impl Iterator<Item = PlanePart> + use<> {
         let n = self.reads.vectors;
         let mut first = 0;
@@ -296,7 +298,7 @@ impl Pair<'_> {
         })
     }
 
-    /// The gradient of `O` channels, shifted; in `memory` unless it is not shifted at all.
+    /// The shifted gradient of `O` channels: in `memory`, or in place if the shift is 0.
     #[inline(always)]
     unsafe fn shifted<S: Simd, const O: usize>(
         &self,
@@ -309,8 +311,8 @@ impl Pair<'_> {
         let place = |o: usize| {
             self.grad + (out + o) * self.grad_slots.len + self.grad_slots.above + part.first * LANES
         };
-        // SAFETY: the planes lie in the arena, with as many floats in front of and behind them as shifts reach; the memory
-        // has sixteen vectors, and a part times the units no more.
+        // SAFETY: the planes lie in the arena, with at least as many floats before and after them as shifts reach.
+        // `memory` has sixteen vectors, and a part times the number of units has at most as many.
         unsafe {
             if shift.columns == 0 {
                 let at = std::array::from_fn(|o| self.arena.as_ptr().add(place(o)));
@@ -334,7 +336,7 @@ impl Pair<'_> {
         }
     }
 
-    /// `O` output channels with all their weights; gives `O`.
+    /// Computes `O` output channels with all their weights; returns `O`.
     #[inline(always)]
     unsafe fn channels<S: Simd, const O: usize>(
         &self,
@@ -348,7 +350,7 @@ impl Pair<'_> {
         let mut memory = [[Lanes::ZERO; LANES]; O];
         for shift in 0..self.reads.shifts.len() {
             let (mut at, end) = (self.reads.starts[shift], self.reads.starts[shift + 1]);
-            // SAFETY: as the caller vouches.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 let grads = self.shifted::<S, O>(part, out, shift, &mut memory);
                 while at < end {
@@ -365,7 +367,7 @@ impl Pair<'_> {
         O
     }
 
-    /// An output channel and up to [`POSITIONS`] places of the input.
+    /// Computes an output channel at up to [`POSITIONS`] places of the input.
     #[inline(always)]
     unsafe fn positions<S: Simd>(
         &self,
@@ -378,7 +380,7 @@ impl Pair<'_> {
         let mut padded = [offsets[0]; POSITIONS];
         padded[..offsets.len()].copy_from_slice(offsets);
         let mut found = [0.0; POSITIONS];
-        // SAFETY: as the caller vouches.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             self.tile::<S, 1, POSITIONS>(part, grads, &padded, 0, &mut found, 0, true);
         }
@@ -387,9 +389,10 @@ impl Pair<'_> {
         }
     }
 
-    /// `O` output channels and `T` places of the input; gives `T`. The sums of the next channel are `step` on.
+    /// Computes `O` output channels at `T` places of the input; returns `T`. The sums of the next channel lie `step`
+    /// places further on.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments, reason = "a function of its own for its registers")]
+    #[allow(clippy::too_many_arguments, reason = "a separate function has all registers")]
     unsafe fn tile<S: Simd, const O: usize, const T: usize>(
         &self,
         part: PlanePart,
@@ -401,7 +404,7 @@ impl Pair<'_> {
         is_first: bool,
     ) -> usize {
         let input = signed(group + part.first * LANES);
-        // SAFETY: the places lie in the arena, as `TapReads` has made them.
+        // SAFETY: the places lie in the arena, since `TapReads` has computed them for it.
         unsafe {
             let input =
                 std::array::from_fn(|t| self.arena.as_ptr().offset(input + offsets[t] as isize));
@@ -437,7 +440,7 @@ impl<const O: usize, const T: usize> Kernel for WeightTile<O, T> {
     unsafe fn run<S: Simd>(self) -> [[Lanes; T]; O] {
         let mut totals = [[Lanes::ZERO; T]; O];
         for part in (0..LANES).step_by(S::WIDTH) {
-            // SAFETY: as the caller vouches.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 let acc = self.lanes::<S>(part);
                 for (totals, acc) in totals.iter_mut().zip(acc) {
@@ -455,7 +458,7 @@ impl<const O: usize, const T: usize> WeightTile<O, T> {
     /// The sums lane by lane, for the vector of lanes from `part` on.
     #[inline(always)]
     unsafe fn lanes<S: Simd>(&self, part: usize) -> [[S::V; T]; O] {
-        // SAFETY: as the caller vouches.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let mut acc = [[S::splat(0.0); T]; O];
             let (mut grads, mut input) = (self.grads.at, self.input);

@@ -20,12 +20,12 @@ use crate::{
 pub(super) struct Places {
     /// The planes that are read, phase by phase; they begin at 0.
     pub(super) sources: Slots,
-    /// Those that are written.
+    /// The planes that are written.
     pub(super) results: Slots,
     pub(super) first_result: usize,
     /// A plane of zeros.
     pub(super) zero: usize,
-    /// Floats in all.
+    /// Floats in total.
     pub(super) len: usize,
 }
 
@@ -40,10 +40,10 @@ impl Places {
         let zero = first_result + product([n_results, results.len]);
         // A kernel reads a whole plane of zeros.
         let len = zero + results.len.max(crate::lanes::LANES);
-        // Kernels keep places in bytes.
+        // Kernels store places in bytes.
         assert!(
             len < 1 << 29,
-            "{len} floats of an image, but a convolution takes below 2²⁹ floats"
+            "an image has {len} floats, zeros around planes included; a convolution must have below 2²⁹ floats"
         );
         Self { sources, results, first_result, zero, len }
     }
@@ -68,22 +68,22 @@ struct Entry {
     weight: f32,
 }
 
-/// Planes that are read and written, in one direction, and those of the phase that is written.
+/// The planes of a direction, and those of the phase that is written.
 #[derive(Clone, Copy)]
 struct Planes<'a> {
     geometry: &'a Geometry,
     places: &'a Places,
     is_transposed: bool,
-    /// The first plane of the phase, and how many it has.
+    /// The first plane of the phase, and its number of planes.
     first: usize,
     n: usize,
 }
 
 impl Planes<'_> {
-    /// What a weight multiplies.
+    /// The pixel that a weight multiplies.
     fn source(&self, channel: usize, position: usize, weight: f32) -> WeightedPixel {
         let (geometry, grid) = (self.geometry, self.geometry.grid);
-        let tap = geometry.taps[position].as_ref().expect("a tap that sees");
+        let tap = geometry.taps[position].as_ref().expect("a tap that reads pixels");
         let (phase, sign) = if self.is_transposed { (0, -1) } else { (tap.phase, 1) };
         let (row, col) = (sign * tap.row, sign * tap.col);
         let begin = self.places.source(phase * geometry.shape.channels_in + channel);
@@ -197,13 +197,13 @@ impl<'a> Mixed<'a> {
         Self { planes, positions: positions.map(|(position, _)| position).collect(), weight }
     }
 
-    /// How far the weights of the next source, and of the next output channel, are.
+    /// The distance to the weights of the next source, and to those of the next output channel.
     fn steps(&self) -> [usize; 2] {
         let (inp, len) = (self.planes.geometry.shape.channels_in, self.planes.geometry.taps.len());
         if self.planes.is_transposed { [inp * len, len] } else { [len, inp * len] }
     }
 
-    /// Channels that are read.
+    /// Number of channels that are read.
     fn channels(&self) -> usize {
         let shape = &self.planes.geometry.shape;
         if self.planes.is_transposed { shape.channels_out } else { shape.channels_in }
@@ -253,12 +253,12 @@ impl AllWeights for Mixed<'_> {
 pub(super) struct Kernels {
     pub(super) places: Places,
     convs: Vec<PlaneConv>,
-    /// Instead of those.
+    /// Used instead of `convs`.
     winograd: Option<WinogradWeights>,
     variant: Variant,
 }
 
-/// Bytes of pixels that a tile of a sparse convolution should read at most: about a first-level cache.
+/// Maximum bytes of pixels that a tile of a sparse convolution should read: about a first-level cache.
 const TILE_BYTES: usize = 32 << 10;
 
 impl Kernels {
@@ -274,7 +274,7 @@ impl Kernels {
         let phases = if is_transposed { geometry.n_phases() } else { 1 };
         let shape = &geometry.shape;
         let n = if is_transposed { shape.channels_in } else { shape.channels_out };
-        // Channels of groups read different planes.
+        // With groups, channels read different planes.
         let is_mixing = matches!(listed, Listed::All) && shape.groups == 1;
         let lists = match is_mixing {
             true => None,
@@ -313,12 +313,12 @@ impl Kernels {
         Self { places, convs: Vec::new(), winograd, variant }
     }
 
-    /// Units that are computed together, best.
+    /// The best number of units to compute together.
     pub(super) fn units(&self) -> usize {
         self.winograd.as_ref().map_or(1, WinogradWeights::images)
     }
 
-    /// Computes all planes that are written, in some units of so many floats each.
+    /// Computes all planes that are written, for units of `unit` floats each.
     ///
     /// # Panics
     /// If a unit is smaller than [`Places::len`].
@@ -340,13 +340,13 @@ impl Kernels {
         }
     }
 
-    /// How often [`run`](Self::run) asks for memory.
+    /// Number of steps of [`run`](Self::run) per unit that prefetch memory.
     pub(super) fn steps(&self) -> usize {
         self.convs.iter().map(PlaneConv::steps).sum()
     }
 }
 
-/// Packs the planes of a phase, of so many rows and columns. With `mixed` all channels read the same pixels.
+/// Packs the planes of a phase of size `(rows, columns)`. With `mixed`, all channels read the same pixels.
 fn conv(
     variant: Variant,
     planes: Planes,
@@ -357,7 +357,7 @@ fn conv(
     let Planes { geometry, places, is_transposed, .. } = planes;
     let (grid, lanes) = (geometry.grid, variant.lanes()[0]);
     let body = places.results.body;
-    // Zeros between rows stay zero where nothing is shifted: a plane is one row.
+    // Zeros between rows stay zero if nothing is shifted, so the whole plane is one row.
     let layout = match geometry.is_pointwise() {
         true => Layout { rows: 1, columns: body, pitch: body, halo: 0, lanes },
         false => {
@@ -379,7 +379,7 @@ fn conv(
     };
     let tapped = if mixed.is_some() { TapLists::Shared } else { TapLists::Own };
     let choices = Tile::choices(&spec, tapped);
-    // Not every number of vectors in a row has a tile whose weights are shared.
+    // For some numbers of vectors per row, no tile has shared weights.
     let choices = match choices.is_empty() {
         true => Tile::choices(&spec, TapLists::Own),
         false => choices,

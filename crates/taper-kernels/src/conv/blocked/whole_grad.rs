@@ -1,5 +1,5 @@
-//! The gradient of the whole weight of a convolution that mixes channels: a product of matrices for each position of the
-//! kernel, with channels in the lanes, so that nothing has to be summed over lanes.
+//! The gradient of the whole weight of a convolution that mixes channels: one matrix product for each position of the
+//! kernel. Channels are in the SIMD lanes, so nothing is summed over lanes.
 //!
 //! Each weight sums over the pixels of a block of images, in their order.
 
@@ -14,7 +14,7 @@ use crate::{
     sizes::signed,
 };
 
-/// Whether the gradient of the whole weight is computed so.
+/// Whether the gradient of the whole weight is computed this way.
 pub(super) fn fits(geometry: &Geometry) -> bool {
     geometry.shape.groups == 1 && geometry.shape.channels_out >= 8
 }
@@ -24,13 +24,13 @@ pub(super) struct WholeGrad<'a> {
     geometry: &'a Geometry,
     /// Places of the planes of input and gradient.
     slots: [Slots; 2],
-    /// Input and gradient with channels in the lanes, `[phase, sixteen channels, place]`; sums, `[position, output channel,
-    /// sixteen input channels]`.
+    /// Input and gradient with channels in the lanes, `[phase, sixteen channels, place]`; sums, `[position, output
+    /// channel, sixteen input channels]`.
     memory: &'a mut Turned,
 }
 
 impl<'a> WholeGrad<'a> {
-    /// Of no image.
+    /// Sums of no image.
     pub(super) fn new(geometry: &'a Geometry, slots: [Slots; 2], memory: &'a mut Turned) -> Self {
         let shape = &geometry.shape;
         let [inp, out] = [shape.channels_in, shape.channels_out].map(|n| n.div_ceil(LANES));
@@ -41,7 +41,7 @@ impl<'a> WholeGrad<'a> {
         Self { geometry, slots, memory }
     }
 
-    /// Adds a unit, from its planes.
+    /// Adds a unit, read from its planes.
     pub(super) fn add(&mut self, variant: Variant, input: &[f32], grad: &[f32]) {
         let Self { geometry, slots, memory } = self;
         let shape = &geometry.shape;
@@ -86,7 +86,7 @@ impl<'a> WholeGrad<'a> {
     }
 }
 
-/// Brings channels into the lanes.
+/// Moves channels into the lanes.
 struct Turn<'a> {
     planes: &'a [f32],
     slots: Slots,
@@ -108,7 +108,7 @@ impl Kernel for Turn<'_> {
             let filled = (channels - group * LANES).min(LANES);
             for (i, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
                 let planes = &planes[begin + i * LANES..];
-                // SAFETY: the caller vouches for the instructions.
+                // SAFETY: the caller guarantees the instruction set.
                 unsafe { turn_channels::<S>(planes, slots.len, filled, to) };
             }
         }
@@ -148,7 +148,7 @@ impl Kernel for Multiply<'_> {
             let distance = tap.row * signed(grid.pitch) + tap.col * signed(grid.step);
             let at = first_y * grid.pitch + first_x * grid.step;
             let from = at.wrapping_add_signed(distance);
-            // Rows that follow each other without a gap are one.
+            // Rows without a gap between them count as one row.
             let is_whole = xs.len() * grid.step == grid.pitch;
             let (n_rows, n) = match is_whole {
                 true => (1, ys.len() * grid.pitch),
@@ -175,7 +175,8 @@ impl Kernel for Multiply<'_> {
                             next_vector: bodies[0] * LANES,
                             n,
                         };
-                        // SAFETY: the rows lie within both sides, as was asserted, and sums have the place of each pair.
+                        // SAFETY: the rows lie within both operands, as was asserted, and `sums` has a place for each
+                        // pair.
                         unsafe {
                             let to = to.add((row * inp + group) * LANES);
                             done = product.tiles::<S>(inp - group, to, inp * LANES, LANES, true);

@@ -5,7 +5,7 @@ use crate::planes::{
     spec::{ConvSpec, TapLists},
 };
 
-/// What is computed at a time.
+/// A register tile: what a kernel computes at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tile {
     /// Which pixels its channels have weights for.
@@ -16,13 +16,13 @@ pub struct Tile {
     pub each: usize,
 }
 
-/// The kind of rows of planes whose rows have zeros behind them: a shift takes these from one row to the next.
+/// Kind of rows: each row has zeros after it, and a shift moves only these zeros into the next row.
 pub(in crate::planes) const PADDED: usize = 255;
-/// The kind of rows of planes whose rows lie one behind the other: masks set what a shift takes in from another row to 0.
+/// Kind of rows: rows follow each other without zeros. Masks remove the values that a shift moves into another row.
 pub(in crate::planes) const MASKED: usize = 0;
 
-/// Vectors of a tile and output channels at a time: those that leave registers for a weight and pixels, where there are
-/// thirty-two of them or a few.
+/// Vectors of a tile and output channels at a time. They leave registers for a weight and pixels, on machines with
+/// thirty-two vector registers and (`_IN_FEW`) on machines with fewer.
 pub(super) const OWN: [(usize, usize); 14] = [
     (16, 1),
     (15, 1),
@@ -44,7 +44,7 @@ pub(super) const OWN_IN_FEW: [(usize, usize); 10] =
 pub(super) const SHARED: [(usize, usize); 5] = [(6, 4), (4, 6), (3, 8), (2, 12), (1, 24)];
 pub(super) const SHARED_IN_FEW: [(usize, usize); 4] = [(4, 3), (3, 4), (2, 6), (1, 12)];
 
-/// The tiles for vectors of so many floats.
+/// The tiles for vectors of `lanes` floats.
 const fn table(lanes: usize, lists: TapLists) -> &'static [(usize, usize)] {
     let has_many = lanes == 16 || cfg!(target_arch = "aarch64");
     match (lists, has_many) {
@@ -55,8 +55,8 @@ const fn table(lanes: usize, lists: TapLists) -> &'static [(usize, usize)] {
     }
 }
 
-/// Whether there may be planes for a tile: of vectors of so many floats, at most so many of which make a plane. Kernels are
-/// compiled for these alone.
+/// Whether planes can use a tile. Their vectors have `lanes` floats, and at most `most_vectors` vectors make a plane.
+/// Kernels are compiled only for these tiles.
 pub(in crate::planes) const fn is_needed(
     lanes: usize,
     most_vectors: usize,
@@ -76,13 +76,13 @@ pub(in crate::planes) const fn is_needed(
 }
 
 impl Tile {
-    /// Whether sums can be shifted along rows of so many vectors.
+    /// Whether sums can be shifted along rows of `vectors` vectors.
     pub fn shifts_rows(lanes: usize, vectors: usize) -> bool {
         table(lanes, TapLists::Own).iter().any(|(tile, _)| tile.is_multiple_of(vectors))
     }
 
-    /// The tiles that can compute a convolution, in the order of what they cost by rule. All give the same bits, but for the
-    /// sign of a 0. Rows of odd numbers of vectors have no tile whose weights are shared.
+    /// The tiles that can compute a convolution, in the order of their estimated cost. All compute the same bits,
+    /// except for the sign of a 0. For some numbers of vectors per row, no tile has shared weights.
     pub fn choices(spec: &ConvSpec<'_>, lists: TapLists) -> Vec<Self> {
         let units = Units::of(spec);
         let table = table(spec.layout.lanes, lists).iter();
@@ -92,7 +92,7 @@ impl Tile {
         tiles
     }
 
-    /// What all tiles cost: their vectors for all channels, and something for each itself.
+    /// Estimated cost of all tiles: their vectors for all channels, plus a constant per tile.
     fn cost(self, units: &Units, n_outputs: usize) -> usize {
         let (own, channels) = match self.lists {
             TapLists::Own => (3, 1),
@@ -118,7 +118,7 @@ impl Tile {
     }
 }
 
-/// What tiles are made of: rows if sums are shifted along them, else vectors.
+/// The units of tiles: rows if sums are shifted along them, else vectors.
 pub(super) struct Units {
     /// Vectors of a unit.
     pub(super) vectors: usize,
@@ -135,7 +135,7 @@ impl Units {
         Self { vectors, n: layout.vectors() / vectors, is_shifted }
     }
 
-    /// Whether tiles are whole units of the plane, with registers for a shift.
+    /// Whether a tile is a whole number of units, fits into the plane, and has registers for a shift.
     pub(super) fn fit(&self, Tile { vectors, each, .. }: Tile) -> bool {
         let has_room = !self.is_shifted || (vectors, each) != (4, 4);
         vectors.is_multiple_of(self.vectors) && vectors / self.vectors <= self.n && has_room

@@ -18,10 +18,10 @@ use rayon::prelude::*;
 use std::cmp::Reverse;
 
 impl PlaneConv {
-    /// Packs it for a tile that [`Tile::choices`] gives.
+    /// Packs a convolution for a tile of [`Tile::choices`].
     ///
     /// # Panics
-    /// If a source or output lies outside of the arena or of the reach, or there is no such tile.
+    /// If a source or output lies outside of the arena, a shift is outside of the reach, or the tile does not fit.
     pub fn new(variant: Variant, spec: &ConvSpec<'_>, tile: Tile) -> Self {
         pack(variant, spec, tile)
     }
@@ -33,17 +33,18 @@ pub(crate) trait AllWeights: Outputs + Sync {
     /// Where an output channel's first pixel lies in the arena.
     fn at(&self, channel: usize) -> u32;
 
-    /// The weights, from which each output channel takes one for each source.
+    /// The weights: one for each output channel and source.
     fn weights(&self) -> &[f32];
 
-    /// Index of the first output channel's weight for each source, in their order; then how far that of the next is.
+    /// Index of the first output channel's weight for each source, in their order; then the distance to the next
+    /// channel's weights.
     fn indices(&self) -> (Vec<usize>, usize);
 }
 
 #[cfg(feature = "training")]
 impl PlaneConv {
-    /// Packs all weights for a tile whose channels share their sources, which are those of the first channel. Gives what
-    /// [`new`](Self::new) gives, in less time.
+    /// Packs all weights for a tile with shared sources: all channels have the sources of the first channel. The result
+    /// is that of [`new`](Self::new), in less time.
     ///
     /// # Panics
     /// As [`new`](Self::new).
@@ -53,17 +54,17 @@ impl PlaneConv {
         tile: Tile,
         all: &impl AllWeights,
     ) -> Self {
-        assert_eq!(tile.lists, TapLists::Shared, "a tile of shared sources");
+        assert_eq!(tile.lists, TapLists::Shared, "the tile must have shared sources");
         let mut packer = Packer::new(variant, spec, tile);
         let channels = all.count();
         let Output { sources: places, bias, addends, .. } = all.output(0, tile.lists);
-        assert!(addends.is_empty(), "planes that are added are packed one by one");
+        assert!(addends.is_empty(), "shared sources cannot have addends");
         let (mut order, mut starts) = (Vec::new(), Vec::new());
         for &shift in &packer.shifts {
             starts.push(order.len());
             order.extend((0..places.len()).filter(|&i| places[i].shift == shift));
         }
-        assert_eq!(order.len(), places.len(), "a source is outside of the reach");
+        assert_eq!(order.len(), places.len(), "the shift of a source is outside of the reach");
         let n_blocks = channels.div_ceil(tile.each);
         let at: Vec<u32> = order.iter().map(|&i| packer.check(places[i].at)).collect();
         let conv = &mut packer.conv;
@@ -110,13 +111,13 @@ fn pack(variant: Variant, spec: &ConvSpec<'_>, tile: Tile) -> PlaneConv {
     packer.finish()
 }
 
-/// A convolution of the blocks so far.
+/// A convolution with the blocks that have been packed so far.
 struct Packer<'a> {
     conv: PlaneConv,
     spec: &'a ConvSpec<'a>,
     /// The shift of each group of taps.
     shifts: Vec<i32>,
-    /// Floats from the begin of a plane to the end of its last tile.
+    /// Floats from the start of a plane to the end of its last tile.
     end: usize,
 }
 
@@ -125,7 +126,7 @@ impl<'a> Packer<'a> {
         let Tile { lists, vectors, each } = tile;
         let (layout, units) = (spec.layout, Units::of(spec));
         assert!(units.fit(tile), "{tile:?} does not fit {layout:?}");
-        assert!(spec.windows == WindowKind::Any, "a tile is for any windows");
+        assert!(spec.windows == WindowKind::Any, "tiles require windows of any kind");
         let step = vectors / units.vectors;
         let begin = |tile: usize| (tile * step).min(units.n - step) * units.vectors * layout.lanes;
         let tiles: Vec<usize> = (0..units.n.div_ceil(step)).map(begin).collect();
@@ -169,7 +170,7 @@ impl<'a> Packer<'a> {
                 }
             },
         };
-        // From the farthest on each side: a sum is shifted once more for each column.
+        // From the farthest shift on each side: each further column shifts a sum once more.
         let shifts = (0..=down as i32).rev().chain((1..=up as i32).rev().map(|shift| -shift));
         let end = tiles.last().map_or(0, |&begin| each_tile(begin).end);
         let packer = Self { conv, spec, shifts: shifts.collect(), end };
@@ -177,7 +178,7 @@ impl<'a> Packer<'a> {
         packer
     }
 
-    /// Where a plane begins, in bytes, if its tiles lie in the arena.
+    /// Checks that the tiles of a plane lie in the arena. Returns where the plane begins, in bytes.
     fn check(&self, at: u32) -> u32 {
         assert!(at as usize + self.end <= self.spec.arena, "{at} is outside of the arena");
         at * 4
@@ -187,7 +188,7 @@ impl<'a> Packer<'a> {
         Tap { weight, at: self.check(at) }
     }
 
-    /// Makes room for blocks of which these are the channels with the most sources.
+    /// Reserves memory for blocks; `longest` has the channel with the most sources of each block.
     fn reserve(&mut self, longest: impl Iterator<Item = usize>) {
         let n: usize = longest.map(|channel| self.spec.outputs.n_sources(channel)).sum();
         match self.conv.lists {
@@ -199,7 +200,7 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// Adds a block of channels: one for each of a tile, or fewer.
+    /// Adds a block of channels: as many as a tile has, or fewer.
     fn block(&mut self, block: &[Output]) {
         match self.conv.lists {
             TapLists::Own => self.own(block),
@@ -216,7 +217,7 @@ impl<'a> Packer<'a> {
         self.conv.bias.extend(std::iter::repeat_n(0.0, missing));
     }
 
-    /// Adds the sources of channels with taps of their own.
+    /// Adds the sources of channels that have their own taps.
     fn own(&mut self, block: &[Output]) {
         if let ([output], 1) = (block, self.conv.each) {
             return self.alone(output);
@@ -239,7 +240,7 @@ impl<'a> Packer<'a> {
         check_reach(block, n);
     }
 
-    /// Adds the sources of a channel that is a block of its own.
+    /// Adds the sources of a channel that is a whole block.
     fn alone(&mut self, output: &Output) {
         let first = self.conv.taps.len();
         for i in 0..self.shifts.len() {
@@ -260,7 +261,7 @@ impl<'a> Packer<'a> {
         check_reach(std::slice::from_ref(output), n);
     }
 
-    /// Adds the sources of channels that share them, and then what they add.
+    /// Adds the sources of channels that share them, and then their addends.
     fn shared(&mut self, block: &[Output]) {
         let mut n = 0;
         for shift in self.shifts.clone() {
@@ -272,7 +273,7 @@ impl<'a> Packer<'a> {
             let is_same = |other: &Vec<&WeightedPixel>| {
                 other.len() == first.len() && other.iter().zip(first).all(|(a, b)| a.at == b.at)
             };
-            assert!(others.iter().all(is_same), "channels have other sources");
+            assert!(others.iter().all(is_same), "channels of a block must have the same sources");
             for (i, source) in first.iter().enumerate() {
                 let place = self.check(source.at);
                 self.conv.places.push(place);
@@ -292,7 +293,7 @@ impl<'a> Packer<'a> {
 
     /// Adds lists of taps side by side: the first of each, then the second of each.
     fn push_steps(&mut self, lists: &[Vec<Tap>]) {
-        // What a list lacks. A product of −0 changes no sum, not even one of −0.
+        // Fills up shorter lists. A product of −0 changes no sum, not even a sum of −0.
         let none = self.tap(-0.0, self.spec.zero);
         let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
         for i in 0..longest {
@@ -323,5 +324,5 @@ fn sources(output: &Output, shift: i32) -> impl Iterator<Item = &WeightedPixel> 
 /// Checks that each source of a block is in a group.
 fn check_reach(block: &[Output], n: usize) {
     let all: usize = block.iter().map(|output| output.sources.len()).sum();
-    assert!(n == all, "a source is outside of the reach");
+    assert!(n == all, "the shift of a source is outside of the reach");
 }

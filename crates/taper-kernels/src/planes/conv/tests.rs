@@ -1,4 +1,4 @@
-//! Convolutions against their definition: each kernel of the tables, with each kind of row that it meets.
+//! Compares convolutions with their definition: each kernel of the tables, with each kind of row that it computes.
 
 use super::{
     choice::{OWN, OWN_IN_FEW, SHARED, SHARED_IN_FEW},
@@ -17,11 +17,11 @@ use std::collections::BTreeSet;
 /// A kernel: whether weights are shared, vectors, channels at a time, and the kind of rows.
 type Instance = (bool, usize, usize, usize);
 
-/// What `run` has a kernel for.
+/// All kernels of `run`.
 fn all() -> BTreeSet<Instance> {
     let mut all = BTreeSet::new();
     let many = [(false, &OWN[..]), (true, &SHARED)];
-    // On this architecture, all vectors have as many registers.
+    // On this architecture, vectors of all lengths have the same number of registers.
     let few = match cfg!(target_arch = "aarch64") {
         true => [].as_slice(),
         false => &[(false, &OWN_IN_FEW[..]), (true, &SHARED_IN_FEW)],
@@ -144,7 +144,7 @@ fn check(
         arena: arena_len,
         zero: zero as u32,
     };
-    // What was there before is written over.
+    // The kernel must overwrite old values.
     for o in 0..n_out {
         for y in 0..rows {
             arena[begin(n_in + 1 + o) + y * pitch..][..columns].fill(7.0);
@@ -155,7 +155,7 @@ fn check(
     for tile in Tile::choices(&spec, lists) {
         let conv = PlaneConv::new(variant, &spec, tile);
         let mut arena = arena.clone();
-        // Blocks in parts, as threads take them.
+        // Blocks in two parts, since threads may compute them in any order.
         let middle = conv.n_blocks() / 2;
         conv.run(&mut arena, middle..conv.n_blocks());
         conv.run(&mut arena, 0..middle);
@@ -166,7 +166,7 @@ fn check(
                 "{variant}, {instance:?}, {layout:?}, {input_columns} columns, shifts {shifts:?}: {i}: {got} {want}"
             );
         }
-        // To the bit, whatever the tile.
+        // All tiles compute the same bits.
         let arena: Vec<u32> = arena.into_iter().map(f32::to_bits).collect();
         assert!(*bits.get_or_insert_with(|| arena.clone()) == arena, "{variant}, {instance:?}");
         instances.push(instance);
@@ -174,7 +174,7 @@ fn check(
     instances
 }
 
-/// Whether there are tiles for rows of so many vectors.
+/// Whether there are tiles for rows of `vectors` vectors.
 fn has_tiles(lanes: usize, vectors: usize) -> bool {
     let has_many = lanes == 16 || cfg!(target_arch = "aarch64");
     let table = if has_many { &OWN[..] } else { &OWN_IN_FEW[..] };
@@ -205,7 +205,7 @@ fn each_kernel_computes_its_definition() {
                             }
                             for lists in [TapLists::Own, TapLists::Shared] {
                                 let layout = Layout { rows, columns, pitch, halo: 0, lanes };
-                                // Planes that are read have more columns at times.
+                                // Planes that are read may have more columns.
                                 let input = columns + numbers.below(pitch - columns + 1);
                                 seen.extend(check(
                                     variant,
@@ -225,7 +225,7 @@ fn each_kernel_computes_its_definition() {
     if Variant::available().any(|variant| variant.lanes()[0] == 16) || cfg!(target_arch = "aarch64")
     {
         let dead: Vec<_> = all().difference(&seen).copied().collect();
-        assert!(dead.is_empty(), "no variant meets {dead:?}");
+        assert!(dead.is_empty(), "no variant uses {dead:?}");
     }
     let unknown: Vec<_> = seen.difference(&all()).copied().collect();
     assert!(unknown.is_empty(), "{unknown:?}");
@@ -273,12 +273,12 @@ fn sources_outside_of_the_reach_are_refused() {
 }
 
 #[test]
-#[should_panic(expected = "another arena")]
+#[should_panic(expected = "do not fit")]
 fn a_smaller_arena_is_refused() {
     small(&vec![Output::default()], 0).run(&mut [0.0; 63], 0..1);
 }
 
-/// A vector of results.
+/// Applies an epilogue to vectors of sums.
 struct Applied<'a> {
     finish: Epilogue,
     values: &'a mut [f32],
@@ -290,7 +290,7 @@ impl Kernel for Applied<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         for values in self.values.chunks_exact_mut(S::WIDTH) {
-            // SAFETY: the caller vouches for the instructions; a chunk is a vector.
+            // SAFETY: the caller guarantees the instruction set; a chunk is a vector.
             unsafe {
                 let mut vectors = [S::load(values.as_ptr())];
                 self.finish.apply::<S, 1>(true, &mut vectors);
@@ -301,7 +301,7 @@ impl Kernel for Applied<'_> {
 }
 
 #[test]
-fn what_follows_a_sum_is_its_definition_without_denormal_results() {
+fn epilogues_match_their_definition_and_flush_denormals() {
     let tiny = f32::MIN_POSITIVE;
     let mut sums =
         vec![f32::NAN, f32::INFINITY, 0.0, tiny, tiny / 2.0, tiny * 5.0, 1e-45, 1.0, 7.0];

@@ -1,4 +1,4 @@
-//! The inner loops of depthwise convolutions.
+//! Micro-kernels of depthwise convolutions.
 
 use super::{
     Channel, Depthwise, Reads,
@@ -11,12 +11,17 @@ use crate::{
 use std::marker::PhantomData;
 
 impl Depthwise {
-    /// Computes it.
+    /// Runs the convolution.
     ///
     /// # Panics
-    /// If the arena is another one.
+    /// If the arena is shorter than the one of the specification.
     pub fn run(&self, arena: &mut [f32]) {
-        assert!(arena.len() >= self.arena, "another arena");
+        assert!(
+            arena.len() >= self.arena,
+            "the arena has {} floats, but {} are needed",
+            arena.len(),
+            self.arena
+        );
         let arena = arena.as_mut_ptr();
         match self.reads {
             Reads::Whole => self.launch(DepthwiseRun::<Whole>::new(self, arena)),
@@ -52,8 +57,8 @@ impl<W: Window> Kernel for DepthwiseRun<'_, W> {
         let Depthwise { layout, channels, .. } = self.depthwise;
         let (n, per_row) = (layout.vectors(), layout.pitch / S::WIDTH);
         for channel in channels {
-            // SAFETY: the caller vouches for the instructions; `Depthwise::new` has checked that all vectors of a plane of each
-            // place and of the output lie in the arena.
+            // SAFETY: the caller guarantees the instruction set. `Depthwise::new` has checked that all vectors lie in
+            // the arena: those of a plane at each place, and those of the output.
             unsafe {
                 let sums = Sums::<S, W>::new(self.depthwise, self.arena, channel);
                 match per_row {
@@ -103,7 +108,7 @@ impl<W: Window> Kernel for DepthwiseRun<'_, W> {
     }
 }
 
-/// Planes that are one vector: the rows above and below are made of it.
+/// Planes of one vector, from which the rows above and below are taken.
 struct Alone<'a> {
     depthwise: &'a Depthwise,
     arena: *mut f32,
@@ -115,7 +120,7 @@ impl Kernel for Alone<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Depthwise { layout: Layout { pitch, .. }, channels, .. } = self.depthwise;
-        // Where the rows above and below are, and the bits of those that there are.
+        // Lane indices of the rows above and below, and bit masks of the rows that exist.
         let (mut above, mut below) = ([0; MOST_LANES], [0; MOST_LANES]);
         let (mut has_above, mut has_below) = ([0.0; MOST_LANES], [0.0; MOST_LANES]);
         for i in *pitch..S::WIDTH {
@@ -123,7 +128,8 @@ impl Kernel for Alone<'_> {
             (above[i], has_above[i]) = ((i - pitch) as u32, all);
             (below[i - pitch], has_below[i - pitch]) = (i as u32, all);
         }
-        // SAFETY: as in `DepthwiseRun`; tables have the floats of a vector, and name places in one.
+        // SAFETY: as in `DepthwiseRun`; the tables have at least the floats of a vector, and their indices are below
+        // the vector's length.
         unsafe {
             let kept = kept::<S>(self.depthwise);
             let (has_above, has_below) = (S::load(has_above.as_ptr()), S::load(has_below.as_ptr()));
@@ -140,18 +146,18 @@ impl Kernel for Alone<'_> {
     }
 }
 
-/// Most floats of a vector.
+/// Maximum floats per vector.
 const MOST_LANES: usize = 16;
 
-/// The bits that columns other than the last, and other than the first, of a row keep in a shift.
+/// Bit masks for shifts: all columns of a row except the last, and all except the first.
 #[inline(always)]
 unsafe fn kept<S: Simd>(depthwise: &Depthwise) -> [S::V; 2] {
     let Depthwise { not_last, not_first, .. } = depthwise;
-    // SAFETY: they are vectors where a vector is a row or several.
+    // SAFETY: both are vectors, if a vector is one or several rows.
     unsafe { [S::load(not_last.as_ptr()), S::load(not_first.as_ptr())] }
 }
 
-/// The sums of a channel by column, and where they go.
+/// Computes the sums of a channel by column, and stores them.
 struct Sums<S: Simd, W> {
     from: *const f32,
     to: *mut f32,
@@ -188,7 +194,7 @@ impl<S: Simd, W: Window> Sums<S, W> {
         }
     }
 
-    /// Computes a vector that is a row or several.
+    /// Computes a vector of one or several rows.
     #[inline(always)]
     unsafe fn rows(&self, vector: usize, pixels: &[S::V; 6], [not_last, not_first]: [S::V; 2]) {
         // SAFETY: see `DepthwiseRun`.
@@ -237,7 +243,7 @@ impl<S: Simd, W: Window> Sums<S, W> {
         sum
     }
 
-    /// Applies what follows, and stores.
+    /// Applies the epilogue, and stores.
     #[inline(always)]
     unsafe fn store(&self, vector: usize, sum: S::V) {
         let at = vector * S::WIDTH;

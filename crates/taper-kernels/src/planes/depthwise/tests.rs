@@ -1,4 +1,4 @@
-//! Depthwise convolutions against `PlaneConv`, to the bit.
+//! Compares depthwise convolutions with `PlaneConv`, bit by bit.
 
 use super::*;
 use crate::planes::{
@@ -6,7 +6,7 @@ use crate::planes::{
     testing::{Numbers, most_vectors},
 };
 
-/// Runs a window on planes with random pixels by both kernels.
+/// Compares both kernels for a window on planes with random pixels.
 fn check(variant: Variant, layout: Layout, is_strided: bool, numbers: &mut Numbers) {
     let Layout { rows, columns, pitch, lanes, .. } = layout;
     let halo = (2 * pitch).next_multiple_of(lanes);
@@ -63,7 +63,7 @@ fn check(variant: Variant, layout: Layout, is_strided: bool, numbers: &mut Numbe
     let conv = PlaneConv::new(variant, &spec, Tile::choices(&spec, TapLists::Own)[0]);
     conv.run(&mut want, 0..conv.n_blocks());
     let depthwise = Depthwise::new(variant, &spec).expect("a window");
-    // What was there before is written over.
+    // The kernel must overwrite old values.
     arena[begin(n_in)..begin(n_in) + columns].fill(7.0);
     let is_right = |arena: &[f32], what: &str| {
         for (i, (got, want)) in arena.iter().zip(&want).enumerate().skip(begin(n_in)) {
@@ -78,7 +78,7 @@ fn check(variant: Variant, layout: Layout, is_strided: bool, numbers: &mut Numbe
     is_right(&arena, if is_strided { "strided" } else { "whole" });
     assert_eq!(arena[..begin(n_in)], before[..begin(n_in)]);
     if !is_strided && layout.vectors() == 1 {
-        // Whatever lies between planes that are read alone.
+        // The memory around planes does not matter if they are read alone.
         arena = before;
         for plane in 0..n_in {
             arena[begin(plane) - halo..begin(plane)].fill(f32::NAN);
@@ -111,7 +111,7 @@ fn windows_have_the_bits_of_any_convolution() {
     }
 }
 
-/// Runs a window of every second pixel of planes, and compares the whole arena with the definition, to the bit.
+/// Runs a window of every second pixel of planes, and compares the whole arena with the definition, bit by bit.
 fn check_strided(variant: Variant, from: Layout, to: Layout, numbers: &mut Numbers) {
     let halo = from.pitch + Depthwise::reads(&from, &to);
     let [from, to] = [from, to].map(|layout| Layout { halo, ..layout });
@@ -189,7 +189,7 @@ fn windows_of_every_second_pixel_are_their_definition() {
                     for columns in [pitch, pitch - 1, pitch / 2 + 1] {
                         let from = Layout { rows, columns, pitch, halo: 0, lanes };
                         let (rows, columns) = (rows.div_ceil(2), columns.div_ceil(2));
-                        // The longest vectors that a plane fills, as there may be shorter ones alone.
+                        // The longest vectors that a plane fills.
                         let floats = (rows * pitch / 2).next_power_of_two();
                         let of_results = variant.lanes().iter().copied().find(|&l| l <= floats);
                         let Some(of_results) = of_results.filter(|&l| l <= lanes) else { continue };
@@ -207,7 +207,7 @@ fn windows_of_every_second_pixel_are_their_definition() {
     }
 }
 
-/// A window on one plane of 2×4 pixels, with what a test changes.
+/// Windows on a plane of 2×4 pixels; `change` alters the second output.
 fn of(change: impl Fn(&mut Output)) -> Option<Depthwise> {
     let layout = Layout { rows: 2, columns: 4, pitch: 4, halo: 4, lanes: 4 };
     let source = |i: usize| WeightedPixel {
@@ -233,7 +233,7 @@ fn of(change: impl Fn(&mut Output)) -> Option<Depthwise> {
 }
 
 #[test]
-fn what_is_no_window_is_left_to_others() {
+fn other_sources_than_windows_are_rejected() {
     assert!(of(|_| ()).is_some());
     assert!(of(|o| o.sources.iter_mut().for_each(|s| s.at += 4)).is_some());
     assert!(of(|o| o.sources[4].at += 1).is_none());

@@ -3,14 +3,14 @@
 
 use crate::{planes::spec::WeightedPixel, simd::Simd};
 
-/// Which pixels are in reach of a vector of the output, and which of them the weights multiply, in the order of their sum: those
-/// of the column to the right, of the own, and of the one to the left.
+/// The pixels that a window reads for a vector of the output. Weights multiply those of the column to the right, of the
+/// centre column and of the column to the left, in the order of their sum.
 pub(super) trait Window {
     const RIGHT: &'static [usize];
     const CENTRE: &'static [usize];
     const LEFT: &'static [usize];
 
-    /// The pixels, from the first ones of each place on.
+    /// Loads the pixels of a vector of the output.
     unsafe fn pixels<S: Simd>(
         from: *const f32,
         places: &[i32; 6],
@@ -34,7 +34,7 @@ impl Window for Whole {
         vector: usize,
         _: usize,
     ) -> [S::V; 6] {
-        // SAFETY: see `Run`.
+        // SAFETY: see `DepthwiseRun`.
         unsafe { load::<S, 3>(from, places, vector) }
     }
 }
@@ -54,19 +54,19 @@ impl Window for Phases {
         vector: usize,
         _: usize,
     ) -> [S::V; 6] {
-        // SAFETY: see `Run`.
+        // SAFETY: see `DepthwiseRun`.
         unsafe { load::<S, 6>(from, places, vector) }
     }
 }
 
-/// A vector of each of the first `N` places, and zeros.
+/// Loads a vector at each of the first `N` places; the other vectors are zero.
 #[inline(always)]
 unsafe fn load<S: Simd, const N: usize>(
     from: *const f32,
     places: &[i32; 6],
     vector: usize,
 ) -> [S::V; 6] {
-    // SAFETY: see `Run`.
+    // SAFETY: see `DepthwiseRun`.
     unsafe {
         let mut pixels = [S::splat(0.0); 6];
         for i in 0..N {
@@ -76,8 +76,8 @@ unsafe fn load<S: Simd, const N: usize>(
     }
 }
 
-/// The same of a whole plane. The two vectors of pixels for a vector of the output lie side by side, or, if rows are vectors
-/// (`PAIRED`), two rows apart.
+/// As [`Phases`], but read from a whole plane. The two vectors of pixels for a vector of the output lie side by side,
+/// or two rows apart if rows are vectors (`PAIRED`).
 pub(super) struct Direct<const PAIRED: bool>;
 
 impl<const PAIRED: bool> Window for Direct<PAIRED> {
@@ -96,7 +96,7 @@ impl<const PAIRED: bool> Window for Direct<PAIRED> {
             true => (4 * vector, 2),
             false => (vector / per_row * (4 * per_row) + vector % per_row * 2, 1),
         };
-        // SAFETY: see `Run`.
+        // SAFETY: see `DepthwiseRun`.
         unsafe {
             let from = from.add(first * S::WIDTH);
             let both = |i: usize| {
@@ -109,7 +109,7 @@ impl<const PAIRED: bool> Window for Direct<PAIRED> {
     }
 }
 
-/// Where the pixels of a window are, from the first source on, if the sources are a window.
+/// Distances from the first source to the pixels of a window. `None` if the sources are not a window.
 pub(super) fn places<W: Window>(sources: &[WeightedPixel]) -> Option<[i32; 6]> {
     let mut places = [None; 6];
     for (shift, pixels) in [(1, W::RIGHT), (0, W::CENTRE), (-1, W::LEFT)] {
@@ -118,7 +118,7 @@ pub(super) fn places<W: Window>(sources: &[WeightedPixel]) -> Option<[i32; 6]> {
             return None;
         }
         for (source, &pixel) in of_column.into_iter().zip(pixels) {
-            // A row that is not read may lie before the arena, and its place wraps around.
+            // A row that is not read may lie before the arena. Its place then wraps around.
             let place = source.at.wrapping_sub(sources[0].at).cast_signed();
             if *places[pixel].get_or_insert(place) != place {
                 return None;

@@ -1,7 +1,8 @@
 //! The backward pass over blocked activations.
 //!
-//! From the last activation back, each one's gradient is complete before it is used. A gradient that a convolution is
-//! the only one to read is not stored behind the normalisation: the convolution computes it while it packs it.
+//! It runs from the last activation to the first. The gradient of an activation is complete before it is used. If only
+//! a batch norm reads the output of a convolution, the gradient w.r.t. that output is not stored: the backward pass of
+//! the convolution computes it while it packs the gradient.
 
 use super::{
     choice::{self, Direction},
@@ -29,11 +30,11 @@ use taper_kernels::{
     tree::Roots,
 };
 
-/// Gradients of the tensors that an activation was computed from.
+/// Gradients w.r.t. the candle tensors that an activation was computed from.
 pub(super) type LeafGrads = HashMap<TensorId, Vec<f32>>;
 
-/// The gradients of everything behind `end`, from that of `end` in NCHW. If ranks share a batch, they are those of the
-/// whole batch, except gradients of inputs.
+/// The gradients w.r.t. all tensors that `end` was computed from. `grad` is the gradient of `end` in NCHW. If ranks
+/// share a batch, gradients are over the whole batch, except the gradients of inputs.
 pub(super) fn backward(end: &Arc<Node>, grad: &[f32]) -> Result<LeafGrads> {
     let order = order(end);
     let Some(share) = end.kernels().rank_share() else { return run(end, &order, grad, None) };
@@ -63,7 +64,7 @@ fn run(
     pass.grads.insert(Arc::as_ptr(end), Incoming::stored(last));
     for node in order {
         let Some(incoming) = pass.grads.remove(&Arc::as_ptr(node)) else {
-            // Those of its parts have come another way.
+            // The gradients of this concatenation were added to its parts directly.
             node.parts()
                 .iter()
                 .filter(|part| !Arc::ptr_eq(part, node))
@@ -122,10 +123,10 @@ fn run(
     Ok(pass.leaves)
 }
 
-/// What stands behind `end` and wants a gradient, each before what it was computed from.
+/// `end` and the tracked activations that it was computed from. Each activation comes before its inputs.
 pub(super) fn order(end: &Arc<Node>) -> Vec<Arc<Node>> {
     let (mut done, mut seen) = (Vec::new(), HashSet::new());
-    // Depth first without recursion, as networks may be deep; a node is done after its parents.
+    // Depth first, without recursion because networks may be deep. A node is done after its parents.
     let mut stack = vec![(end.clone(), false)];
     while let Some((node, is_expanded)) = stack.pop() {
         if is_expanded {
@@ -140,19 +141,19 @@ pub(super) fn order(end: &Arc<Node>) -> Vec<Arc<Node>> {
 }
 
 struct Backward<'a> {
-    /// How often an activation is read by those that want a gradient.
+    /// Number of tracked readers of each activation.
     readers: HashMap<*const Node, usize>,
-    /// How many of them have not given their gradient yet.
+    /// Number of readers that have not added their gradient yet.
     awaited: HashMap<*const Node, usize>,
     grads: HashMap<*const Node, Incoming>,
     leaves: LeafGrads,
-    /// What sums gradients of weights over the ranks, if several share the batch.
+    /// Sums the gradients of weights over the ranks, if several ranks share the batch.
     together: Option<Together<'a>>,
-    /// What these belong to.
+    /// The weights and biases of these gradients, in the same order.
     weights: Vec<WeightLeaf>,
 }
 
-/// What the gradients of a layer's weight and bias belong to.
+/// The weight and bias of a layer, for their gradients.
 struct WeightLeaf {
     kernels: KernelContext,
     dense: Tensor,
@@ -161,7 +162,7 @@ struct WeightLeaf {
 }
 
 impl Backward<'_> {
-    /// The place for a gradient of `node`, and whether there is one already to add to.
+    /// The buffer for a gradient of `node`, and whether it already contains a gradient to add to.
     fn open(&mut self, node: &Arc<Node>) -> (&mut [Lanes], bool) {
         self.arrive(node);
         let (incoming, is_added) = self.take(node);
@@ -169,7 +170,7 @@ impl Backward<'_> {
         (exclusive(&mut incoming.grad), is_added)
     }
 
-    /// Takes out the gradient of `node`, and says whether there was one.
+    /// Removes and returns the gradient of `node`, or a new buffer, and whether there was a gradient.
     fn take(&mut self, node: &Arc<Node>) -> (Incoming, bool) {
         match self.grads.remove(&Arc::as_ptr(node)) {
             Some(incoming) => (incoming, true),
@@ -177,7 +178,7 @@ impl Backward<'_> {
         }
     }
 
-    /// Where a convolution of `x` puts the gradient of its input.
+    /// The targets of the input gradient of a convolution of `x`.
     fn targets<'a>(&mut self, x: &'a Arc<Node>) -> Targets<'a> {
         let is_last = self.awaited.get(&Arc::as_ptr(x)) == Some(&1);
         self.arrive(x);
@@ -194,7 +195,7 @@ impl Backward<'_> {
         let parts = before.parts();
         let are_distinct =
             parts.iter().map(Arc::as_ptr).collect::<HashSet<_>>().len() == parts.len();
-        // Of one convolution, the gradient is computed by that one on the way.
+        // If a convolution computed `before`, its backward pass computes this gradient while packing.
         let is_of_conv = only_reads(before) && matches!(before.op, Op::Conv { .. });
         let are_before = only_reads(x)
             && residual.is_none()
@@ -208,14 +209,14 @@ impl Backward<'_> {
         Targets { nodes: parts, finish, are_before }
     }
 
-    /// Notes that one of the gradients of `node` comes now.
+    /// Counts one gradient of `node` as added.
     fn arrive(&mut self, node: &Arc<Node>) {
         if let Some(n) = self.awaited.get_mut(&Arc::as_ptr(node)) {
             *n -= 1;
         }
     }
 
-    /// Adds a gradient that is stored to that of `node`, or lets it be the first.
+    /// Adds a stored gradient to the gradient of `node`, or makes it the first.
     fn give(&mut self, node: &Arc<Node>, grad: Arc<Buffer>) {
         self.arrive(node);
         match self.grads.entry(Arc::as_ptr(node)) {
@@ -260,7 +261,7 @@ impl Backward<'_> {
         let plane = &node.plane;
         let mut is_passed = incoming.finished.is_some();
         if let Some(residual) = residual.filter(|residual| residual.is_tracked) {
-            // Both branches get what the rectifier lets pass, so it is stored.
+            // Both branches read the gradient masked by the ReLU, so it is stored.
             let pass = node.passes();
             if !is_passed && !matches!(pass, PassWhere::Everywhere) {
                 let grad = exclusive(&mut incoming.grad);
@@ -346,7 +347,7 @@ impl Backward<'_> {
                 let packing = node.kernels().packing(shape, Direction::Input, density);
                 node.kernels().time(Work::Pack, || conv.pack_transposed(v[0], kept, packing))
             });
-            // What is not live is zeroed by the gate.
+            // The gate sets gradients outside the live set to 0 later.
             let few_live = gate.and_then(|gate| sampling::few_live(gate, choice));
             let at = match (few_live, gate, &sampled) {
                 (Some(live), ..) => GradAt::Masked(live),
@@ -390,7 +391,7 @@ impl Backward<'_> {
                 self.norm_leaves(normed, &sums);
                 let slopes = slopes(normed, &sums, count(x))?;
                 let mut rest = &slopes[..];
-                // Constant statistics subtract nothing.
+                // With constant statistics there is nothing to subtract.
                 for ((incoming, _), node) in
                     taken.iter_mut().zip(targets.nodes).filter(|_| normed.is_of_batch)
                 {
@@ -448,18 +449,19 @@ impl Backward<'_> {
     }
 }
 
-/// Where a gradient goes.
+/// The targets of an input gradient.
 #[derive(Default)]
 struct Targets<'a> {
-    /// The activations that it is a gradient of, whose channels follow one another.
+    /// The activations that receive the gradient; their channels are consecutive.
     nodes: &'a [Arc<Node>],
-    /// The normalisation that computes the convolution's input, and its own input, if the gradient behind it is complete.
+    /// The batch norm that computes the convolution's input, and the input of this batch norm. Set if this convolution
+    /// is the last to add to the gradient.
     finish: Option<(&'a Arc<Node>, &'a Norm)>,
-    /// Whether the activations are those in front of this normalisation.
+    /// Whether `nodes` are the inputs of this batch norm instead of its output.
     are_before: bool,
 }
 
-/// The gradient with nothing left to do.
+/// The gradient with all pending computations applied.
 fn settled(node: &Node, mut incoming: Incoming) -> Incoming {
     if incoming.through.is_some() {
         let mut grad = Buffer::any(node.plane.len());
@@ -472,13 +474,13 @@ fn settled(node: &Node, mut incoming: Incoming) -> Incoming {
     incoming
 }
 
-/// Sums of a gradient over the batch, for each channel of `node`.
+/// The sums of a gradient over the batch, for each channel of `node`.
 fn grad_sums(node: &Node, own: Roots<Vec<GradSums>>) -> Result<Vec<GradSums>> {
     let of_none = || vec![GradSums::default(); node.plane.channels];
     Ok(node.kernels().sum(own)?.unwrap_or_else(of_none))
 }
 
-/// Values of each channel over the batch.
+/// Number of values of each channel in the batch.
 fn count(node: &Node) -> f64 {
     let batch = node.kernels().n_images(node.plane.batch);
     Plane { batch, ..node.plane }.count() as f64

@@ -1,9 +1,9 @@
-//! From blocked activations to tensors of candle, and gradients back.
+//! Converts blocked activations to candle tensors, and passes gradients back.
 //!
-//! To candle a stretch of blocked layers is one operation with many inputs: all weights, biases and images behind it.
-//! Its custom operations take three at most, so the inputs are threaded on a chain of scalars that ends in the values;
-//! candle then walks back from the values, where all gradients are computed at once, along the chain, where each input
-//! is handed its own.
+//! For candle, a sequence of blocked layers is one operation with many inputs: all weights, biases and images that it
+//! reads. But candle's custom operations have at most three inputs. Therefore each input is a link in a chain of
+//! scalars, and the values depend on the end of the chain. Candle's backward pass starts at the values, where all
+//! gradients are computed at once. It then follows the chain, where each link returns the gradient of its input.
 
 use super::{
     backward::{LeafGrads, backward, order},
@@ -38,12 +38,12 @@ impl Node {
     }
 }
 
-/// The values of a stretch.
+/// The end of the chain: the values.
 struct End {
     node: Arc<Node>,
     /// Taken by the forward pass.
     values: Mutex<Option<Vec<f32>>>,
-    /// Where the backward pass leaves the gradients of the inputs.
+    /// The gradients of the inputs, written by the backward pass.
     grads: Arc<Mutex<LeafGrads>>,
 }
 
@@ -64,7 +64,7 @@ impl CustomOp1 for End {
     }
 }
 
-/// An input of a stretch.
+/// A link of the chain: an input.
 struct Link {
     grads: Arc<Mutex<LeafGrads>>,
     id: TensorId,

@@ -1,10 +1,10 @@
-//! Dense or sparse, per layer and direction.
+//! The choice between dense and sparse kernels, per layer and direction.
 //!
-//! For output and input gradient both give the same bits, so the choice is one of time alone. It is measured: the first
-//! time that a layer is seen at some density, both ways run on one block of images, and the faster one is kept for the
-//! densities around it. What rounds otherwise is decided by a rule, so that equal runs stay equal: the weight's gradient
-//! when it is computed whole, and layers that keep every weight, which go by way of Winograd's minimal filtering where
-//! their shape allows it.
+//! For the output and for the input gradient, dense and sparse kernels give the same bits, so only time matters. The
+//! choice is measured: the first time that a layer has a density in some range, both kernels run on one block of
+//! images. The faster one is used for this range. Kernels that round differently are chosen by rule, because equal runs
+//! must give equal results. This applies to the gradient of all weights, and to layers without zeros: these use
+//! Winograd convolution if their shape allows it.
 
 use crate::Gate;
 use std::{
@@ -23,34 +23,34 @@ use taper_kernels::{
     tree::BatchShare,
 };
 
-/// How the choice is made.
+/// How dense or sparse kernels are chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// By measurement where that cannot change a bit, by rule elsewhere; layers without a zero by minimal filtering.
+    /// By measurement where it cannot change a bit, by rule elsewhere. Layers without zeros use Winograd convolution.
     #[default]
     Measured,
-    /// Sparse at or below a density, dense above: see [`Direction::rule`]; layers without a zero by minimal filtering.
+    /// Sparse up to a density, dense above; see [`Direction::rule`]. Layers without zeros use Winograd convolution.
     ByRule,
-    /// Dense, whatever the weights.
+    /// Always dense.
     Dense,
-    /// Sparse, whatever the weights.
+    /// Always sparse.
     Sparse,
 }
 
-/// What a packed weight is used for.
+/// The result that is computed with packed weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     /// The output.
     Forward,
     /// The gradient of the input.
     Input,
-    /// The gradient of the weight at some positions.
+    /// The gradient of the weight, at some positions only.
     Weight,
 }
 
 impl Direction {
-    /// The density up to which [`Choice::ByRule`] is sparse; where both ways take about as long on the layers that we
-    /// have measured.
+    /// The density up to which [`Choice::ByRule`] is sparse. At this density, both kernels took about the same time on
+    /// the layers that we measured.
     pub fn rule(self) -> f64 {
         match self {
             Self::Forward | Self::Input => 0.6,
@@ -59,14 +59,14 @@ impl Direction {
     }
 }
 
-/// A choice that was made by measurement.
+/// A measured choice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PackingTimes {
     /// The layer, for a batch of one block.
     pub shape: ConvShape,
     /// The direction.
     pub direction: Direction,
-    /// Share of the weights that were not zero.
+    /// Fraction of the weights that were not 0.
     pub density: f64,
     /// Time of one block with dense weights.
     pub dense: Duration,
@@ -75,7 +75,7 @@ pub struct PackingTimes {
 }
 
 impl PackingTimes {
-    /// The faster way.
+    /// The faster packing.
     pub fn packing(&self) -> Packing {
         if self.sparse <= self.dense { Packing::Sparse } else { Packing::Dense }
     }
@@ -83,11 +83,12 @@ impl PackingTimes {
 
 type Key = (Direction, i32, [usize; 10]);
 
-/// What was measured so far.
+/// The measurements so far.
 #[derive(Debug, Default)]
 pub(super) struct Measurements(Mutex<BTreeMap<Key, PackingTimes>>);
 
-/// Which weights a gate keeps, if there is one, and the share of those that it keeps or that are not zero.
+/// The kept weights of a gate, if there is one, and the density: the fraction of kept weights, or of non-zero weights
+/// if there is no gate.
 pub(super) fn kept<'a>(gate: Option<&'a Gate>, weight: &[f32]) -> (Option<&'a Mask>, f64) {
     let n_not_zero = || weight.iter().filter(|&&w| w != 0.0).count();
     let share = || n_not_zero() as f64 / weight.len().max(1) as f64;
@@ -96,12 +97,13 @@ pub(super) fn kept<'a>(gate: Option<&'a Gate>, weight: &[f32]) -> (Option<&'a Ma
 }
 
 impl Choice {
-    /// Whether the gradient of a weight is computed at its live positions alone, where so large a share of them is live.
+    /// Whether the gradient of a weight is computed only for the live set, where `density` is the fraction of live
+    /// weights.
     pub(super) fn is_grad_sparse(self, density: f64) -> bool {
         self.decided(Direction::Weight, density) == Some(Packing::Sparse)
     }
 
-    /// How to pack weights where nothing is measured; `None` where it is.
+    /// The packing, if it does not need a measurement.
     fn decided(self, direction: Direction, density: f64) -> Option<Packing> {
         let by_rule = if density <= direction.rule() { Packing::Sparse } else { Packing::Dense };
         Some(match self {
@@ -117,15 +119,15 @@ impl Choice {
 }
 
 impl Measurements {
-    /// All of them.
+    /// All measurements.
     pub(super) fn all(&self) -> Vec<PackingTimes> {
         self.lock().values().cloned().collect()
     }
 
-    /// How to pack the weights of a layer.
+    /// The packing of a layer's weights.
     #[allow(
         clippy::disallowed_methods,
-        reason = "decides what is measured together, which changes no bit"
+        reason = "decides which densities share a measurement, and changes no bit"
     )]
     pub(super) fn packing(
         &self,
@@ -138,14 +140,14 @@ impl Measurements {
             return packing;
         }
         let shape = ConvShape { batch: LANES, ..*shape };
-        // Half an octave of density.
+        // Ranges of densities: half an octave each.
         let range = (2.0 * density.log2()).round() as i32;
         let key = (direction, range, sizes(&shape));
         if let Some(known) = self.lock().get(&key) {
             return known.packing();
         }
         let found = measure(&shape, direction, density);
-        tracing::debug!(?found, "measured dense against sparse");
+        tracing::debug!(?found, "timed dense and sparse kernels");
         let packing = found.packing();
         self.lock().insert(key, found);
         packing
@@ -163,7 +165,7 @@ fn sizes(shape: &ConvShape) -> [usize; 10] {
     [batch, channels_in, channels_out, height, width, kernel.0, kernel.1, mixed, dilation, groups]
 }
 
-/// Times both ways on one block of zeros, with weights of this density spread evenly.
+/// Times both kernels on one block of zeros, with evenly spread weights of this density.
 fn measure(shape: &ConvShape, direction: Direction, density: f64) -> PackingTimes {
     let conv = BlockedConv::new(*shape);
     let mut weight = vec![0.0; shape.n_weights()];
@@ -182,12 +184,12 @@ fn measure(shape: &ConvShape, direction: Direction, density: f64) -> PackingTime
             Direction::Input => conv.pack_transposed(&weight, None, packing),
             Direction::Forward | Direction::Weight => conv.pack(&weight, None, packing),
         };
-        // The first run brings everything into the caches; of the others the fastest was disturbed least.
+        // The first run warms the caches. The fastest of the others was disturbed least.
         let times = (0..4).map(|_| {
             let begun = Instant::now();
             if direction == Direction::Input {
                 let to = InputGrad::new(&weights, &mut input, false);
-                // The input's values are not read where no gradient of the weight is wanted.
+                // Without a weight gradient, the values of the input are not read.
                 let source = Source::Plain(ActivationView::Whole(&[]));
                 let share = BatchShare::whole(shape.batch);
                 conv.backward(source, GradSource::Plain(&output), Some(to), None, share);
@@ -221,6 +223,6 @@ mod tests {
         assert_eq!(count(), 3);
         packing(Direction::Input, 1.0);
         packing(Direction::Weight, 0.01);
-        assert_eq!(count(), 3, "neither dense weights nor what a rule decides is measured");
+        assert_eq!(count(), 3, "dense weights and choices by rule are not measured");
     }
 }

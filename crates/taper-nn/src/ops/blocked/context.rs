@@ -1,4 +1,4 @@
-//! What the passes of a program share about the kernels of the CPU.
+//! The kernel context: settings, measurements and profile that passes share.
 
 use super::{
     choice::{Choice, Direction, Measurements, PackingTimes},
@@ -16,11 +16,12 @@ use taper_kernels::{
     tree::{BatchShare, Roots},
 };
 
-/// How layers choose between dense and sparse kernels, what they have measured to do so, and the time that they take.
+/// The context of CPU kernels: how layers choose between dense and sparse kernels, the measurements for this choice,
+/// and a time profile.
 ///
-/// It is given to a pass ([`Pass::with_kernels`](crate::Pass::with_kernels)), and activations carry it on to the backward
-/// pass. A clone is the same context. Passes without one of their own share one that chooses by measurement: how long kernels
-/// take is a property of the machine, and changes no bit.
+/// A pass uses the context of [`Pass::with_kernels`](crate::Pass::with_kernels), and activations keep it for the
+/// backward pass. Clones share their state. By default, all passes share one context that chooses by measurement.
+/// Measurements depend on the machine, but change no bit of the results.
 ///
 /// ```
 /// use taper_nn::{Gates, KernelContext, Pass, ops::choice::Choice};
@@ -45,37 +46,39 @@ struct Shared {
 }
 
 impl KernelContext {
-    /// A context that has measured nothing.
+    /// A context without measurements.
     pub fn new(choice: Choice) -> Self {
         Self { shared: Arc::new(Shared { choice, ..Shared::default() }), rank_share: None }
     }
 
-    /// This context for passes over a rank's images of a batch of `n_images`. Sums over the batch include all ranks. Where every rank computes the whole batch ([`Ranks::images`]), no rank asks the others.
+    /// This context, for passes over a rank's images of a batch of `n_images` images. Sums over the batch include all
+    /// ranks. If every rank computes the whole batch ([`Ranks::images`]), the ranks exchange nothing.
     ///
-    /// A pass with it is made by all ranks, over f32 on the CPU. Gradients of parameters of this crate's layers are those of the
-    /// whole batch, on every rank. Parameters that operations of candle's own use get the gradient of the rank's images alone.
+    /// All ranks must run the pass, in f32 on the CPU. The gradients of parameters of this crate's layers are over the
+    /// whole batch, on every rank. Parameters used by candle's own operations get the gradient of the rank's images
+    /// only.
     #[must_use]
     pub fn of_ranks(&self, ranks: &Ranks, n_images: usize) -> Self {
         let rank_share = RankShare::new(ranks, n_images).map(Arc::new);
         Self { shared: self.shared.clone(), rank_share }
     }
 
-    /// The part of a batch that passes are over, if it is not the whole.
+    /// The rank's part of the batch; `None` if it is the whole batch.
     pub(crate) fn rank_share(&self) -> Option<&RankShare> {
         self.rank_share.as_deref()
     }
 
-    /// The share of a batch that an activation of `n` images has.
+    /// The part of the batch that an activation of `n` images covers.
     pub(super) fn share(&self, n: usize) -> BatchShare {
         self.rank_share().map_or(BatchShare::whole(n), RankShare::batch_share)
     }
 
-    /// Images of the batch, of which an activation has `n`.
+    /// Number of images of the batch, for an activation of `n` images.
     pub(in crate::ops) fn n_images(&self, n: usize) -> usize {
         self.share(n).of
     }
 
-    /// The sum over the batch; `None` of nothing.
+    /// The sum over the batch; `None` if there is nothing to sum.
     pub(super) fn sum<T: Numbers>(&self, roots: Roots<T>) -> Result<Option<T>> {
         match self.rank_share() {
             None => Ok(roots.sum()),
@@ -83,38 +86,38 @@ impl KernelContext {
         }
     }
 
-    /// That of passes without one of their own.
+    /// The default context.
     pub(crate) fn shared() -> &'static Self {
         static SHARED: LazyLock<KernelContext> = LazyLock::new(KernelContext::default);
         &SHARED
     }
 
-    /// How layers choose.
+    /// How layers choose between dense and sparse kernels.
     pub fn choice(&self) -> Choice {
         self.shared.choice
     }
 
-    /// What was measured so far.
+    /// The measurements so far.
     pub fn measured(&self) -> Vec<PackingTimes> {
         self.shared.measured.all()
     }
 
-    /// Begins to take times, from zero.
+    /// Starts a time profile from zero.
     pub fn start_profile(&self) {
         self.shared.profile.start();
     }
 
-    /// Ends taking times, and gives those since [`start_profile`](Self::start_profile).
+    /// Stops the profile, and returns the times since [`start_profile`](Self::start_profile).
     pub fn stop_profile(&self) -> Vec<(Work, Duration)> {
         self.shared.profile.stop()
     }
 
-    /// Does some work, whose time is taken if times are.
+    /// Calls `f`, and adds its time to the profile if that is on.
     pub(crate) fn time<R>(&self, work: Work, f: impl FnOnce() -> R) -> R {
         self.shared.profile.time(work, f)
     }
 
-    /// How to pack the weights of a layer.
+    /// The packing of a layer's weights.
     pub(super) fn packing(&self, shape: &ConvShape, direction: Direction, density: f64) -> Packing {
         self.shared.measured.packing(self.shared.choice, shape, direction, density)
     }
@@ -125,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clone_is_the_same_context_and_another_knows_nothing_of_it() {
+    fn clones_share_their_state_and_other_contexts_do_not() {
         let [one, other] = [Choice::Measured, Choice::Dense].map(KernelContext::new);
         let shape = ConvShape { height: 3, width: 3, ..ConvShape::linear(16, 4, 4) };
         one.clone().packing(&shape, Direction::Forward, 0.1);

@@ -1,17 +1,17 @@
-//! The rows of all ranks.
+//! Gathers rows of all ranks, with a gradient.
 
 use super::KernelContext;
 use crate::ops::{cpu, with_values};
 use candle_core::{CpuStorage, CustomOp1, Device, Error, Layout, Result, Shape, Tensor};
 use taper_distributed::Ranks;
 
-/// `[batch, features]` of all images of a batch, from the rows of the images that this rank has of it. Its gradient reaches
-/// these rows. Where every rank has the whole batch it is the tensor itself.
+/// Gathers `[batch, features]` of the whole batch from the rows of each rank's images. The gradient is passed to the
+/// rows of this rank. If every rank has the whole batch, the result is the tensor itself.
 ///
-/// A loss that is computed of it is that of the whole batch, on every rank alike.
+/// A loss of the result is the loss of the whole batch, equal on all ranks.
 ///
 /// # Errors
-/// If there is not a row of f32 for each image that the rank has, or another rank has ended.
+/// If `rows` does not have a row of f32 for each image of this rank, or another rank has ended.
 pub fn gathered(rows: &Tensor, kernels: &KernelContext) -> Result<Tensor> {
     let Some(share) = kernels.rank_share() else { return Ok(rows.clone()) };
     let (n, features) = rows.dims2()?;
@@ -29,7 +29,7 @@ pub fn gathered(rows: &Tensor, kernels: &KernelContext) -> Result<Tensor> {
     rows.contiguous()?.apply_op1(op)
 }
 
-/// The labels of all images of a batch, from those of the images that this rank has of it.
+/// Gathers the labels of the whole batch from the labels of each rank's images.
 ///
 /// # Errors
 /// As [`gathered`].
@@ -44,9 +44,9 @@ pub fn gathered_labels(labels: &Tensor, kernels: &KernelContext) -> Result<Tenso
 
 struct Gather {
     ranks: Ranks,
-    /// Numbers of each rank.
+    /// How many numbers each rank has.
     lens: Vec<usize>,
-    /// Images of the batch, and the first of this rank.
+    /// Number of images of the batch, and index of this rank's first image.
     of: usize,
     first: usize,
 }

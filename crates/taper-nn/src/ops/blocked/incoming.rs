@@ -1,4 +1,4 @@
-//! The gradient of an activation, as far as it has been computed.
+//! The partially computed gradient of an activation.
 
 use super::node::Node;
 use std::sync::Arc;
@@ -11,16 +11,17 @@ use taper_kernels::{
 /// The gradient of an activation.
 pub(super) struct Incoming {
     pub(super) grad: Arc<Buffer>,
-    /// What still has to be done to it.
+    /// A batch-norm backward pass that still has to be applied.
     pub(super) through: Option<Through>,
-    /// The sums that the normalisation behind it needs, if it is finished: only what passes is left of it.
+    /// The sums for the backward pass of the batch norm that computes this activation, if a convolution has computed
+    /// them. The gradient is then already masked by the ReLU.
     pub(super) finished: Option<Vec<GradSums>>,
 }
 
-/// What is left of the gradient of a normalisation: for each channel, a linear function of gradient and activation.
+/// A pending batch-norm backward pass: for each channel, a linear function of gradient and activation.
 pub(super) struct Through {
     pub(super) slopes: Vec<NormSlope>,
-    /// The reader whose rectifier has not been gone through.
+    /// The reader with a ReLU that has not masked the gradient yet.
     pub(super) rectifier: Option<Arc<Node>>,
 }
 
@@ -29,7 +30,7 @@ impl Incoming {
         Self { grad: Arc::new(grad), through: None, finished: None }
     }
 
-    /// Calls `f` with the gradient as a kernel reads it; `of` is the activation that it belongs to.
+    /// Calls `f` with the gradient in the form that kernels read. `of` is the activation of this gradient.
     pub(super) fn with_source<R>(&self, of: &Node, f: impl FnOnce(GradSource) -> R) -> R {
         match &self.through {
             None => f(GradSource::Plain(&self.grad)),
@@ -40,8 +41,8 @@ impl Incoming {
         }
     }
 
-    /// Adds what a normalisation of the activation subtracts from its gradient, for channels whose gradients through it,
-    /// times its scale, are in the buffer.
+    /// Records the terms that a batch norm of this activation subtracts from the gradient. The buffer already contains
+    /// the gradient of the batch norm's output times its scale.
     pub(super) fn subtract(&mut self, slopes: &[NormSlope]) {
         let through = self.through.get_or_insert_with(|| Through {
             slopes: slopes
@@ -51,7 +52,7 @@ impl Incoming {
             rectifier: None,
         });
         for (total, slope) in through.slopes.iter_mut().zip(slopes) {
-            // A centre apart from that of the others, if this normalisation has other statistics.
+            // Corrects for a mean that differs from the recorded one, if this batch norm has other statistics.
             let apart = (total.mean - slope.mean) * slope.slope;
             total.mean_grad += slope.scale * (slope.mean_grad + apart);
             total.slope += slope.scale * slope.slope;
@@ -59,7 +60,7 @@ impl Incoming {
     }
 }
 
-/// The buffer for writing; copied if something else reads it.
+/// The buffer for writing, copied if it is shared.
 pub(super) fn exclusive(buffer: &mut Arc<Buffer>) -> &mut [Lanes] {
     if Arc::get_mut(buffer).is_none() {
         *buffer = Arc::new(Buffer::copy_of(buffer));

@@ -1,4 +1,4 @@
-//! Layers over activations in the layout of the kernels, with their own backward pass.
+//! Layers on activations in the layout of the kernels, with their own backward pass.
 
 mod backward;
 mod bridge;
@@ -19,14 +19,14 @@ pub use gathered::{gathered, gathered_labels};
 pub(crate) use node::{Node, Norm};
 pub use sampling::sampled_share;
 
-/// Batches below this are computed image by image: a block of sixteen would be mostly empty.
+/// Smaller batches are computed image by image, because a block of sixteen images would be mostly empty.
 pub(super) const MIN_BATCH: usize = 8;
 
-/// Gives the memory of buffers that nothing uses now back to the system.
+/// Returns the memory of unused buffers to the system.
 ///
-/// Activations and their gradients keep their memory for the next step; after training, or between phases of different
-/// size, a program may not want to. They serve all passes of the process: a step's gradients are made and dropped by candle,
-/// which knows no context.
+/// Buffers of activations and gradients are reused in the next step. Call this function after training, or between
+/// phases of different size. All passes of the process share the buffers, because candle creates and drops gradients
+/// without a context.
 pub fn release_buffers() {
     taper_kernels::buffer::release();
 }

@@ -1,4 +1,4 @@
-//! Activations in the layout of the kernels, and how each came about.
+//! Activations in the layout of the kernels, with the operations that computed them.
 
 use super::{
     KernelContext,
@@ -26,68 +26,68 @@ use taper_kernels::{
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(super) plane: Plane,
-    /// Whether it is `[batch, features]` to the user.
+    /// Whether its public shape is `[batch, features]`.
     is_flat: bool,
     pub(super) op: Op,
-    /// Whether a gradient is wanted by it or by what it came from.
+    /// Whether it, or a tensor that it was computed from, needs a gradient.
     pub(super) is_tracked: bool,
     kernels: KernelContext,
     value: OnceLock<Buffer>,
-    /// Of the images that this rank has, if they were taken when the value was computed.
+    /// Moments of this rank's images, if computed together with the value.
     own_moments: OnceLock<Roots<Vec<Moments>>>,
-    /// Of the whole batch.
+    /// Moments of the whole batch.
     moments: OnceLock<Vec<Moments>>,
 }
 
-/// How an activation came about, as far as its gradient needs it.
+/// The operation that computed an activation, with everything that its gradient needs.
 #[derive(Debug)]
 pub(super) enum Op {
-    /// Nothing is behind it that wants a gradient.
+    /// Nothing that it was computed from needs a gradient.
     Constant,
-    /// From a tensor of candle.
+    /// A candle tensor.
     Input(Tensor),
     /// A convolution or a linear layer.
     Conv {
         x: Arc<Node>,
         conv: Box<BlockedConv>,
-        /// What is computed with: the pruned weight, if there is a gate.
+        /// The weight used: the pruned weight, if there is a gate.
         weight: Tensor,
-        /// What the gradient belongs to.
+        /// The dense weight, which receives the gradient.
         dense: Tensor,
         bias: Option<Tensor>,
         gate: Option<Gate>,
     },
-    /// `relu(norm(x) + residual)`, each part of which may be missing. Computed when it is needed, and not at all if a
-    /// convolution is its only reader.
+    /// `relu(norm(x) + residual)`; each part may be missing. It is computed only when a reader needs it stored.
+    /// Convolutions compute it while they read it.
     Pointwise { x: Arc<Node>, norm: Option<Arc<Norm>>, residual: Option<Arc<Node>>, relu: bool },
-    /// Means of windows.
+    /// Average pooling.
     Average { x: Arc<Node>, windows: Windows },
-    /// Largest pixels of windows.
+    /// Max pooling.
     Maximum { x: Arc<Node>, windows: MaxWindows },
-    /// The channels of several activations, none of which is one of these. Stored in one piece when a reader needs that;
-    /// convolutions and normalisations do not.
+    /// A concatenation along the channels; no part is a concatenation. It is stored in one piece only if a reader needs
+    /// that; convolutions and batch norms do not.
     Concat { parts: Vec<Arc<Node>> },
 }
 
-/// A normalisation: `scale·x + shift` per channel.
+/// A batch norm: `scale·x + shift` per channel.
 #[derive(Clone, Debug)]
 pub(crate) struct Norm {
     /// γ.
     pub(crate) weight: Tensor,
     /// β.
     pub(crate) bias: Tensor,
-    /// Centre of each channel.
+    /// Mean of each channel.
     pub(crate) mean: Vec<f32>,
-    /// One over the deviation of each channel.
+    /// Reciprocal of the standard deviation of each channel.
     pub(crate) inverse_std: Vec<f64>,
-    /// Whether mean and deviation are those of the batch, and so depend on `x`.
+    /// Whether mean and standard deviation are those of the batch. They then depend on `x`.
     pub(crate) is_of_batch: bool,
     pub(super) scale: Vec<f32>,
     pub(super) shift: Vec<f32>,
 }
 
 impl Norm {
-    /// Normalisation by these statistics.
+    /// A batch norm with these statistics.
     pub(crate) fn new(
         weight: &Tensor,
         bias: &Tensor,
@@ -142,7 +142,7 @@ impl Node {
             .with_value(value))
     }
 
-    /// Convolves, and takes the moments of the result in training.
+    /// Convolves; with gradients, also computes the moments of the result.
     pub(crate) fn conv(x: &Arc<Self>, shape: ConvShape, weights: &Weights) -> Result<Arc<Self>> {
         let Weights { weight: dense, bias, gate, is_tracked, .. } = *weights;
         let kernels = &x.kernels;
@@ -189,7 +189,7 @@ impl Node {
         Ok(node.with_value(value))
     }
 
-    /// Normalises.
+    /// Applies a batch norm.
     pub(crate) fn norm(x: &Arc<Self>, norm: Norm, is_tracked: bool) -> Arc<Self> {
         let is_tracked =
             is_tracked && (x.is_tracked || norm.weight.track_op() || norm.bias.track_op());
@@ -198,7 +198,7 @@ impl Node {
         Arc::new(Self::new(&x.kernels, x.plane, x.is_flat, op, is_tracked))
     }
 
-    /// Cuts off at 0; what has not been computed yet takes it along.
+    /// Applies a ReLU. It is fused into an operation that has not been computed yet.
     pub(crate) fn relu(self: &Arc<Self>) -> Arc<Self> {
         let op = match (&self.op, self.value.get()) {
             (Op::Pointwise { x, norm, residual, relu: false }, None) => Op::Pointwise {
@@ -212,10 +212,14 @@ impl Node {
         Arc::new(Self::new(&self.kernels, self.plane, self.is_flat, op, self.is_tracked))
     }
 
-    /// The sum of two activations of one shape; a normalisation that has not been computed yet takes it along.
+    /// The sum of two activations of equal shape. It is fused into a batch norm that has not been computed yet.
     pub(crate) fn add(a: &Arc<Self>, b: &Arc<Self>) -> Result<Arc<Self>> {
         if a.plane != b.plane {
-            candle_core::bail!("add: activations of {:?} and {:?}", a.dims(), b.dims())
+            candle_core::bail!(
+                "add: activations of shapes {:?} and {:?}; the shapes must be equal",
+                a.dims(),
+                b.dims()
+            )
         }
         let takes_along = |node: &Arc<Self>| {
             let is_open = matches!(node.op, Op::Pointwise { residual: None, relu: false, .. });
@@ -231,13 +235,13 @@ impl Node {
         Ok(Arc::new(Self::new(&a.kernels, a.plane, a.is_flat, op, is_tracked)))
     }
 
-    /// Means over the whole plane, `[batch, channels]`.
+    /// Global average pooling to `[batch, channels]`.
     pub(crate) fn global_average(x: &Arc<Self>) -> Arc<Self> {
         let windows = Windows { size: (x.plane.height.max(1), x.plane.width.max(1)) };
         Self::average(x, windows, true)
     }
 
-    /// Means of windows; `is_flat` if there is one window alone, and the result is `[batch, channels]`.
+    /// Average pooling. With `is_flat` there must be a single window, and the result is `[batch, channels]`.
     pub(crate) fn average(x: &Arc<Self>, windows: Windows, is_flat: bool) -> Arc<Self> {
         let plane = windows.output(&x.plane);
         let mut value = Buffer::any(plane.len());
@@ -247,10 +251,10 @@ impl Node {
             .with_value(value)
     }
 
-    /// Largest pixels of windows.
+    /// Max pooling.
     pub(crate) fn maximum(x: &Arc<Self>, windows: MaxWindows) -> Result<Arc<Self>> {
         let Some(plane) = windows.output(&x.plane) else {
-            candle_core::bail!("max_pool: {windows:?} over {:?}", x.dims())
+            candle_core::bail!("max_pool: {windows:?} do not fit an input of shape {:?}", x.dims())
         };
         let mut value = Buffer::any(plane.len());
         let pixels = x.value();
@@ -259,14 +263,18 @@ impl Node {
         Ok(Self::new(&x.kernels, plane, false, op, x.is_tracked).with_value(value))
     }
 
-    /// The channels of all parts, one after the other.
+    /// Concatenates the channels of all parts.
     pub(crate) fn concat(parts: &[Arc<Self>]) -> Result<Arc<Self>> {
         let [first, ..] = parts else { candle_core::bail!("concat: there are no parts") };
         let channels = parts.iter().map(|part| part.plane.channels).sum();
         let plane = Plane { channels, ..first.plane };
         for part in parts {
             if part.plane != (Plane { channels: part.plane.channels, ..plane }) {
-                candle_core::bail!("concat: parts of {:?} and {:?}", first.dims(), part.dims())
+                candle_core::bail!(
+                    "concat: parts of shapes {:?} and {:?}; they may differ only in the second dimension",
+                    first.dims(),
+                    part.dims()
+                )
             }
         }
         let is_tracked = parts.iter().any(|part| part.is_tracked);
@@ -303,7 +311,7 @@ impl Node {
         Ok(self.moments.get_or_init(|| found))
     }
 
-    /// The activation, computed by now.
+    /// The values, computed on the first call.
     pub(super) fn value(&self) -> &[Lanes] {
         self.value.get_or_init(|| {
             let mut value = Buffer::any(self.plane.len());
@@ -330,7 +338,7 @@ impl Node {
         })
     }
 
-    /// Calls `f` with this activation as it is stored: in parts if it is a concatenation that nothing needed in one piece.
+    /// Calls `f` with the stored values: in parts if this is a concatenation that no reader needed in one piece.
     pub(super) fn with_view<R>(&self, f: impl FnOnce(ActivationView) -> R) -> R {
         match &self.op {
             Op::Concat { parts } if !self.is_computed() => {
@@ -340,12 +348,12 @@ impl Node {
         }
     }
 
-    /// Whether its value was needed so far.
+    /// Whether its value has been computed.
     pub(super) fn is_computed(&self) -> bool {
         self.value.get().is_some()
     }
 
-    /// The normalisation of this pointwise activation over `x`.
+    /// The batch norm of this pointwise activation, on `x`.
     fn affine<'a>(&'a self, x: ActivationView<'a>, with_relu: bool) -> Source<'a> {
         match &self.op {
             Op::Pointwise { norm: Some(norm), relu, .. } => Source::Normed {
@@ -358,7 +366,8 @@ impl Node {
         }
     }
 
-    /// Calls `f` with this activation as a reader sees it: stored if it is, or to be computed on the way.
+    /// Calls `f` with this activation in the form that kernels read: the stored values, or the operation that computes
+    /// them while they are read.
     pub(super) fn with_source<R>(&self, f: impl FnOnce(Source) -> R) -> R {
         match &self.op {
             Op::Pointwise { x, norm: Some(_), residual: None, .. } if !self.is_computed() => {
@@ -368,7 +377,7 @@ impl Node {
         }
     }
 
-    /// What of a gradient the rectifier of this activation lets pass.
+    /// Where the ReLU of this activation passes a gradient.
     pub(super) fn passes(&self) -> PassWhere<'_> {
         match &self.op {
             Op::Pointwise { relu: true, residual: None, norm: Some(norm), .. }
@@ -381,12 +390,12 @@ impl Node {
         }
     }
 
-    /// What the kernels of its pass share.
+    /// The kernel context of its pass.
     pub(crate) fn kernels(&self) -> &KernelContext {
         &self.kernels
     }
 
-    /// Shape to the user.
+    /// The public shape.
     pub(crate) fn dims(&self) -> Vec<usize> {
         let Plane { batch, channels, height, width } = self.plane;
         if self.is_flat { vec![batch, channels] } else { vec![batch, channels, height, width] }
@@ -400,7 +409,7 @@ impl Node {
         out
     }
 
-    /// The activations whose channels are those of this one, or this one alone.
+    /// The parts of a concatenation, or the activation itself.
     pub(super) fn parts(self: &Arc<Self>) -> &[Arc<Self>] {
         match &self.op {
             Op::Concat { parts } => parts,
@@ -408,7 +417,7 @@ impl Node {
         }
     }
 
-    /// The activations that this one was computed from.
+    /// The tracked activations that this one was computed from.
     pub(super) fn parents(&self) -> impl Iterator<Item = &Arc<Self>> {
         let (x, others): (Option<&Arc<Self>>, &[Arc<Self>]) = match &self.op {
             Op::Constant | Op::Input(_) => (None, &[]),
@@ -419,7 +428,7 @@ impl Node {
         x.into_iter().chain(others).filter(|node| node.is_tracked)
     }
 
-    /// The tensors of candle that want a gradient of this activation's operation.
+    /// The candle tensors of this operation that need a gradient.
     pub(super) fn leaves(&self) -> Vec<&Tensor> {
         let leaves: Vec<&Tensor> = match &self.op {
             Op::Constant
@@ -434,7 +443,7 @@ impl Node {
         leaves.into_iter().filter(|tensor| tensor.track_op()).collect()
     }
 
-    /// A tensor without a gradient, for what is computed here.
+    /// A tensor without a gradient.
     pub(super) fn constant(values: Vec<f32>, dims: &[usize]) -> Result<Tensor> {
         Tensor::from_vec(values, dims, &Device::Cpu)
     }

@@ -1,4 +1,4 @@
-//! Time by kind of work, for those who ask.
+//! A time profile by kind of work.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -8,17 +8,17 @@ use std::{
 /// A kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Convolutions and linear layers, with the normalisation that they read through.
+    /// Convolutions and linear layers, with the batch norm and ReLU fused into their inputs.
     Forward,
     /// Their gradients.
     Backward,
-    /// Weights brought into the order of the kernels.
+    /// Packing of weights.
     Pack,
-    /// Normalisation, rectifiers, residual additions and their gradients, where stored.
+    /// Batch norm, ReLU, residual additions and their gradients, where they are not fused.
     Norm,
     /// Pooling and its gradient.
     Pool,
-    /// Into the layout of the kernels and out of it.
+    /// Conversion to and from the layout of the kernels.
     Layout,
     /// The threshold operator and its gradient.
     Threshold,
@@ -36,7 +36,7 @@ impl Work {
         Self::Threshold,
     ];
 
-    /// A word for tables.
+    /// Name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
@@ -50,7 +50,7 @@ impl Work {
     }
 }
 
-/// The time that each kind of work has taken, while times are taken.
+/// The time of each kind of work while the profile is on.
 #[derive(Debug, Default)]
 pub(super) struct Profile {
     is_on: AtomicBool,

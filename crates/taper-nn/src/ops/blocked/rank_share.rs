@@ -1,4 +1,4 @@
-//! The images that a rank has of a batch, and sums over all ranks.
+//! The part of a batch that each rank computes, and sums over all ranks.
 
 use candle_core::{Error, Result};
 use std::ops::Range;
@@ -9,18 +9,18 @@ use taper_kernels::{
     tree::{BatchShare, Roots, Summand},
 };
 
-/// The images that a rank has of a batch, where it has not all of them.
+/// The images of a batch that each rank computes.
 #[derive(Debug)]
 pub(crate) struct RankShare {
     ranks: Ranks,
-    /// Images of the batch.
+    /// Number of images of the batch.
     of: usize,
-    /// Those of each rank.
+    /// The images of each rank.
     images: Vec<Range<usize>>,
 }
 
 impl RankShare {
-    /// `None` if every rank has the whole batch.
+    /// `None` if every rank computes the whole batch.
     pub(super) fn new(ranks: &Ranks, of: usize) -> Option<Self> {
         let images: Option<Vec<_>> =
             (0..ranks.size()).map(|rank| ranks.images_of(rank, of)).collect();
@@ -31,7 +31,7 @@ impl RankShare {
         &self.ranks
     }
 
-    /// Images of the batch.
+    /// Number of images of the batch.
     pub(crate) fn of(&self) -> usize {
         self.of
     }
@@ -41,7 +41,7 @@ impl RankShare {
         self.images[self.ranks.rank()].clone()
     }
 
-    /// How many images each rank has.
+    /// Number of images of each rank.
     pub(crate) fn counts(&self) -> impl Iterator<Item = usize> {
         self.images.iter().map(Range::len)
     }
@@ -50,8 +50,8 @@ impl RankShare {
         BatchShare { first: self.images().start, of: self.of }
     }
 
-    /// The subtrees of each rank, with parts of so many images each: their heights, and their parts counted from the batch's
-    /// first.
+    /// The subtrees of each rank, for parts of `images` images each: the heights, and the ranges of parts, counted from
+    /// the first part of the batch.
     pub(super) fn subtrees(&self, images: usize) -> impl Iterator<Item = Vec<(u32, Range<usize>)>> {
         self.images.iter().map(move |range| {
             let (share, before) =
@@ -61,7 +61,7 @@ impl RankShare {
         })
     }
 
-    /// The sum over all ranks; `None` of nothing, which is so on all ranks alike.
+    /// The sum over all ranks, equal on all ranks; `None` if there is nothing to sum.
     pub(super) fn sum<T: Numbers>(&self, roots: Roots<T>) -> Result<Option<T>> {
         let Roots { images, roots } = roots;
         let mine: Vec<Vec<f64>> = roots.iter().map(|(_, sum)| sum.numbers()).collect();
@@ -77,10 +77,10 @@ impl RankShare {
     }
 }
 
-/// A group has the size of a block.
+/// Groups and blocks have the same size.
 const _: () = assert!(taper_distributed::GROUP == LANES);
 
-/// A sum that travels as numbers.
+/// A sum that can be sent as numbers.
 pub(super) trait Numbers: Summand {
     fn numbers(&self) -> Vec<f64>;
 

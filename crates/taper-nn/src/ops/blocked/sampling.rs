@@ -1,4 +1,4 @@
-//! Which blocks of a batch the gradient of pruned weights is estimated from.
+//! Random choice of blocks for the estimated gradient of pruned weights.
 
 use super::{super::cpu, MIN_BATCH, choice::Choice};
 use crate::{Gate, Sampling};
@@ -6,13 +6,13 @@ use candle_core::Tensor;
 use taper_core::rng::Rng;
 use taper_kernels::{lanes::LANES, mask::Mask};
 
-/// The live weights, where so few are live that their exact gradient costs less than an estimate.
+/// The live set, if it is so small that its exact gradient costs less than an estimate.
 pub(super) fn few_live(gate: &Gate, choice: Choice) -> Option<&Mask> {
     gate.live.as_deref().filter(|live| choice.is_grad_sparse(live.density()))
 }
 
-/// How many of `n` blocks count for pruned weights; `None` where their gradient is exact. At or above half density an
-/// estimate is no less work.
+/// The number of sampled blocks, of `n`; `None` if the gradient of pruned weights is exact. Above half density an
+/// estimate saves no work.
 fn n_sampled(gate: &Gate, n: usize, choice: Choice) -> Option<usize> {
     let share = gate.sampling?.share;
     let n_sampled = ((share * n as f64).round() as usize).clamp(1, n.max(1));
@@ -20,7 +20,7 @@ fn n_sampled(gate: &Gate, n: usize, choice: Choice) -> Option<usize> {
     (!is_exact).then_some(n_sampled)
 }
 
-/// Which of `n` blocks count for pruned weights, and the factor that makes up for the others; `None` where their
+/// Which of `n` blocks are sampled for pruned weights, and the factor that makes the estimate unbiased. `None` if the
 /// gradient is exact.
 pub(super) fn sampled(gate: &Gate, n: usize, choice: Choice) -> Option<(Vec<bool>, f32)> {
     let (n_sampled, Sampling { key, .. }) = (n_sampled(gate, n, choice)?, gate.sampling?);
@@ -31,11 +31,11 @@ pub(super) fn sampled(gate: &Gate, n: usize, choice: Choice) -> Option<(Vec<bool
     Some((blocks, n as f32 / n_sampled as f32))
 }
 
-/// The share of a batch's blocks, in `(0, 1]`, that the gradient of a layer's pruned weights is estimated from; 1 where
+/// The fraction of a batch's blocks, in `(0, 1]`, that contribute to the gradient of a layer's pruned weights; 1 if
 /// it is exact.
 ///
-/// It is that of [`Gate::sampling`] up to whole blocks of sixteen images, and 1 where an estimate is not worth it or there
-/// is no kernel for it. `choice` is that of the pass.
+/// It is the fraction in [`Gate::sampling`], rounded to whole blocks of sixteen images. It is 1 if an estimate would
+/// save no time, or if there is no kernel for it. `choice` must be that of the pass.
 pub fn sampled_share(gate: &Gate, weight: &Tensor, n_images: usize, choice: Choice) -> f64 {
     let n = n_images.div_ceil(LANES);
     match n_images >= MIN_BATCH && cpu::has_kernels(weight) {
@@ -52,7 +52,7 @@ mod tests {
     use taper_kernels::threshold::Threshold;
 
     #[test]
-    fn the_share_is_that_of_whole_blocks_where_an_estimate_is_made() -> Result<()> {
+    fn the_fraction_is_of_whole_blocks_and_1_where_the_gradient_is_exact() -> Result<()> {
         let mask = |n_kept: usize| {
             let mut mask = Mask::full(100);
             mask.clear(n_kept..100);
@@ -70,7 +70,7 @@ mod tests {
         let weight = Tensor::zeros(100, DType::F32, &Device::Cpu)?;
         let share =
             |gate: &Gate, n_images| sampled_share(gate, &weight, n_images, Choice::Measured);
-        // Eight blocks, of which two count; three, of which one.
+        // Two of eight blocks are sampled; one of three.
         let quarter = gate(10, None, Some(0.25));
         assert_eq!((share(&quarter, 128), share(&quarter, 40)), (0.25, 1.0 / 3.0));
         let (blocks, scale) = sampled(&quarter, 8, Choice::Measured).expect("a sample");

@@ -1,4 +1,4 @@
-//! Blocked layers in f32 against candle's own operations, which compute everything in f64.
+//! Compares blocked layers in f32 with candle's own operations in f64.
 
 use crate::{
     Activation, ConvConfig, Gate, KernelContext, Sampling,
@@ -19,15 +19,15 @@ fn var(dims: &[usize], frequency: f32, dtype: DType) -> Result<Var> {
     Var::from_tensor(&Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(dtype)?)
 }
 
-/// A network, its variables and what it gives.
+/// A network: the shapes of its variables, and its forward pass.
 #[derive(Clone, Copy)]
 struct Sketch {
     shapes: &'static [&'static [usize]],
-    /// Logits, and an activation on the way.
+    /// Returns the logits, and an intermediate activation.
     forward: fn(&Net, bool) -> Result<(Tensor, Tensor)>,
 }
 
-/// A residual block with a shortcut, pooled and classified.
+/// A residual block with a shortcut, global average pooling and a linear layer.
 const RESIDUAL: Sketch = Sketch {
     shapes: &[
         &[6, 3, 3, 3],
@@ -46,7 +46,7 @@ const RESIDUAL: Sketch = Sketch {
     forward: Net::residual,
 };
 
-/// Layers that read what all before them gave, normalised, side by side.
+/// A dense block: each layer reads the batch-normalized concatenation of all earlier outputs.
 const DENSE: Sketch = Sketch {
     shapes: &[
         &[6, 3, 3, 3],
@@ -139,7 +139,7 @@ impl Net {
         ops::linear(&ops::global_average(x)?, &linear)?.tensor()
     }
 
-    /// Normalisations of parts, of parts that another reader has too, and of statistics that differ.
+    /// Batch norms of concatenations, with parts that have several readers, and with different kinds of statistics.
     fn dense(&self, is_of_batch: bool) -> Result<(Tensor, Tensor)> {
         let first = self.conv(&self.images(), 0, None, ConvConfig::same(3))?;
         let x = ops::relu(self.norm(&first, 1, is_of_batch)?)?;
@@ -148,11 +148,11 @@ impl Net {
         let x = ops::relu(self.norm(&both, 4, is_of_batch)?)?;
         let third = self.conv(&x, 6, None, ConvConfig::same(1))?;
         let all = ops::concat(&[&both, &third])?;
-        // Two readers of the same parts: one whose gradient goes through a convolution, and one whose does not.
+        // Two readers of the same parts. The gradient of one comes from a convolution, that of the other does not.
         let x = ops::relu(self.norm(&all, 7, !is_of_batch)?)?;
         let fourth = self.conv(&x, 11, None, ConvConfig::same(3))?;
         let y = ops::relu(self.norm(&all, 7, is_of_batch)?)?;
-        // A part twice; an activation that is stored in one piece as well; an input.
+        // Concatenations: with one part twice, of an activation that is also stored in one piece, and of an input.
         all.tensor()?;
         let twice = ops::concat(&[&fourth, &fourth, &first])?;
         let stored = ops::concat(&[&all])?;
@@ -177,7 +177,7 @@ impl Net {
         let shortcut = self.conv(&x, 6, None, ConvConfig::same(1).stride(2))?;
         let shortcut = self.norm(&shortcut, 7, is_of_batch)?;
         let y = ops::relu((y + shortcut)?)?;
-        // Read twice, and added to itself once more: gradients must meet.
+        // `y` has two readers, so their gradients must be added.
         let y = (&y + &ops::relu(&y)?)?;
         Ok((self.logits(&y)?, x.tensor()?))
     }
@@ -187,7 +187,7 @@ impl Net {
         logits.sqr()?.sum_all()? + (between.sqr()?.sum_all()? * 0.01)?
     }
 
-    /// Both outputs and the gradients of all variables, of a loss that reads both.
+    /// Both outputs, and the gradients w.r.t. all variables of a loss of both outputs.
     fn all(&self, is_of_batch: bool) -> Result<Vec<Vec<f64>>> {
         let (logits, between) = self.forward(is_of_batch)?;
         let loss = self.loss(is_of_batch)?;
@@ -223,8 +223,8 @@ fn values_and_gradients_agree_with_candles_own_operations() -> Result<()> {
     Ok(())
 }
 
-/// The slope of the loss along a direction of each variable, by the values of the loss alone (in f64, or they would
-/// drown in rounding), against the gradient of the blocked layers.
+/// Compares the gradient of the blocked layers with finite differences of the loss along a direction of each variable.
+/// The loss is computed in f64, because rounding errors in f32 would be too large.
 #[test]
 fn gradients_agree_with_finite_differences() -> Result<()> {
     const STEP: f64 = 1e-7;
@@ -248,7 +248,7 @@ fn gradients_agree_with_finite_differences() -> Result<()> {
             };
             let slope = (loss_at(STEP)? - loss_at(-STEP)?) / (2.0 * STEP);
             loss_at(0.0)?;
-            // What cancels in the sum rounds as its largest parts do.
+            // Where terms cancel, the rounding error is that of the largest terms.
             let size = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
             let error = (slope - expected).abs() / (expected.abs() + size + 1.0);
             assert!(error < 1e-5, "variable {i}: {slope}, not {expected}");
@@ -257,7 +257,7 @@ fn gradients_agree_with_finite_differences() -> Result<()> {
     Ok(())
 }
 
-/// Gradient of a gated convolution's weight.
+/// The gradient of the weight of a convolution with a gate.
 fn gated_grad(
     is_live: Option<fn(f32) -> bool>,
     sampling: Option<Sampling>,
@@ -292,7 +292,7 @@ fn gated_grad(
 }
 
 #[test]
-fn kept_weights_have_their_exact_gradient_however_that_of_pruned_ones_is_computed() -> Result<()> {
+fn the_gradient_of_kept_weights_is_exact_for_every_pruned_gradient() -> Result<()> {
     let (whole, mask) = gated_grad(None, None, true)?;
     let close = |a: f32, b: f32| (a - b).abs() <= 1e-4 * (1.0 + b.abs());
     let (live, _) = gated_grad(Some(|w| w > 0.8), None, true)?;
@@ -310,7 +310,7 @@ fn kept_weights_have_their_exact_gradient_however_that_of_pruned_ones_is_compute
     for i in 0..whole.len() {
         let want = if mask.is_kept(i) { whole[i] } else { 0.0 };
         assert!(close(live[i], want), "weight {i}: {} {want}", live[i]);
-        // 400 draws of one block in four.
+        // 400 random choices of one block in four.
         assert!((mean[i] - whole[i]).abs() < 0.15 * size, "weight {i}: {} {}", mean[i], whole[i]);
     }
     Ok(())
@@ -323,11 +323,11 @@ fn without_gradients_nothing_is_tracked() -> Result<()> {
 }
 
 #[test]
-fn what_is_not_live_has_no_gradient_and_few_live_ones_have_it_exactly() -> Result<()> {
+fn only_live_weights_have_a_gradient_and_it_is_exact_if_they_are_few() -> Result<()> {
     let (whole, _) = gated_grad(None, None, true)?;
     let values = var(&[8, 6, 3, 3], 0.7, DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     let sampling = Some(Sampling { share: 0.25, key: 7 });
-    // Some 13 % of the weights, which the kernels compute alone, and some 60 %.
+    // About 13 % live weights, for which the kernels compute only these, and about 60 %.
     for (is_live, is_exact) in [((|w| w > 0.98) as fn(f32) -> bool, true), (|w| w > 0.6, false)] {
         let (grad, _) = gated_grad(Some(is_live), sampling, true)?;
         let mut n_estimated = 0;
@@ -343,9 +343,10 @@ fn what_is_not_live_has_no_gradient_and_few_live_ones_have_it_exactly() -> Resul
     Ok(())
 }
 
-/// What candle adds up has other bits on another machine, so a small batch must sum as a block does.
+/// The order of candle's sums depends on the machine, so a small batch must use the sums of the kernels.
 #[test]
-fn gradients_of_a_frozen_normalisation_sum_alike_in_small_batches_and_in_blocks() -> Result<()> {
+fn gradients_of_a_frozen_batch_norm_have_the_same_bits_in_small_batches_and_in_blocks() -> Result<()>
+{
     let all = var(&[8, 2, 5, 7], 0.7, DType::F32)?;
     let upstream = wave(3 * 70, 0.3);
     let grads = |n: usize| -> Result<Vec<u32>> {
@@ -354,7 +355,7 @@ fn gradients_of_a_frozen_normalisation_sum_alike_in_small_batches_and_in_blocks(
         let [mean, variance] = [0.1f32, 0.8].map(|v| Tensor::full(v, 2, &Device::Cpu));
         let params = NormParams { weight: &weight, bias: &bias, eps: 1e-5, is_tracked: true };
         let y = ops::batch_norm_eval(&x.as_tensor().into(), &params, &mean?, &variance?)?;
-        // Images behind the third have no gradient.
+        // Images after the third have no gradient.
         let mut upstream = upstream.clone();
         upstream.resize(n * 70, 0.0);
         let upstream = Tensor::from_vec(upstream, y.dims(), &Device::Cpu)?;

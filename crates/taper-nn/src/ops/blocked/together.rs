@@ -1,7 +1,7 @@
-//! Gradients of weights that are summed over all ranks while the backward pass goes on.
+//! Sums the gradients of weights over all ranks during the backward pass.
 //!
-//! A gradient is summed by a reduce-scatter and an all-gather: each rank sums a chunk of it. The gradients of the next layers are
-//! computed meanwhile.
+//! A gradient is summed by a reduce-scatter and an all-gather: each rank sums one chunk of it. Meanwhile the backward
+//! pass computes the gradients of the next layers.
 
 use super::rank_share::RankShare;
 use candle_core::{Error, Result};
@@ -14,13 +14,13 @@ use taper_kernels::{
     tree,
 };
 
-/// Exchanges of a gradient.
+/// Exchanges per gradient.
 pub(super) const EXCHANGES: usize = 2;
 
-/// Exchanges that are on their way before the oldest is waited for.
+/// Largest number of open exchanges. With more, the oldest must end.
 const AHEAD: usize = 2;
 
-/// Gradients of weights that are being summed.
+/// The gradients of weights that are being summed.
 pub(super) struct Together<'a> {
     share: &'a RankShare,
     exchange: &'a mut dyn Exchange,
@@ -34,27 +34,27 @@ pub(super) struct Summed {
     pub(super) bias: Vec<f32>,
 }
 
-/// What an exchange brings.
+/// The numbers that an exchange receives.
 enum Stage {
-    /// The sums of all ranks for this one's chunk.
+    /// The sums of all ranks for the chunk of this rank.
     Sums(Layer),
     /// The chunks of all ranks.
     Chunks(Layer),
 }
 
-/// A gradient that is underway.
+/// A gradient that is being summed.
 struct Layer {
-    /// How many numbers there are of each kind: at all weights that travel, at single positions, and of the bias.
+    /// How many numbers there are of each kind: for all weights that are sent, for single positions, and for the bias.
     lens: [usize; 3],
-    /// The weights that travel, if not all do.
+    /// The weights that are sent, if not all are.
     live: Option<Arc<Mask>>,
-    /// Which blocks of the batch count for all weights, if not all or none do.
+    /// Which blocks of the batch contribute to all weights, if not all or none do.
     sampled: Option<Vec<bool>>,
     rest: WeightRest,
 }
 
 impl Layer {
-    /// Which kinds of sums there are over some blocks.
+    /// Which kinds of sums exist for these blocks.
     fn has(&self, blocks: &Range<usize>) -> [bool; 3] {
         let in_sample = |of: bool| match &self.sampled {
             Some(sampled) => sampled[blocks.clone()].contains(&of),
@@ -63,18 +63,18 @@ impl Layer {
         [in_sample(true), in_sample(false), true]
     }
 
-    /// How many numbers of a subtree over these blocks are in a chunk.
+    /// How many numbers a subtree over these blocks has in the chunk of `rank`.
     fn n_numbers(&self, blocks: &Range<usize>, rank: usize, size: usize) -> usize {
         let kinds = self.lens.iter().zip(self.has(blocks)).filter(|(_, has)| *has);
         kinds.map(|(&len, _)| chunk(len, rank, size).len()).sum()
     }
 
-    /// How many numbers a chunk of the sum has.
+    /// How many numbers the chunk of `rank` has in the sum.
     fn n_in_chunk(&self, rank: usize, size: usize) -> usize {
         self.lens.iter().map(|&len| chunk(len, rank, size).len()).sum()
     }
 
-    /// The sum of this rank's chunk, from what all ranks have sent.
+    /// The sum of this rank's chunk, from the numbers of all ranks.
     fn chunk(&self, share: &RankShare, sent: &[Vec<f32>]) -> Vec<f32> {
         let (rank, size) = (share.ranks().rank(), share.ranks().size());
         let mut roots: [Vec<(u32, &[f32])>; 3] = Default::default();
@@ -124,7 +124,7 @@ impl Layer {
     }
 }
 
-/// The chunk of a rank, of so many numbers.
+/// The chunk of `rank`, of `len` numbers.
 fn chunk(len: usize, rank: usize, size: usize) -> Range<usize> {
     len * rank / size..len * (rank + 1) / size
 }
@@ -134,8 +134,8 @@ impl<'a> Together<'a> {
         Self { share, exchange, underway: VecDeque::new(), done: Vec::new() }
     }
 
-    /// Begins to sum a layer's gradients. Those of weights that are not in `live` are zero, or will be made so; `sampled` says which
-    /// blocks of the batch count for all weights, if not all or none do.
+    /// Begins to sum a layer's gradients. Gradients of weights outside `live` are 0, or are set to 0 later. `sampled`
+    /// has the blocks of the batch that contribute to all weights, if not all or none do.
     pub(super) fn begin(
         &mut self,
         sums: WeightSums,
@@ -173,7 +173,7 @@ impl<'a> Together<'a> {
         let lens = lens.collect();
         self.exchange.begin(to, lens).map_err(Error::wrap)?;
         self.underway.push_back(Stage::Sums(layer));
-        // No more than the layer begins, as the last one would be waited for at once.
+        // At most as many as a layer begins: with more, an exchange that has just begun would have to end at once.
         for _ in 0..EXCHANGES {
             if self.underway.len() > AHEAD {
                 self.advance()?;
@@ -182,7 +182,7 @@ impl<'a> Together<'a> {
         Ok(())
     }
 
-    /// Waits for the oldest exchange, and goes on with what it brings.
+    /// Waits for the oldest exchange, and processes its numbers.
     fn advance(&mut self) -> Result<()> {
         let Some(stage) = self.underway.pop_front() else { return Ok(()) };
         let brought = self.exchange.end().map_err(Error::wrap)?;
@@ -199,7 +199,7 @@ impl<'a> Together<'a> {
         Ok(())
     }
 
-    /// Waits for all gradients, and gives them in the order in which they were begun.
+    /// Waits for all gradients, and returns them in the order in which they began.
     pub(super) fn finish(mut self) -> Result<Vec<Summed>> {
         while !self.underway.is_empty() {
             self.advance()?;

@@ -1,4 +1,4 @@
-//! Products of points: one of matrices for each point.
+//! Products of points: one matrix product for each point.
 
 use super::{POINTS, PointSizes};
 use crate::{
@@ -7,16 +7,16 @@ use crate::{
     simd::{Kernel, Simd},
 };
 
-/// `sums[point, row, channel] += Σ rows[point, tile, row]·channels[point, tile, channel]`, over tiles in their order: what the
-/// gradient of the weight sums.
+/// `sums[point, row, channel] += Σ rows[point, tile, row]·channels[point, tile, channel]`, over tiles in their order,
+/// for the gradient of the weight.
 pub(super) struct OverTiles<'a> {
     pub(super) rows: &'a [Lanes],
     pub(super) row_sizes: PointSizes,
     pub(super) channels: &'a [Lanes],
     pub(super) channel_sizes: PointSizes,
-    /// Tiles that are there.
+    /// Number of tiles in use.
     pub(super) n_tiles: usize,
-    /// `[point, row, sixteen channels]`, with as many rows as whole groups have.
+    /// `[point, row, sixteen channels]`; the rows fill whole groups.
     pub(super) sums: &'a mut [Lanes],
 }
 
@@ -34,7 +34,7 @@ impl Kernel for OverTiles<'_> {
             let rows = &rows[point * row_sizes.point()..];
             let channels = &channels[point * channel_sizes.point()..];
             let sums = &mut sums[point * n_rows * groups..][..n_rows * groups];
-            // What is multiplied, `S` floats of each channel group at a time: one operand is a vector, the other a number.
+            // One operand is a vector of each channel group, the other is a number.
             let operands = |row: usize, group: usize| Product {
                 numbers: rows[row / LANES * row_sizes.tiles..]
                     .as_ptr()
@@ -49,7 +49,7 @@ impl Kernel for OverTiles<'_> {
             };
             let place = |row: usize, group: usize| (row * groups + group) * LANES;
             let to = sums.as_mut_ptr().cast::<f32>();
-            // SAFETY: rows and groups are those that the lengths were asserted for.
+            // SAFETY: the lengths were asserted for these rows and groups.
             unsafe {
                 for row in (0..n_rows).step_by(8) {
                     let mut group = 0;
@@ -65,15 +65,15 @@ impl Kernel for OverTiles<'_> {
     }
 }
 
-/// `sums[point, tile, channel] = Σ weights[point, source, channel]·sources[point, tile, source]`, over sources in their order:
-/// what an output sums.
+/// `sums[point, tile, channel] = Σ weights[point, source, channel]·sources[point, tile, source]`, over sources in their
+/// order, for the output.
 pub(super) struct OverChannels<'a> {
     /// `[point, source, sixteen channels]`.
     pub(super) weights: &'a [Lanes],
     pub(super) n_sources: usize,
     pub(super) sources: &'a [Lanes],
     pub(super) source_sizes: PointSizes,
-    /// Tiles that are there.
+    /// Number of tiles in use.
     pub(super) n_tiles: usize,
     pub(super) sums: &'a mut [Lanes],
     pub(super) sum_sizes: PointSizes,
@@ -110,7 +110,7 @@ impl Kernel for OverChannels<'_> {
                             next_vector: LANES,
                             n: (n_sources - source).min(LANES),
                         };
-                        // SAFETY: tiles and groups are those that the lengths were asserted for.
+                        // SAFETY: the lengths were asserted for these tiles and groups.
                         unsafe {
                             let to = to.add((group * sum_sizes.tiles + first) * LANES);
                             let next = sum_sizes.tiles * LANES;

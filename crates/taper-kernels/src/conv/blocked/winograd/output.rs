@@ -1,4 +1,4 @@
-//! The output, and the gradient of the input, which is the same with the weight turned round.
+//! The output, and the gradient of the input: the same computation with the weight transposed and rotated by 180°.
 
 use super::{
     POINTS, PointSizes, SIDE, TileGrid,
@@ -15,7 +15,7 @@ use crate::{
 };
 use rayon::prelude::*;
 
-/// Weights brought to points.
+/// Weights transformed to points.
 #[derive(Clone, Debug)]
 pub(in super::super) struct WinogradWeights {
     /// `[point, source, sixteen channels]`.
@@ -26,7 +26,7 @@ pub(in super::super) struct WinogradWeights {
     pitch: usize,
 }
 
-/// Weights that a task brings to points.
+/// Weights that a task transforms at a time.
 const RUN: usize = 64;
 
 impl WinogradWeights {
@@ -55,7 +55,7 @@ impl WinogradWeights {
             g
         };
         let mut values = vec![Lanes::ZERO; n * POINTS];
-        // All points of a weight are computed together, but lie far apart: some weights at a time.
+        // All points of a weight are computed together but lie far apart, so a task takes some weights at a time.
         let mut runs: Vec<Vec<&mut [Lanes]>> = (0..n.div_ceil(RUN)).map(|_| Vec::new()).collect();
         for of_point in values.chunks_mut(n.max(1)) {
             runs.iter_mut().zip(of_point.chunks_mut(RUN)).for_each(|(run, part)| run.push(part));
@@ -72,13 +72,13 @@ impl WinogradWeights {
         Self { values, sources, channels, tiles, pitch: geometry.grid.pitch }
     }
 
-    /// Images whose tiles are multiplied together.
+    /// Number of images with tiles that are multiplied together.
     pub(in super::super) fn images(&self) -> usize {
         self.tiles.images()
     }
 
-    /// Computes the planes of some images, `unit` floats from one to the next, of which the last may have fewer: those that
-    /// are read begin at 0 and lie as `sources` says, those that are written from `first_result` on.
+    /// Computes the planes of some images. Images are `unit` floats apart; the last one may have fewer floats. Planes
+    /// that are read begin at 0 and lie as `sources` says. Planes that are written begin at `first_result`.
     pub(in super::super) fn run(
         &self,
         variant: Variant,
@@ -170,7 +170,7 @@ impl Kernel for WeightPoints<'_> {
 /// `G` along one side.
 #[inline(always)]
 unsafe fn spread<S: Simd>([a, b, c]: [S::V; 3]) -> [S::V; SIDE] {
-    // SAFETY: the caller vouches for the instructions.
+    // SAFETY: the caller guarantees the instruction set.
     unsafe {
         let share = |n: f32| S::splat(1.0 / n);
         let ends = S::add(a, c);

@@ -1,4 +1,4 @@
-//! Tiles of planes brought to points, and sums of points brought back.
+//! Transforms tiles of planes to points, and sums of points back to pixels.
 
 use super::{POINTS, PointSizes, SIDE, TILE, TileGrid};
 use crate::{
@@ -26,20 +26,20 @@ pub(in super::super) struct ImagePlanes<'a> {
     pub(in super::super) channels: usize,
 }
 
-/// Brings all tiles of an image to points.
+/// Transforms all tiles of an image to points.
 pub(super) struct ToPoints<'a> {
     pub(super) from: ImagePlanes<'a>,
     pub(super) tiles: TileGrid,
     pub(super) transform: Transform,
     pub(super) sizes: PointSizes,
-    /// The tile of the first one among those of all images.
+    /// Index of the image's first tile among those of all images.
     pub(super) first: usize,
     pub(super) to: &'a mut [Lanes],
     /// Memory for rows with channels in the lanes.
     pub(super) rows: &'a mut Vec<Lanes>,
 }
 
-/// Rows that are kept with channels in the lanes: those of a tile, and those of the vectors that hold them.
+/// Rows that are kept with channels in the lanes: those of a tile, and those that share vectors with them.
 fn ring(pitch: usize) -> usize {
     if pitch >= LANES / 2 { 8 } else { 32 }
 }
@@ -67,7 +67,7 @@ impl Kernel for ToPoints<'_> {
                 // Rows up to the last of the tile; those past the plane are zero.
                 let end = i * TILE + reach - above;
                 while next < end.min(tiles.height) {
-                    // SAFETY: the caller vouches for the instructions.
+                    // SAFETY: the caller guarantees the instruction set.
                     next = unsafe { turn::<S>(&from, &tiles, group, next, rows, (ring, width)) };
                 }
                 for y in next.max(tiles.height)..end {
@@ -75,7 +75,7 @@ impl Kernel for ToPoints<'_> {
                 }
                 for j in 0..tiles.columns {
                     let at: [usize; SIDE] = std::array::from_fn(|r| {
-                        // The row above the first one is zero: it lies where none is put before the ring is full.
+                        // The row above the first one is zero: its place is unused until the ring is full.
                         let y = (i * TILE + r + ring - above) % ring;
                         y * width + j * TILE + 1 - above
                     });
@@ -91,8 +91,8 @@ impl Kernel for ToPoints<'_> {
     }
 }
 
-/// Brings the channels of a group into the lanes, for all rows that a vector of each holds from row `y` on; gives the row
-/// behind them.
+/// Moves the channels of a group into the lanes, for all rows in the vectors that begin at row `y`; returns the row
+/// after them.
 #[inline(always)]
 unsafe fn turn<S: Simd>(
     from: &ImagePlanes,
@@ -108,7 +108,7 @@ unsafe fn turn<S: Simd>(
     let begin = group * LANES * slots.len + slots.above + y * pitch;
     for part in (0..tiles.width.min(pitch)).step_by(LANES) {
         let mut block = [Lanes::ZERO; LANES];
-        // SAFETY: the caller vouches for the instructions.
+        // SAFETY: the caller guarantees the instruction set.
         unsafe { turn_channels::<S>(&planes[begin + part..], slots.len, filled, &mut block) };
         for r in 0..n_rows {
             let n = (tiles.width - part).min(LANES).min(pitch);
@@ -167,7 +167,7 @@ impl Transform {
     /// Along one side.
     #[inline(always)]
     unsafe fn apply<S: Simd>(self, d: [S::V; SIDE]) -> [S::V; SIDE] {
-        // SAFETY: the caller vouches for the instructions.
+        // SAFETY: the caller guarantees the instruction set.
         unsafe {
             let (two, four) = (S::splat(2.0), S::splat(4.0));
             let minus = |value: f32| S::splat(-value);
@@ -205,7 +205,7 @@ impl Transform {
 /// `Aᵀ` along one side.
 #[inline(always)]
 unsafe fn back<S: Simd>(m: [S::V; SIDE]) -> [S::V; TILE] {
-    // SAFETY: the caller vouches for the instructions.
+    // SAFETY: the caller guarantees the instruction set.
     unsafe {
         let (sum, difference) = (S::add(m[1], m[2]), S::sub(m[1], m[2]));
         let (sum2, difference2) = (S::add(m[3], m[4]), S::sub(m[3], m[4]));
@@ -218,11 +218,11 @@ unsafe fn back<S: Simd>(m: [S::V; SIDE]) -> [S::V; TILE] {
     }
 }
 
-/// Brings the sums of an image back to pixels.
+/// Transforms the sums of an image back to pixels.
 pub(super) struct FromPoints<'a> {
     pub(super) from: &'a [Lanes],
     pub(super) sizes: PointSizes,
-    /// The tile of the first one among those of all images.
+    /// Index of the image's first tile among those of all images.
     pub(super) first: usize,
     pub(super) tiles: TileGrid,
     pub(super) channels: usize,

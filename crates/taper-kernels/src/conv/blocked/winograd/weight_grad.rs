@@ -1,5 +1,5 @@
-//! The gradient of the weight: `Gᵀ·(Σ (A·g·Aᵀ) ⊙ (Bᵀ·d·B))·G`, with one product per point, summed over the tiles of a block
-//! of images before the sums are brought back.
+//! The gradient of the weight: `Gᵀ·(Σ (A·g·Aᵀ) ⊙ (Bᵀ·d·B))·G`. There is one product per point; products are summed over
+//! the tiles of a block of images, and the sums are transformed back.
 
 use super::{
     POINTS, PointSizes, SIDE, TileGrid,
@@ -12,19 +12,19 @@ use crate::{
     simd::{Kernel, Simd, Variant, launch},
 };
 
-/// Points of the images of a block so far, and their sums.
+/// The points of a block's images so far, and their sums.
 pub(in super::super) struct BlockPoints<'a> {
     tiles: TileGrid,
     channels: [usize; 2],
     sizes: [PointSizes; 2],
-    /// Of input and gradient, their products, and rows on the way.
+    /// Points of input and gradient, their products, and intermediate rows.
     memory: &'a mut Turned,
-    /// Images whose points are there and have not been multiplied.
+    /// Number of images with points that have not been multiplied.
     waiting: usize,
 }
 
 impl<'a> BlockPoints<'a> {
-    /// Of no image.
+    /// Points of no image.
     pub(in super::super) fn new(
         tiles: TileGrid,
         channels_in: usize,
@@ -90,14 +90,14 @@ impl<'a> BlockPoints<'a> {
     }
 }
 
-/// Brings sums back to weights.
+/// Transforms sums back to weights.
 struct SumsToWeights<'a> {
     /// `[point, row, sixteen channels]`.
     sums: &'a [Lanes],
     groups: usize,
     rows: usize,
     channels: usize,
-    /// `[row, channel, 9]`, of those that there are.
+    /// `[row, channel, 9]`, only rows and channels that exist.
     grad: &'a mut [f32],
 }
 
@@ -144,7 +144,7 @@ impl Kernel for SumsToWeights<'_> {
 /// `Gᵀ` along one side.
 #[inline(always)]
 unsafe fn weights<S: Simd>(m: [S::V; SIDE]) -> [S::V; 3] {
-    // SAFETY: the caller vouches for the instructions.
+    // SAFETY: the caller guarantees the instruction set.
     unsafe {
         let share = |n: f32| S::splat(1.0 / n);
         let (sum, difference) = (S::add(m[1], m[2]), S::sub(m[2], m[1]));
