@@ -194,7 +194,7 @@ fn files_that_no_run_has_written_are_never_replaced() {
         std::fs::create_dir(&out).expect("a folder");
         let file = folder.write(&format!("{name}/{name}"), "mine");
         for more in [&[][..], &["--force"], &["--resume"]] {
-            refuse(&train(&out, more), 2, &[&format!("holds {name}"), "move it away"]);
+            refuse(&train(&out, more), 2, &[&format!("contains {name}"), "move it away"]);
         }
         assert_eq!(bytes(file.as_ref()), b"mine");
         assert_eq!(

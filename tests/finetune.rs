@@ -130,7 +130,7 @@ fn training_goes_on_at_the_sparsity_of_a_checkpoint_and_dense() {
     refuse(
         &fewer,
         2,
-        &["prune.sparsity is 0.5, which keeps 11912 of 23824", "has 2382", "prune.initial"],
+        &["prune.sparsity is 0.5, which keeps 11912 of 23824", "has only 2382", "prune.initial"],
     );
     let begun = train("fewer", &["--sparsity", "0.5", "--set", "prune.initial=0.2"]);
     assert_eq!(begun["n_kept"], 11_912);

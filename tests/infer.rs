@@ -250,7 +250,7 @@ fn predict_reports_bad_images_and_flags() {
             2,
             &["has 2 channels", "pruned.safetensors have 1"],
         ),
-        (&[&*whole, "--mean", "0.1", "--std", "0"], 2, &["must be above 0"]),
+        (&[&*whole, "--mean", "0.1", "--std", "0"], 2, &["above 0"]),
         (&[&*whole, "--mean", "0.1", "--std", "1e-40"], 1, &["gives NaN for", "whole.png"]),
     ] {
         refuse(&[&["predict", &checkpoint], more].concat(), code, parts);

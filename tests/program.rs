@@ -181,7 +181,7 @@ fn a_run_warns_where_it_cannot_do_what_the_experiment_requires() {
     let pins = ["--set", "prune.pins={ \"conv1.weight\" = 0, \"linear.weight\" = 0 }"];
     let filters = ["--max-steps", "12", "--method", "filter", "--sparsity", "0.9"];
     for (more, parts) in [
-        (&filters[..], ["prune.sparsity is 0.9, and", "prune.structure filter"]),
+        (&filters[..], ["prune.sparsity is 0.9, but", "prune.structure filter"]),
         (&["--max-steps", "2", "--method", "sr-ste"], ["prune.sparsity is 0.5", "prune.pins"]),
     ] {
         let (said, _) = warned(&[more, &pins[..]].concat());

@@ -128,7 +128,7 @@ fn a_network_without_half_of_its_filters_is_shrunk_and_works_everywhere() {
     for format in ["dense", "csr", "npz"] {
         let out = folder.text(&format!("tensors.{format}"));
         succeed(&["export", &small, "--format", format, "--out", &out]);
-        let said = [&format!("tensors.{format}"), "was shrunk", "`taper shrink`"];
+        let said = [&format!("tensors.{format}"), "a shrunk network", "`taper shrink`"];
         refuse(&["bench", &out], 2, &said);
         refuse(&["import", &out, "--out", &folder.text("x")], 2, &said);
     }

@@ -10,7 +10,10 @@ use std::{
     thread::sleep,
     time::{Duration, Instant},
 };
-use support::{Folder, bytes, run, taper};
+use support::{
+    Folder, bytes, run, skip, taper,
+    tutorial::{Part, cached_cifar100, page, parts},
+};
 
 /// Four runs of some seconds each, with checkpoints so often that jobs can be killed between two.
 const SUITE: &str = "title = 'Tiny'
@@ -362,4 +365,41 @@ fn a_machine_without_slurm_prints_the_script() {
     assert!(script.contains("\n#SBATCH --array=0-2\n"), "{script}");
     let said = run(Command::new("bash").args(["-n", "-c", &script]));
     assert_eq!(said.code, Some(0), "{}\n{script}", said.err);
+}
+
+#[test]
+#[ignore = "needs a Slurm cluster of two nodes of its own, which .ci/slurm starts"]
+fn the_tutorial_is_followed_on_a_cluster() {
+    let folder = Folder::new();
+    if !cached_cifar100(&folder.path("hf")) {
+        return skip("CIFAR-100 is not on this machine, so the tutorial about it is not followed");
+    }
+    fs::create_dir(folder.path("compare")).expect("a folder");
+    let mut commands = Vec::new();
+    for part in parts(&page("compare.md")) {
+        match part {
+            Part::File(name, content) => drop(folder.write(&name, content)),
+            Part::Slurm(script) => commands.push(script),
+            Part::Run(_) | Part::Long(_) => {}
+        }
+    }
+    let [command] = &commands[..] else { panic!("one command for Slurm, not {commands:?}") };
+    // A few steps on a few images, and the smallest part of the suite.
+    let short = "--only s0.9- --seeds 1 --set train.max_steps=2 --set train.limit=256";
+    let args = command.trim().strip_prefix("taper ").expect("a command of taper");
+    let args: Vec<&str> = args.split(' ').chain(short.split(' ')).collect();
+    let mut submit = taper(&args);
+    submit
+        .current_dir(folder.path(""))
+        .env("HF_HUB_OFFLINE", "1")
+        .env("HF_HOME", folder.path("hf"));
+    let said = run(&mut submit);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let jobs = client("squeue", &["--noheader", "--format=%F", "--name", "taper-compare-results"]);
+    let results = jobs.lines().max_by_key(|job| job.parse::<u64>().ok()).expect("a job").to_owned();
+    wait("the results", || is_in(&results, "COMPLETED"));
+    let made = fs::read_dir(folder.path("results")).expect("results").flatten().next();
+    let runs =
+        fs::read_to_string(made.expect("a folder").path().join("runs.csv")).expect("runs.csv");
+    assert_eq!(runs.lines().count(), 4, "{runs}");
 }

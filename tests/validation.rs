@@ -99,3 +99,17 @@ fn an_empty_split_is_rejected_before_the_folder_is_created() {
         assert!(!folder.path("run").exists());
     }
 }
+
+#[test]
+fn images_that_a_checkpoint_was_trained_on_are_no_validation_images_without_a_warning() {
+    let folder = Folder::new();
+    train(&folder, &["--quiet", "--set", "train.validation=30"]);
+    let (from, out) = (folder.text("run/pruned.safetensors"), folder.text("tuned"));
+    let tune = ["train", "--quiet", "--from", &from, "--method", "finetune", "--max-steps", "1"];
+    for (n, is_warned) in [(30, false), (20, false), (45, true)] {
+        let validation = format!("train.validation={n}");
+        let set = ["--set", "train.limit=300", "--set", &validation, "--out", &out, "--force"];
+        let said = succeed(&[&tune[..], &set].concat());
+        assert_eq!(said.err.contains("was trained on 15 of the 45"), is_warned, "{}", said.err);
+    }
+}

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 mod python;
+pub mod tutorial;
 
 #[allow(unused_imports, reason = "each test uses a part of it")]
 pub use python::{python, skip};

@@ -7,6 +7,7 @@
 
 mod bench;
 mod cmd;
+mod figure;
 mod provenance;
 mod taper;
 

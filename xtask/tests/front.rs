@@ -101,7 +101,7 @@ fn tables_in_documents_agree_with_the_results() {
     fs::write(repository.path("README.md"), wrong).expect("writes");
     let output = check(repository.0.path());
     assert_eq!(output.status.code(), Some(1));
-    let message = "the tables in README.md differ from results/";
+    let message = "README.md differs from results/";
     assert!(text(&output).contains(message), "{}", text(&output));
     assert!(repository.run(&["report", "--tables"]).status.success());
     assert!(check(repository.0.path()).status.success());

@@ -260,7 +260,7 @@ mod tests {
         let named = |name: &str| of(json!({ "train": { "normalise": name } }));
         assert_eq!(named("digits").unwrap(), Some(Normalisation::DIGITS));
         assert_eq!(of(json!({})).unwrap(), None);
-        assert!(named("imagenet").unwrap_err().to_string().contains("`imagenet`"));
+        assert!(named("mnist").unwrap_err().to_string().contains("`mnist`"));
         let path = Path::new("file");
         assert_eq!(recipe(None, path).unwrap(), json!({}));
         assert_eq!(recipe(Some("[1]"), path).unwrap(), json!([1]));

@@ -84,6 +84,16 @@ impl Setup {
         let held_out = match resolved.n_validation(data.train.len()) {
             None => None,
             Some(n) => {
+                let start = resolved.start();
+                let before =
+                    start.and_then(|s| s.n_validation(&data.fingerprint, data.train.len()));
+                if let Some(before) = before.filter(|&before| before < n) {
+                    tracing::warn!(
+                        "the checkpoint was trained on {} of the {n} validation images, so the validation accuracy is too \
+                         high; set train.validation to at most {before}",
+                        n - before
+                    );
+                }
                 let parts = data.train.hold_out(n);
                 let (rest, held_out) =
                     parts.map_err(|error| usage(format!("train.validation: {error}")))?;

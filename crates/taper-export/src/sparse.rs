@@ -55,6 +55,9 @@ impl StatedShapes {
             .as_ref()
             .ok_or_else(|| format!("its metadata have no shapes under `{key}`; export it again"))?;
         match &layers[name]["shape"] {
+            serde_json::Value::Null => {
+                Err(format!("tensor {name} has no shape under `{key}`; export it again"))
+            }
             found if *found == json!(shape) => Ok(()),
             found => {
                 Err(format!("tensor {name} has shape {found}, but the network needs {shape:?}"))

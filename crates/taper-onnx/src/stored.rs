@@ -88,6 +88,11 @@ fn values(tensor: &TensorProto, n: usize, beside: Option<&Beside>) -> Result<Num
     let data = match (beside, tensor.data_location) {
         (_, 0) => stored(tensor, dtype),
         (Some(beside), 1) => beside.read(&tensor.external_data, n.saturating_mul(width))?.into(),
+        (_, place) if place != 1 => {
+            return Err(format!(
+                "its data location is {place}, but only 0 and 1 are defined; export the model again"
+            ));
+        }
         _ => {
             return Err(
                 "its data are in another file, whose folder is unknown; open the model by its path"

@@ -580,8 +580,8 @@ impl Pruner {
     // Shared by the stages.
 
     /// Gates from the current weights at the sparsity of the current step: for evaluation, after the optimizer has
-    /// updated the weights. It does not change the state of the pruner, and the schedule does not observe it.
-    /// Permanently pruned weights that an optimizer has moved are set back to 0.
+    /// updated the weights. It does not change the state of the pruner, and the schedule does not observe it. If new masks
+    /// are chosen, permanently pruned weights that an optimizer has moved are set back to 0 first; held masks hide them.
     ///
     /// Thresholds and masks are those that a step would begin with now. If masks are held between updates and nothing
     /// shrinks by the threshold, they are held here as well: the evaluated network is exactly the trained one.

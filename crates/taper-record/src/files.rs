@@ -4,7 +4,7 @@ use crate::{
     RecordError, epoch::EpochMetrics, fate::FateRow, masks::MaskChange, result::RunResult, rows,
     run::RunRecord, step::StepMetrics, timing::EpochTime, write_file,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use std::{
     fs::File,
     io::{BufRead, BufReader, ErrorKind},
@@ -95,9 +95,10 @@ impl RunFiles {
     /// Reads `result.json`; `None` if the run has not finished.
     ///
     /// # Errors
-    /// If the file cannot be read, or is invalid.
+    /// If the file cannot be read, is invalid, or is from a later version.
     pub fn result(&self) -> Result<Option<RunResult>, RecordError> {
-        json(&self.path(NAMES.result))
+        let path = self.path(NAMES.result);
+        text(&path)?.map(|text| RunResult::parse(&text, &path)).transpose()
     }
 
     /// Whether the run has finished.
@@ -194,12 +195,6 @@ fn text(path: &Path) -> Result<Option<String>, RecordError> {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(RecordError::io("read", path)(e)),
     }
-}
-
-/// The value in a JSON file; `None` if the file is missing.
-fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RecordError> {
-    let Some(text) = text(path)? else { return Ok(None) };
-    serde_json::from_str(&text).map(Some).map_err(RecordError::malformed(path))
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! `result.json`: the result of a run.
 
-use crate::number::{nan, or_nan};
+use crate::{
+    RecordError,
+    number::{nan, or_nan},
+};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Version of `result.json`.
 pub const SCHEMA: u64 = 1;
@@ -79,6 +83,27 @@ pub struct RunResult {
     /// The network of the best epoch, if it was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<BestResult>,
+}
+
+impl RunResult {
+    /// Parses the text of `result.json`. `path` is only used in error messages.
+    ///
+    /// # Errors
+    /// [`RecordError::Malformed`] if the text is invalid, [`RecordError::Later`] if it is from a later version.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, RecordError> {
+        /// The version alone: a later version may have other fields.
+        #[derive(Deserialize)]
+        struct Version {
+            #[serde(default)]
+            schema: u64,
+        }
+        let Version { schema } =
+            serde_json::from_str(text).map_err(RecordError::malformed(path))?;
+        match schema > SCHEMA {
+            true => Err(RecordError::Later { path: path.into(), schema, known: SCHEMA }),
+            false => serde_json::from_str(text).map_err(RecordError::malformed(path)),
+        }
+    }
 }
 
 /// Counts over all prunable layers.

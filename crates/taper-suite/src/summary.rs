@@ -100,7 +100,8 @@ pub fn sentence(verdicts: &[Verdict], has_passed: bool) -> String {
     if verdicts.is_empty() {
         return format!("{word}: there is nothing to compare");
     }
-    format!("{word}: of {} cells, {}", verdicts.len(), parts.join(", "))
+    let cells = if verdicts.len() == 1 { "cell" } else { "cells" };
+    format!("{word}: of {} {cells}, {}", verdicts.len(), parts.join(", "))
 }
 
 /// Notes that readers need in addition to the table.

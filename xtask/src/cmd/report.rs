@@ -9,7 +9,7 @@ use taper_host::Exit;
 use taper_record::write_file;
 use taper_suite::tables::with_tables;
 
-use crate::taper;
+use crate::{figure, taper};
 
 /// Arguments of `report`.
 #[derive(clap::Args)]
@@ -34,21 +34,33 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     taper::hand_over(&taper::build(root, None)?, words)
 }
 
-/// Writes or checks the tables in documents.
+/// Writes or checks the tables in documents, and the figure of README.md.
 fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
     let mut are_right = true;
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let mut pages: Vec<(PathBuf, String, String)> = Vec::new();
     for path in documents(root)? {
+        let old = read(&path)?;
+        let new = with_tables(&old, root).with_context(|| format!("in {}", path.display()))?;
+        pages.push((path, old, new));
+    }
+    let readme = pages.iter().find(|(path, ..)| path.ends_with("README.md"));
+    let (.., readme) = readme.context("there is no README.md")?;
+    if let Some(drawn) = figure::speed(readme)? {
+        let path = root.join(figure::PLACE);
+        let old = read(&path).unwrap_or_default();
+        pages.push((path, old, drawn));
+    }
+    for (path, old, new) in pages {
         let place = path.strip_prefix(root).unwrap_or(&path).display();
-        let old = std::fs::read_to_string(&path).with_context(|| format!("cannot read {place}"))?;
-        let new = with_tables(&old, root).with_context(|| format!("in {place}"))?;
         if new == old {
             continue;
         }
         match only_check {
             true => {
-                println!(
-                    "the tables in {place} differ from results/; run `cargo xtask report --tables`"
-                );
+                println!("{place} differs from results/; run `cargo xtask report --tables`");
                 are_right = false;
             }
             false => write_file(&path, new.as_bytes())?,
@@ -57,7 +69,7 @@ fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
     if !are_right {
         return Ok(Exit::Failed.into());
     }
-    println!("all tables agree with results/");
+    println!("all tables and the figure agree with results/");
     Ok(Exit::Done.into())
 }
 
@@ -66,11 +78,16 @@ fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
 /// # Errors
 /// If the pages cannot be listed.
 fn documents(root: &Path) -> Result<Vec<PathBuf>> {
-    let book = root.join("docs/src");
-    let entries = std::fs::read_dir(&book).and_then(|entries| {
-        entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>()
-    });
-    let mut found = entries.with_context(|| format!("cannot read {}", book.display()))?;
+    let (mut found, mut folders) = (Vec::new(), vec![root.join("docs/src")]);
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).and_then(|entries| {
+            entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<PathBuf>>>()
+        });
+        let entries = entries.with_context(|| format!("cannot read {}", folder.display()))?;
+        let (inner, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|path| path.is_dir());
+        folders.extend(inner);
+        found.extend(files);
+    }
     found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     found.push(root.join("README.md"));
     found.sort();

@@ -31,10 +31,7 @@ impl Trained<'_> {
             Some(name) => open(name, None)?,
             None => {
                 let source = source::of_checkpoint(recipe, path)?.with_context(|| {
-                    format!(
-                        "checkpoint {} does not record its data set; pass it with --data",
-                        path.display()
-                    )
+                    format!("{} does not record its data set; pass it with --data", path.display())
                 })?;
                 let data = open(&source, None)?;
                 let limit = recipe["train"]["limit"].as_u64().filter(|&limit| limit > 0);
@@ -48,7 +45,7 @@ impl Trained<'_> {
         };
         if data.classes.len() != self.classes {
             return Err(usage(format!(
-                "checkpoint {} has {} classes, but {} has {}; pass the data set it was trained on with --data",
+                "{} has {} classes, but {} has {}; pass the data set it was trained on with --data",
                 path.display(),
                 self.classes,
                 data.name,

@@ -69,6 +69,11 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
     if !is_adaptive && !matches!(told, Told::Nothing) {
         term::line("this schedule is not adaptive; --trace and --entered have no effect");
     }
+    if is_adaptive && matches!(told, Told::Nothing) {
+        term::line(
+            "this schedule is adaptive, but is plotted without adaptation; pass --trace or --entered",
+        );
+    }
     match args.json {
         true => term::print(drawing.json())?,
         false => term::print(drawing.text())?,

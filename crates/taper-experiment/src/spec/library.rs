@@ -30,8 +30,7 @@ impl Resolved {
 
     /// How many of `n` training images are held out for choices between epochs; `None` for no hold-out.
     pub fn n_validation(&self, n: usize) -> Option<usize> {
-        let asked = self.train().validation.filter(|&v| v > 0.0)?;
-        Some(if asked < 1.0 { (asked * n as f64).round() as usize } else { asked as usize })
+        super::validation::n_held_out(self.train().validation?, n)
     }
 
     /// The settings that choose between epochs by accuracy, as text; `None` without such a setting.

@@ -19,6 +19,7 @@ mod renewal;
 mod resolve;
 mod start;
 mod together;
+mod validation;
 
 pub use load::load;
 pub use method::{Method, methods};

@@ -684,7 +684,7 @@ mod tests {
             ("prune.pins={ \"conv1.weight\" = nan }", "prune.pins is NaN"),
             ("prune.remainder=\"penalty:nan\"", "penalty:LAMBDA with LAMBDA from 0 to 100"),
             ("train.augment=mixup", "crop-flip"),
-            ("train.normalise=imagenet", "cifar10"),
+            ("train.normalise=mnist", "cifar10"),
             (
                 "train.validation=1.5",
                 "train.validation is 1.5, outside 0 (none), a fraction in (0, 1)",

@@ -1,5 +1,6 @@
 //! A pruned checkpoint that training starts from.
 
+use super::validation::n_held_out;
 use crate::{error::usage, source};
 use anyhow::Context;
 use candle_core::Device;
@@ -70,6 +71,15 @@ impl Start {
     /// If the source is a folder that no longer exists.
     pub fn data(&self) -> anyhow::Result<Option<String>> {
         source::of_checkpoint(&self.checkpoint.recipe, &self.path)
+    }
+
+    /// Number of validation images in its training, of `n` training images with this fingerprint; `None` if it was trained
+    /// on other images.
+    pub fn n_validation(&self, fingerprint: &str, n: usize) -> Option<usize> {
+        let recipe = &self.checkpoint.recipe;
+        let is_same = recipe["data_fingerprint"].as_str() == Some(fingerprint);
+        let validation = recipe["train"]["validation"].as_f64().unwrap_or(0.0);
+        is_same.then(|| n_held_out(validation, n).unwrap_or(0))
     }
 
     /// The recorded fraction of its prunable weights that are zero.

@@ -170,7 +170,8 @@ fn constants(
                 (Size::Batch, Size::Known(n)) if Some(n) == neutral => Ok(Size::Batch),
                 (a, b) => {
                     let (a, b) = (a.known()?, b.known()?);
-                    let failed = || format!("{a} and {b} have no result in 64 bits");
+                    let failed =
+                        || format!("the result for {a} and {b} is not an integer of 64 bits");
                     sizes(a, b).ok_or_else(failed).map(Size::Known)
                 }
             };

@@ -93,12 +93,16 @@ impl Operator for LearnedThreshold {
 
     fn check(&self) -> Result<(), String> {
         let Self { initial, momentum, decay, .. } = self;
-        match (initial.is_finite(), *momentum >= 0.0 && *momentum < 1.0, *decay >= 0.0) {
+        match (
+            initial.is_finite(),
+            *momentum >= 0.0 && *momentum < 1.0,
+            decay.is_finite() && *decay >= 0.0,
+        ) {
             (false, ..) => {
                 Err(format!("the initial threshold is σ({initial}); give a finite number"))
             }
             (_, false, _) => Err(format!("momentum is {momentum}, outside [0, 1)")),
-            (.., false) => Err(format!("decay is {decay}; it must be at least 0")),
+            (.., false) => Err(format!("decay is {decay}; it must be finite and at least 0")),
             _ => Ok(()),
         }
     }

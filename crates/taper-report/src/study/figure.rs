@@ -24,10 +24,12 @@ impl Study {
         let panels = area.split_evenly(if screen == Screen::Wide { (2, 2) } else { (4, 1) });
         self.paint_accuracy(&panels[0])?;
         self.paint_cost(&panels[1])?;
-        self.paint_revival(&panels[2], "Magnitude relative to threshold, |w|/T", |fate| {
-            fate.decile
-        })?;
-        self.paint_revival(&panels[3], "Steps since pruned", |fate| fate.age)
+        let tenth = |decile: u64| format!("0.{decile}");
+        let magnitude = "Magnitude relative to threshold, |w|/T";
+        self.paint_revival(&panels[2], magnitude, |fate| fate.decile, &tenth)?;
+        self.paint_revival(&panels[3], "Steps since pruned", |fate| fate.age, &|age| {
+            age.to_string()
+        })
     }
 
     fn paint_accuracy(&self, area: &Area) -> chart::Result<()> {
@@ -96,6 +98,7 @@ impl Study {
         area: &Area,
         title: &str,
         by: impl Fn(&FateRow) -> u64 + Copy,
+        label: &dyn Fn(u64) -> String,
     ) -> chart::Result<()> {
         let found = self.revival(by);
         let mut values: Vec<u64> = found.keys().map(|(_, value)| *value).collect();
@@ -106,10 +109,8 @@ impl Study {
         }
         // All values have the same width: tenths of the threshold, and ages, which double.
         let place = |value: u64| values.partition_point(|&v| v < value) as f64;
-        let is_tenths = title.contains("threshold");
         let name = |v: &f64| match values.get(v.round() as usize) {
-            Some(value) if is_tenths => format!("0.{value}"),
-            Some(value) => value.to_string(),
+            Some(&value) => label(value),
             None => String::new(),
         };
         let percent = |v: &f64| format!("{} %", format::rounded(*v));
