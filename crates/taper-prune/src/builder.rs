@@ -146,7 +146,8 @@ impl PrunerBuilder {
         self
     }
 
-    /// Records what becomes of the weights that are pruned at these steps; see [`Pruner::fates`].
+    /// Tracks the weights that are pruned at these steps, and whether they are kept again later; see
+    /// [`Pruner::fates`].
     #[must_use]
     pub fn probe_at(mut self, steps: Vec<Step>) -> Self {
         self.choices.probes = steps;

@@ -29,18 +29,18 @@ impl Default for Remainder {
 }
 
 impl Remainder {
-    /// Their dense values keep learning, with a scaled gradient.
+    /// Pruned weights keep a dense value, which learns with a scaled gradient.
     pub fn alive(gradient: impl GradientScale + 'static) -> Self {
         let (gradient, update) = (Box::new(gradient), PrunedUpdate::EveryStep);
         Self { gradient, update, decay: 0.0, penalty: 0.0, is_zero: false, drop: None }
     }
 
-    /// Their dense values receive no gradient; weight decay and momentum still move them.
+    /// Pruned weights keep a dense value without a gradient; weight decay and momentum still change it.
     pub fn resting() -> Self {
         Self::alive(constant(0.0))
     }
 
-    /// They are 0, and start from 0 if a mask keeps them again.
+    /// Pruned weights are 0, and start from 0 if a mask keeps them again.
     ///
     /// # References
     /// SET, RigL, and AC/DC (Peste et al., arXiv:2106.12379).
@@ -48,7 +48,7 @@ impl Remainder {
         Self { is_zero: true, ..Self::resting() }
     }
 
-    /// They receive their full gradient plus `λ·w`, which pulls them to 0.
+    /// Pruned weights receive their full gradient plus `λ·w`, which pulls them to 0.
     ///
     /// # References
     /// Zhou et al., "Learning N:M fine-grained structured sparse networks" (arXiv:2102.04010), equation 9: SR-STE.

@@ -9,7 +9,7 @@ use taper_core::Sparsity;
 pub enum Fall {
     /// `1 − (1 − end)·x`.
     Linear,
-    /// `1 − (1 − end)·x^q`, `q` in `[0.001, 1000]`: a large `q` falls late, a `q` below 1 falls early.
+    /// `1 − (1 − end)·x^q`, `q` in `[0.001, 1000]`: with a large `q` the factor falls late, with `q` below 1 early.
     Power(f64),
     /// `end + (1 − end)·(1 + cos πx)/2`.
     Cosine,

@@ -1,8 +1,9 @@
 //! Policies that scale the gradient of pruned weights.
 //!
 //! The straight-through estimator passes the gradient of the pruned weight to the dense one, as if the weight had not
-//! been pruned. A [`GradientScale`] scales this gradient for *pruned* weights: once per step it returns two factors, a
-//! [`PrunedGrad`]. Kept weights always receive their full gradient.
+//! been pruned. A [`GradientScale`] scales this gradient for *pruned* weights. Once per step it returns a
+//! [`PrunedGrad`]: two factors, for weights at magnitude 0 and at the threshold. Kept weights always receive their full
+//! gradient.
 //!
 //! ```
 //! use taper_core::Sparsity;

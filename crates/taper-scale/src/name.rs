@@ -7,7 +7,7 @@ use crate::{
 use std::fmt;
 use taper_core::Sparsity;
 
-/// The policy that `text` names, for a network whose pruning begins at sparsity `start`.
+/// The policy with the name `text`. Pruning of the network begins at sparsity `start`.
 ///
 /// | text | policy |
 /// | --- | --- |

@@ -82,7 +82,7 @@ impl Adaptation {
     }
 }
 
-/// A ramp with its own time u, in steps of the plain ramp. It advances slowly while the mask is unstable, and fast
+/// A ramp with its own time u, in steps of the plain ramp. Time advances slowly while the mask is unstable, and fast
 /// while it is stable:
 ///
 /// ```text

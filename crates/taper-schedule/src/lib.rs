@@ -68,7 +68,8 @@ pub trait SparsitySchedule: Debug + Send {
         1
     }
 
-    /// Time of an adaptive schedule at a training step, in steps of the plain ramp; `None` for closed forms.
+    /// Time of an adaptive schedule at a training step, in steps of the plain ramp: its sparsity is that of the plain
+    /// ramp at this time. `None` for closed forms.
     fn clock(&self, _step: Step) -> Option<f64> {
         None
     }

@@ -3,7 +3,7 @@
 use crate::{PointsError, SparsitySchedule};
 use taper_core::{Sparsity, Step};
 
-/// Alternates between dense and one sparsity, and ends sparse.
+/// Alternates between dense phases and sparse phases of one sparsity. The last phase is sparse.
 ///
 /// ```text
 /// dense                             t < begin

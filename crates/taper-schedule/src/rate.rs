@@ -2,10 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-/// The rate of an adaptive schedule for a churn `z`, relative to its reference: 1 at z = 1, and never larger for a
-/// larger z.
+/// The rate of an adaptive schedule as a function of `z`, the mask churn divided by its reference. It is 1 at z = 1 and
+/// never rises with z.
 ///
-/// Each is limited to the smallest and the largest rate of its schedule.
+/// Each function is limited to the smallest and the largest rate of its schedule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
     /// `1 / z`.

@@ -54,17 +54,17 @@
 //!   layers: remove them from the list first.
 //! - Weights may be f32, f64, bf16 or f16. They are ranked in f32; everything else is computed in their own type. The
 //!   dense weights come back bit-identical.
-//! - Steps count over the whole run, not per epoch. A step below the last one is an error.
+//! - Steps count over the whole run, not per epoch. A step number below the previous one is an error.
 //! - Candle still multiplies by the zeros: the model becomes sparse, but not faster. For speed and for export, build
 //!   the model from the layers of [`nn`](crate::nn). *Extending* in the book shows how.
 //!
 //! # Clip, evaluate, save and resume
 //!
 //! - **Clip** gradients after `lift`. With [`PrunedUpdate::EveryNth`](crate::prune::PrunedUpdate::EveryNth), clip
-//!   before `lift`, because `lift` multiplies the gradients of pruned weights by n. Clipping by the norm of these
-//!   multiples would shrink the updates of kept weights.
-//! - **Evaluate** between [`impose_refreshed`](crate::prune::Pruner::impose_refreshed) and the drop of the value that
-//!   it returns. The model then computes with the weights that `bake` would write.
+//!   before `lift`, because `lift` multiplies the gradients of pruned weights by n. This would raise the norm, and
+//!   clipping would then shrink the updates of kept weights.
+//! - **Evaluate** after [`impose_refreshed`](crate::prune::Pruner::impose_refreshed), while the value that it returns
+//!   is alive. The model then computes with the weights that `bake` would write.
 //! - **Save** the variables, the optimizer and [`Pruner::state`](crate::prune::Pruner::state).
 //! - **Resume** with [`Pruner::restore`](crate::prune::Pruner::restore).
 //!
@@ -133,7 +133,8 @@
 //! | dead filters | the gradient of filters without kept weights | `dead_filters` | as for other weights |
 //! | initial scale | a factor on the initial weights, once the first masks exist | `initial_scale` | none |
 //!
-//! [`remainder`](crate::prune::PrunerBuilder::remainder) sets the three parts for pruned weights at once.
+//! [`remainder`](crate::prune::PrunerBuilder::remainder) sets the gradient scale, the gradient updates and permanent
+//! pruning at once. It also sets whether pruned weights are 0, decay, or have a penalty.
 //!
 //! ```
 //! use candle_core::Device;
@@ -223,8 +224,8 @@
 //!
 //! # Export the network
 //!
-//! Taper finds the graph of a model by tracing its forward pass. So your own models can be exported too, if they
-//! compute only with Taper's layers and operations. The graph ([`graph::Graph`](crate::graph::Graph)) contains no
+//! Taper finds the graph of a model by tracing its forward pass. Your own models can therefore be exported, too, if
+//! they compute only with Taper's layers and operations. The graph ([`graph::Graph`](crate::graph::Graph)) contains no
 //! candle tensors.
 //!
 //! ```

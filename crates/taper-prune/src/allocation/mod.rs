@@ -32,7 +32,7 @@ pub struct Group {
     pub layers: Vec<LayerId>,
     /// How many of their weights are kept.
     pub n_keep: u64,
-    /// The same as a sparsity; an interpolated quantile is computed at this value.
+    /// `n_keep` as a sparsity. An interpolated quantile is computed at this value.
     pub sparsity: Sparsity,
 }
 
@@ -55,8 +55,8 @@ pub struct Layer<'a> {
 
 /// Decides how many weights each group of layers keeps.
 pub trait Allocation: Debug + Send + Sync {
-    /// Groups that contain each layer once. Their `n_keep` add up to `overall.n_kept(n)`, with `n` the number of all
-    /// weights.
+    /// Groups that together contain each layer once. Their `n_keep` add up to `overall.n_kept(n)`, where `n` is the
+    /// number of all weights.
     ///
     /// No `n_keep` may rise while `overall.n_kept(n)` falls. A group that grows would regrow pruned weights, although
     /// no weight has changed; permanently pruned weights cannot be regrown.

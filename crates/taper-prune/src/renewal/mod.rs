@@ -77,7 +77,8 @@ pub trait Renewal: Debug + Send + Sync {
         None
     }
 
-    /// Whether the pruned weights themselves are regrown: masks stay, and the weights with the lowest scores are reset.
+    /// Whether an update regrows the same weights that it prunes: masks stay, and the weights with the lowest scores
+    /// are reset.
     fn is_static(&self) -> bool {
         false
     }

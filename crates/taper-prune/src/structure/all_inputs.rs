@@ -4,9 +4,10 @@ use super::{Demand, FanIn, Scored, Structure};
 use crate::cut::Chosen;
 use taper_kernels::mask::Mask;
 
-/// [`FanIn`] in which every input is used by some output, if at least as many weights are kept as there are inputs. An
-/// unused input replaces another input of the same output: the one with the lowest score among those that other outputs
-/// also use. Of the outputs that can replace one, the output with the highest score for the unused input does.
+/// [`FanIn`] in which every input is used by some output, if at least as many weights are kept as there are inputs. For
+/// each unused input, one output exchanges a weight: it keeps its weight for this input, and prunes the weight with its
+/// lowest score among the inputs that other outputs also use. Of the outputs with such a weight, it is the one with the
+/// highest score for the unused input.
 ///
 /// An input is a position within the weights of an output; in a kernel, each tap is a separate input.
 ///

@@ -4,9 +4,9 @@ use super::{Demand, Scored, Structure, units};
 use crate::cut::Chosen;
 use taper_core::LayerInfo;
 
-/// All weights with the same index along an axis, ranked by the mean magnitude of their scores. In a convolution or
-/// linear layer, axis 0 gives the weights of an output, and axis 1 the weights of an input. At most the requested
-/// number of weights is kept, but at least one channel.
+/// Channels: all weights with the same index along an axis, ranked by the mean magnitude of their scores. In a
+/// convolution or linear layer, axis 0 gives the weights of an output, and axis 1 the weights of an input. At most the
+/// requested number of weights is kept, but at least one channel.
 ///
 /// # References
 /// JaxPruner's `Channel` (arXiv:2304.14082).

@@ -44,7 +44,7 @@ pub struct Scored<'a> {
 pub struct Demand {
     /// Number of weights.
     pub n_keep: u64,
-    /// The same as a sparsity; an interpolated quantile is computed at this value.
+    /// `n_keep` as a sparsity. An interpolated quantile is computed at this value.
     pub sparsity: Sparsity,
     /// How the threshold is computed if single weights are ranked.
     pub quantile: Quantile,
