@@ -1,8 +1,7 @@
 //! Bad input: each error is one clear sentence with the right exit code, and leaves no partial files.
 
-mod support;
-
-use support::{Folder, bytes, refuse, succeed};
+use crate::support;
+use crate::support::{Folder, bytes, refuse, succeed};
 
 /// A run of a few steps.
 fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {

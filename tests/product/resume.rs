@@ -1,15 +1,14 @@
 //! Reproducibility: a run ends in the same bytes with any number of threads, after resuming, and after kills.
 #![allow(clippy::disallowed_methods, reason = "only makes test inputs")]
 
-mod support;
-
+use crate::support;
+use crate::support::{Folder, bytes, json, refuse, run, succeed, taper};
 use std::{
     path::Path,
     process::{Child, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
-use support::{Folder, bytes, json, refuse, run, succeed, taper};
 
 /// A run of some seconds. It writes checkpoints so often that a kill can hit it while it writes one.
 const SHORT: &[&str] = &[
@@ -535,7 +534,7 @@ fn settings_of_checkpoints_may_change_on_resuming() {
     assert!(of("whole") == of("again"));
     assert_eq!(std::fs::read_dir(folder.path("again/checkpoints")).expect("a folder").count(), 1);
     let other = ["--set", "train.eval_every=2", "--resume"];
-    support::refuse(&args(&again, &other), 2, &["train.eval_every was 1 and is now 2"]);
+    crate::support::refuse(&args(&again, &other), 2, &["train.eval_every was 1 and is now 2"]);
 }
 
 #[cfg(unix)]

@@ -1,15 +1,14 @@
 //! Checks the invariants of ARCHITECTURE.md.
 
-mod imports;
-mod support;
-
+use super::imports;
+use crate::support;
+use crate::support::{Folder, code, repository, run, taper};
 use pulldown_cmark::{Event, Tag};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
-use support::{Folder, code, repository, run, taper};
 
 /// For each crate, its dependencies within the workspace. The test requires exactly these edges.
 const EDGES: &[(&str, &[&str])] = &[

@@ -1,9 +1,8 @@
 //! The program from the command line: its output, the files of a run, and their use by other commands.
 #![allow(clippy::disallowed_methods, reason = "only makes test inputs")]
 
-mod support;
-
-use support::{Folder, json, repository, succeed};
+use crate::support;
+use crate::support::{Folder, json, repository, succeed};
 use taper::record::Lock;
 use taper_host::Exit;
 
@@ -103,7 +102,7 @@ fn a_dry_run_prints_the_experiment_with_its_defaults_and_does_nothing() {
         |name: &str| dry_run(&["--from", &folder.text(name), "--sparsity", "0.95"])["from"].clone();
     std::fs::copy(folder.path("run/pruned.safetensors"), folder.path("copy")).expect("a copy");
     assert_eq!(of("copy"), of("run/pruned.safetensors"));
-    support::refuse(
+    crate::support::refuse(
         &["study", "significance", "--dry-run"],
         2,
         &["--dry-run applies only to `taper train`"],
@@ -392,7 +391,11 @@ fn manual_pages_are_written_once_for_each_command() {
     assert!(page.contains("NAME") && page.contains("taper suite run my"), "{page}");
     folder.write("man/man1/taper-train.1", "mine");
     std::fs::remove_file(folder.path("man/man1/taper.1")).expect("the first page");
-    support::refuse(&["man", &pages], 2, &["exists already; pass another folder, or --force"]);
+    crate::support::refuse(
+        &["man", &pages],
+        2,
+        &["exists already; pass another folder, or --force"],
+    );
     assert!(!folder.path("man/man1/taper.1").exists(), "some pages were written");
     succeed(&["man", &pages, "--force"]);
     assert_ne!(support::bytes(&folder.path("man/man1/taper-train.1")), b"mine");
@@ -486,7 +489,7 @@ fn watch_shows_the_progress_of_runs_and_ends_with_them() {
     assert!(lines[0].contains("stopped: no process works on it; --resume"), "{both}");
     assert!(!lines[0].contains(" left"), "{both}");
     assert_eq!(lines[2], "1 of 2 finished, 1 stopped");
-    support::refuse(&["watch", &folder.text("nowhere")], 2, &["nowhere"]);
+    crate::support::refuse(&["watch", &folder.text("nowhere")], 2, &["nowhere"]);
     let said = support::run(&mut support::taper(&["watch", "--once", "--every", "3", "."]));
     assert!(said.code == Some(2) && said.err.contains("--every"), "{}", said.err);
 

@@ -2,17 +2,17 @@
 //!
 //! Tests that need Python modules are skipped with a message where these are missing.
 
-#[path = "golden/fill.rs"]
+#[path = "../golden/fill.rs"]
 #[allow(dead_code, reason = "the golden tests use all of it")]
 mod fill;
-mod support;
 
+use crate::support;
+use crate::support::{Folder, bytes, cifar_of_noise, python, refuse, repository, run, succeed};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use std::{path::Path, process::Command};
-use support::{Folder, bytes, cifar_of_noise, python, refuse, repository, run, succeed};
 use taper::{
     core::rng::Rng,
     export::{Format, Network, Options, export},

@@ -1,11 +1,9 @@
 //! Runs record their data set, and later commands find it again.
 
-mod support;
-
+use crate::support::{Folder, Said, bytes, cifar_of_noise, json, png, repository, run, taper};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
-use support::{Folder, Said, bytes, cifar_of_noise, json, png, repository, run, taper};
 use taper::train::checkpoint::PrunedCheckpoint;
 
 /// The program in `folder`, without network access to the hub, and with an empty hub cache in that folder.

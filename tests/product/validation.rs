@@ -1,8 +1,7 @@
 //! Choosing an epoch (`early_stop`, `keep_best`): on held-out training images, or on test images with a warning.
 
-mod support;
-
-use support::{Folder, json, succeed};
+use crate::support;
+use crate::support::{Folder, json, succeed};
 
 /// A column of `metrics.csv`.
 fn column(folder: &Folder, name: &str) -> Vec<Option<f64>> {

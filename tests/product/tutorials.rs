@@ -1,14 +1,12 @@
 //! The tutorials of the book, as a reader follows them: files are written, commands are run, programs are compiled.
 
-mod support;
-
+use crate::support::{
+    Folder, code, json, python, repository, run, skip,
+    tutorial::{Part, cached_cifar100, page, parts},
+};
 use std::{
     path::{Path, PathBuf},
     process::Command,
-};
-use support::{
-    Folder, code, json, python, repository, run, skip,
-    tutorial::{Part, cached_cifar100, page, parts},
 };
 
 /// The folder of a reader, whose shell finds `taper` and, if there is one, `python`.

@@ -1,9 +1,8 @@
 //! `taper schedule plot` and `taper study significance`.
 
-mod support;
-
+use crate::support;
+use crate::support::{Folder, bytes, json, refuse, succeed};
 use serde_json::Value;
-use support::{Folder, bytes, json, refuse, succeed};
 
 const ADAPTIVE: [&str; 8] = [
     "--set",

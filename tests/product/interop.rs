@@ -2,10 +2,8 @@
 //!
 //! Needs a Python with torch and safetensors; without one, the test is skipped with a message.
 
-mod support;
-
+use crate::support::{Folder, cifar_of_noise, json, python, repository, run, succeed};
 use std::process::Command;
-use support::{Folder, cifar_of_noise, json, python, repository, run, succeed};
 use taper::{
     core::rng::Rng,
     nn::Pass,

@@ -1,10 +1,9 @@
 //! Compiled inference from the command line: `taper bench`, `taper predict` and `taper eval`.
 
-mod support;
-
+use crate::support;
+use crate::support::{Folder, png, refuse, run, succeed, taper};
 use serde_json::{Value, json};
 use std::path::Path;
-use support::{Folder, png, refuse, run, succeed, taper};
 use taper::data::{Dataset, OpenOptions};
 use taper::onnx::proto::{
     Dimension, INT64, Message, ModelProto, NodeProto, TensorProto, ValueInfo,

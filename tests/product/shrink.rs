@@ -1,11 +1,9 @@
 //! `taper shrink` removes dead channels: equal results, smaller files, and files that other commands can read.
 
-mod support;
-
+use crate::support::{Folder, png, refuse, repository, succeed};
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::Path};
-use support::{Folder, png, refuse, repository, succeed};
 use taper::{
     core::rng::Rng,
     data::{Dataset, Loader, LoaderConfig, OpenOptions},

@@ -1,9 +1,8 @@
 //! Training from a pruned checkpoint: with its mask, to a higher sparsity, dense; and estimating statistics again.
 
-mod support;
-
+use crate::support;
+use crate::support::{Folder, bytes, json, refuse, succeed};
 use std::{collections::BTreeMap, path::Path};
-use support::{Folder, bytes, json, refuse, succeed};
 use taper::train::checkpoint::TensorFile;
 
 /// The values of a checkpoint by name.

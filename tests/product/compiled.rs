@@ -2,8 +2,7 @@
 //!
 //! Without a Python that has onnxruntime, the test is skipped with a message.
 
-mod support;
-
+use crate::support::{Folder, bytes, python, repository};
 use candle_core::{Device, Tensor};
 use serde_json::json;
 use std::{
@@ -12,7 +11,6 @@ use std::{
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
 };
-use support::{Folder, bytes, python, repository};
 use taper::{
     core::rng::Rng,
     export::{Format, Network, Options, export},
