@@ -694,7 +694,7 @@ fn an_installed_program_runs_the_quick_suite_in_an_empty_folder() {
     let results = fs::read_dir(folder.path().join("results")).expect("results").flatten().next();
     let results = results.expect("a folder").path();
     let page = fs::read_to_string(results.join("report.html")).expect("a page");
-    assert!(page.contains("Fail: of 10 cells"), "{page}");
+    assert!(page.contains("Fail: of 10 results"), "{page}");
     let manifest = fs::read_to_string(results.join("manifest.json")).expect("a manifest");
     assert!(!manifest.contains(&*folder.path().to_string_lossy()), "no path of the machine");
     assert!(manifest.contains("\"command\": \"taper suite run quick --seeds 1"), "{manifest}");

@@ -52,7 +52,7 @@ pub enum Command {
     /// Run many experiments: a table of methods, sparsities and seeds
     #[command(subcommand, after_help = examples::SUITE)]
     Suite(SuiteCommand),
-    /// Train many networks to answer a question
+    /// Measure how accuracy depends on pruned weights
     #[command(subcommand, after_help = examples::STUDY)]
     Study(Question),
     /// Show the progress of a run, or of all runs in a folder
@@ -82,7 +82,7 @@ pub enum Command {
     /// Remove dead channels: write an equal, smaller dense network
     #[command(after_help = examples::SHRINK)]
     Shrink(Shrink),
-    /// Estimate the batch-norm statistics of a checkpoint again
+    /// Re-estimate batch-norm statistics
     #[command(after_help = examples::CALIBRATE)]
     Calibrate(Calibrate),
     /// Download a data set into the cache
@@ -91,7 +91,7 @@ pub enum Command {
     /// List the architectures
     #[command(after_help = examples::MODELS)]
     Models(Json),
-    /// List the pruning methods, or the parts of one
+    /// List the pruning methods, or the keys of one
     #[command(after_help = examples::METHODS)]
     Methods(Methods),
     /// Print a completion script for a shell
@@ -115,7 +115,7 @@ pub struct Fetch {
 /// The pruning methods.
 #[derive(Debug, ClapArgs)]
 pub struct Methods {
-    /// Print the parts of this method
+    /// Print the keys of this method
     pub name: Option<String>,
     /// Print JSON
     #[arg(long)]

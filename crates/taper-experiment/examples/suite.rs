@@ -49,7 +49,7 @@ fn main() -> Result<()> {
 fn two_rows_are_made_and_found_finished() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let table = make(folder.path()).expect("a suite");
-    assert!(table.contains("GMP") && table.contains("of 2 cells"), "{table}");
+    assert!(table.contains("GMP") && table.contains("of 2 results"), "{table}");
     let report = table.lines().last().expect("a path");
     assert!(std::fs::read_to_string(report).expect("a page").contains("Feather"));
     assert_eq!(make(folder.path()).expect("again"), table);

@@ -101,10 +101,20 @@ pub(crate) fn note(ranked: &[Compared]) -> Option<String> {
         [label] => label,
         _ => "the baseline of their sparsity",
     };
+    let gains = ranked.iter().filter_map(|compared| match compared.gain {
+        Gain::Over(difference) => Some((difference.mean, difference.half_width?)),
+        _ => None,
+    });
+    let (clear, unclear): (Vec<_>, Vec<_>) = gains.partition(|(mean, half)| mean.abs() > *half);
+    let significance = match (clear.len(), unclear.len()) {
+        (_, 0) => String::new(),
+        (0, _) => " No gain here is significant: each interval contains 0.".to_owned(),
+        (_, n) => format!(" {n} of the gains are not significant: their intervals contain 0."),
+    };
     Some(format!(
         "Within a sparsity, rows are sorted by their gain over {over}: the difference of the mean test accuracies in percentage \
          points, with the half-width of its 95 % confidence interval (Student's t). Runs are paired by seed if both rows have the \
-         same seeds; a row with one seed has no interval."
+         same seeds; a row with one seed has no interval.{significance}"
     ))
 }
 
@@ -149,6 +159,13 @@ mod tests {
         assert!((gain.mean - 0.005).abs() < 1e-12 && gain.half_width < Some(1e-9), "{gain:?}");
         assert!(note(&compared).expect("a note").contains("gain over GMP <&>:"));
 
+        assert!(!note(&compared).expect("a note").contains("significant"), "all gains are clear");
+        let mut noisy = results.clone();
+        for run in noisy.runs.iter_mut().filter(|run| run.row == "feather") {
+            run.test_accuracy += if run.seed == 0 { 0.2 } else { -0.2 };
+        }
+        let text = note(&ranked(&noisy)).expect("a note");
+        assert!(text.ends_with("No gain here is significant: each interval contains 0."), "{text}");
         results.manifest.baseline = Some("feather".to_owned());
         let compared = ranked(&results);
         let Gain::Over(loss) = find(&compared, "GMP <&> at 95 %").gain else { panic!("a gain") };

@@ -112,6 +112,7 @@ pub(crate) fn render(results: &Results, figures: &[Figure], dir: &Path) -> Resul
         verdict => summary::verdict(results),
         columns => Serde(summary::COLUMNS),
         seeds_column => summary::SEEDS,
+        legend => summary::legend(results),
         gain_note => gain::note(&ranked),
         lines => Serde(lines),
         figures => Serde(figures),
@@ -150,7 +151,7 @@ mod tests {
             "Example CPU",
             "0123456789abcdef",
             "our measurement",
-            "Pass: of 5 cells",
+            "Pass: of 5 results",
             "suite quick · 2025-03-04 · commit 0123456789ab · Example CPU · 2 cores",
         ] {
             assert!(page.contains(text), "{text}");
@@ -194,7 +195,7 @@ mod tests {
         assert!(page.contains("GMP &lt;&amp;&gt;") && !page.contains("GMP <&>"));
         assert!(page.contains("&lt;conv1&gt;"));
         assert!(!page.contains("&lt;svg"));
-        assert!(page.contains("Fail: of 5 cells, 1 failed"));
+        assert!(page.contains("Fail: of 5 results, 1 failed"));
     }
 
     #[test]

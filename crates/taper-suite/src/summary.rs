@@ -100,8 +100,26 @@ pub fn sentence(verdicts: &[Verdict], has_passed: bool) -> String {
     if verdicts.is_empty() {
         return format!("{word}: there is nothing to compare");
     }
-    let cells = if verdicts.len() == 1 { "cell" } else { "cells" };
-    format!("{word}: of {} {cells}, {}", verdicts.len(), parts.join(", "))
+    let results = if verdicts.len() == 1 { "result" } else { "results" };
+    format!("{word}: of {} {results}, {}", verdicts.len(), parts.join(", "))
+}
+
+/// What the columns of the table mean.
+pub(crate) fn legend(results: &Results) -> String {
+    let mut text = "Accuracy is measured after the last epoch, at the final sparsity: mean ± standard deviation over the seeds. \
+                    Sparsity counts prunable weights; biases and batch norm are never pruned, but are part of the parameters kept. \
+                    Effective sparsity also counts weights without a connection to input or output. \
+                    Dead filters are output channels of convolutions that have lost every weight"
+        .to_owned();
+    if results.runs.iter().any(|run| run.dead_grad_share.is_some_and(|share| share > 0.0)) {
+        text += "; in brackets, their fraction of the gradient norm in the last epoch";
+    }
+    text += ". MACs are multiplications with a kept weight for one image. Bytes are the size of the pruned checkpoint, which \
+             stores zeros; exported sparse files are smaller.";
+    if cells(results).iter().any(|cell| cell.verdict.is_judged()) {
+        text += " A result passes if its mean accuracy is within the band that the suite expects.";
+    }
+    text
 }
 
 /// Notes that readers need in addition to the table.
@@ -154,11 +172,7 @@ pub(crate) fn markdown(results: &Results) -> String {
     for compared in &ranked {
         out += &row(&line(compared).map(|text| escaped(&text)));
     }
-    out +=
-        "\nAccuracy is measured after the last epoch: mean ± standard deviation over the seeds. ";
-    out += "Effective sparsity also counts weights without a connection to input or output. ";
-    out += "Dead filters are output channels of convolutions that have lost every weight; in brackets, the fraction of the ";
-    out += "gradient norm in them, over the last epoch.\n";
+    out += &format!("\n{}\n", legend(results));
     if let Some(note) = gain::note(&ranked) {
         out += &format!("\n{}\n", escaped(&note));
     }
@@ -257,6 +271,7 @@ pub fn console(results: &Results) -> String {
         out += text.trim_end();
         out.push('\n');
     }
+    out += &format!("\n{}\n", legend(results));
     for Compared { cell, .. } in &ranked {
         for reason in cell.verdict.reasons() {
             out += &format!("\nfail: {}: {reason}", cell.name());
@@ -329,10 +344,10 @@ mod tests {
         let fail = || Verdict::Fail(vec!["slow".into()]);
         assert_eq!(
             sentence(&[Verdict::Pass, fail(), Verdict::NoBand, Verdict::NotRun], false),
-            "Fail: of 4 cells, 1 failed, 1 passed, 1 without a band, 1 not run"
+            "Fail: of 4 results, 1 failed, 1 passed, 1 without a band, 1 not run"
         );
-        assert_eq!(sentence(&[Verdict::Pass], true), "Pass: of 1 cells, 1 passed");
-        assert_eq!(sentence(&[Verdict::NoBand], true), "Not judged: of 1 cells, 1 without a band");
+        assert_eq!(sentence(&[Verdict::Pass], true), "Pass: of 1 result, 1 passed");
+        assert_eq!(sentence(&[Verdict::NoBand], true), "Not judged: of 1 result, 1 without a band");
     }
 
     #[test]
@@ -360,7 +375,7 @@ mod tests {
         assert!(text.contains(r"| GMP \<&\> | 90 % |"), "{text}");
         assert!(text.contains(r"gain over GMP \<&\>"), "{text}");
         assert!(
-            text.contains("**Fail: of 5 cells, 1 failed, 1 passed, 3 without a band.**"),
+            text.contains("**Fail: of 5 results, 1 failed, 1 passed, 3 without a band.**"),
             "{text}"
         );
         assert!(text.contains("loss is not finite at step 7"), "{text}");
@@ -413,6 +428,6 @@ mod tests {
         let table: Vec<&str> = text.lines().take(6).collect();
         let place = |line: &str| line.chars().take_while(|c| *c != '%').count();
         assert_eq!(place(table[2]), place(table[3]), "{text}");
-        assert!(text.ends_with("Pass: of 5 cells, 1 passed, 4 without a band\n"), "{text}");
+        assert!(text.ends_with("Pass: of 5 results, 1 passed, 4 without a band\n"), "{text}");
     }
 }

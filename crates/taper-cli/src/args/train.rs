@@ -25,34 +25,34 @@ pub enum Question {
 pub struct Train {
     /// Experiment file; options override its keys
     pub experiment: Option<PathBuf>,
-    /// Architecture (see `taper models`)
+    /// Architecture (see `taper models`) [default: digits-cnn for the digits, else resnet20]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Data set: digits, cifar10, cifar100 (or cifar100@REVISION), or a folder
+    /// Data set: digits, cifar10, cifar100 (or cifar100@REVISION), or a folder [default: digits]
     #[arg(long, value_name = "NAME|DIR")]
     pub data: Option<String>,
-    /// Method, such as feather, rigl or dense; `taper methods` lists them
+    /// Method, such as feather, rigl or dense; `taper methods` lists them [default: feather]
     #[arg(long, value_name = "NAME")]
     pub method: Option<String>,
     /// Start from the weights of this pruned checkpoint; with --method finetune its zeros stay
     #[arg(long, value_name = "FILE")]
     pub from: Option<String>,
-    /// Final sparsity: the fraction of weights that are zero, in [0, 1)
+    /// Final sparsity: the fraction of weights that are zero, in [0, 1) [default: 0.9]
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub sparsity: Option<f64>,
-    /// Epochs
+    /// Number of epochs [default: 20 for the digits, else 160]
     #[arg(long, value_name = "N")]
     pub epochs: Option<u64>,
-    /// Images per step
+    /// Images per step [default: 32 for the digits, else 128]
     #[arg(long, value_name = "N")]
     pub batch_size: Option<u64>,
-    /// Seed of initial weights, data order and augmentation
+    /// Seed of initial weights, data order and augmentation [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Set any key of an experiment file, such as train.lr=0.05
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Like --set, but a key that this experiment does not use is no error; for scripts that train several experiments
+    /// Like --set, but a known key without effect in this experiment is no error; for scripts that train several experiments
     #[arg(long = "set-shared", value_name = "KEY=VALUE")]
     pub set_shared: Vec<String>,
     /// Output folder [default: runs/<model>-<data>-<method>-<sparsity>-seed<seed>]
@@ -104,13 +104,13 @@ pub struct ComputeArgs {
 /// How layers choose between dense and sparse kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kernels {
-    /// By timing both, where results are equal; same results as rule
+    /// Time both kernels where they give the same bits, and keep the faster one; same results as rule
     Measured,
-    /// By density: sparse up to a fixed one
+    /// Sparse kernels below a fixed density
     Rule,
-    /// Always dense; rounding differs from rule
+    /// Dense kernels always; rounding differs from rule
     Dense,
-    /// Always sparse; rounding differs from rule
+    /// Sparse kernels always; rounding differs from rule
     Sparse,
 }
 
@@ -131,7 +131,7 @@ pub struct Plot {
     /// Steps of the run [default: those of the trace, or 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub steps: Option<u64>,
-    /// Mask churn for an adaptive schedule: the masks.csv of a run with --mask-trace
+    /// Read the mask churn for an adaptive schedule from the masks.csv of a run with --mask-trace
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
     /// Simulated mask churn for an adaptive schedule: the fraction of kept weights that are new, per window; a second

@@ -18,16 +18,11 @@ pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow:
                         "unknown key `{path}`; did you mean `{inner}.{key}`?"
                     )));
                 }
-                let names = || known.keys().map(String::as_str);
-                let nearest = names().max_by(|a, b| {
-                    strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key))
-                });
-                let hint = match nearest.filter(|name| strsim::jaro_winkler(name, key) > 0.7) {
+                let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                let hint = match nearest(key, &names) {
                     Some(name) if section.is_empty() => format!("did you mean `{name}`?"),
                     Some(name) => format!("did you mean `{section}.{name}`?"),
-                    None => {
-                        format!("the keys are {}", names().collect::<Vec<_>>().join(", "))
-                    }
+                    None => format!("the keys are {}", names.join(", ")),
                 };
                 return Err(usage(format!("unknown key `{path}`; {hint}")));
             }
@@ -43,6 +38,13 @@ pub fn check(table: &Table, known: &serde_json::Value, section: &str) -> anyhow:
         }
     }
     Ok(())
+}
+
+/// The name that is most similar to an unknown one, if one is similar.
+pub(super) fn nearest<'n>(unknown: &str, names: &[&'n str]) -> Option<&'n str> {
+    let similarity = |name: &&str| strsim::jaro_winkler(name, unknown);
+    let nearest = names.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    nearest.filter(|name| similarity(name) > 0.7)
 }
 
 /// Explains a value of a wrong type from serde's reason: which values the key accepts.

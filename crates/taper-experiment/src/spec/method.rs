@@ -1,6 +1,9 @@
 //! Methods as data: values for the keys of the section `prune`.
 
-use super::{PruneSpec, keys::finite};
+use super::{
+    PruneSpec,
+    keys::{finite, nearest},
+};
 use crate::error::usage;
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +34,10 @@ impl Method {
         let found = methods.iter().find(|(known, _)| known == name);
         found.map(|(_, method)| method.clone()).ok_or_else(|| {
             let names: Vec<&str> = methods.iter().map(|(name, _)| &**name).collect();
-            usage(format!("unknown method `{name}`; the methods are {}", names.join(", ")))
+            usage(match nearest(name, &names) {
+                Some(nearest) => format!("unknown method `{name}`; did you mean `{nearest}`?"),
+                None => format!("unknown method `{name}`; the methods are {}", names.join(", ")),
+            })
         })
     }
 }
@@ -55,6 +61,13 @@ impl PruneSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_method_is_an_error_with_a_suggestion() {
+        let error = |name: &str| Method::find(name).unwrap_err().to_string();
+        assert_eq!(error("fether"), "unknown method `fether`; did you mean `feather`?");
+        assert!(error("zzz").contains("the methods are ac-dc, dense"), "{}", error("zzz"));
+    }
 
     #[test]
     fn each_method_can_be_read_and_is_found_by_its_name() {

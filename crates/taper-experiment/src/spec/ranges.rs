@@ -52,6 +52,12 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
         (0.0..1.0).contains(&v) || (v.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&v))
     })?;
     // The exact limit depends on the number of weights; the pruner checks it.
+    if let Some(percent) = prune.sparsity.filter(|&s| (2.0..100.0).contains(&s)) {
+        return Err(usage(format!(
+            "prune.sparsity is {percent}, outside [0, 1); it is a fraction: did you mean {}?",
+            percent / 100.0
+        )));
+    }
     real("prune.sparsity", prune.sparsity, "[0, 1)", |v| (0.0..=1.0).contains(&v))?;
     real("prune.begin", prune.begin, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
     real("prune.end", prune.end, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
