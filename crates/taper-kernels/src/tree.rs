@@ -85,7 +85,7 @@ pub trait Summand {
     fn plus(self, other: Self) -> Self;
 }
 
-/// Sums over the largest subtrees within a share of a batch, with their heights.
+/// Sums over the largest subtrees within a rank's part of a batch, with their heights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Roots<T> {
     /// Images per part.

@@ -24,7 +24,7 @@ pub struct MaskChange {
     /// Mask churn: the fraction of kept weights that entered, `n_entered / n_kept`.
     #[serde(default, serialize_with = "text")]
     pub instability: f64,
-    /// Kept weights at the begin of the window.
+    /// Kept weights at the start of the window.
     #[serde(default)]
     pub told_before: Option<u64>,
     /// Kept weights at the end of the window.
@@ -33,7 +33,7 @@ pub struct MaskChange {
     /// Weights that are kept only at the end of the window.
     #[serde(default)]
     pub told_entered: Option<u64>,
-    /// Weights that were kept only at the begin of the window.
+    /// Weights that were kept only at the start of the window.
     #[serde(default)]
     pub told_left: Option<u64>,
 }

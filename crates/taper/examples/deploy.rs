@@ -119,7 +119,10 @@ fn main() -> anyhow::Result<()> {
 
         let engine = Engine::compile(&network.into_graph(), &infer::Options::default())?;
         let (accuracy, time) = measure(&engine, &data)?;
-        println!("{file}: test accuracy {:.1} %, {time:.0} µs per image\n", 100.0 * accuracy);
+        println!(
+            "sparsity {sparsity}: test accuracy {:.1} %, {time:.0} µs per image\n",
+            100.0 * accuracy
+        );
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ pub struct Train {
     /// Method, such as feather, rigl or dense; `taper methods` lists them [default: feather]
     #[arg(long, value_name = "NAME")]
     pub method: Option<String>,
-    /// Start from the weights of this pruned checkpoint; with --method finetune its zeros stay
+    /// Start from the weights of this checkpoint, of a run or of `taper import`; with --method finetune its zeros stay
     #[arg(long, value_name = "FILE")]
     pub from: Option<String>,
     /// Final sparsity: the fraction of weights that are zero, in [0, 1) [default: 0.9]

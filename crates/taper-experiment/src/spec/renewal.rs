@@ -86,7 +86,7 @@ pub(super) fn of(
     ];
     if let Some((key, _)) = of_swaps.iter().find(|(_, is_said)| *is_said && name != "swap") {
         return Err(usage(format!(
-            "prune.{key} is for prune.renewal = \"swap\", but the renewal is `{name}`; leave the key out, or choose a method that swaps, such as rigl"
+            "prune.{key} is for prune.renewal = \"swap\", but the renewal is `{name}`; leave the key out, or choose a method with prune-and-regrow, such as rigl"
         )));
     }
     Ok(match name {
@@ -161,7 +161,7 @@ fn grow_init(p: &PruneSpec, t: &TrainSpec, seed: u64) -> anyhow::Result<Option<G
         (t.optimizer.as_deref().unwrap_or_default(), t.momentum.unwrap_or(0.0));
     if momentum > 0.0 && optimizer != "sgd" {
         return Err(usage(format!(
-            "{said}, but train.optimizer is {optimizer}, which has no velocity; leave grow_momentum out, or choose sgd"
+            "{said}, but train.optimizer is {optimizer}, which has no momentum buffer; leave grow_momentum out, or choose sgd"
         )));
     }
     if momentum > 0.0 && of_sgd == 0.0 {

@@ -782,7 +782,7 @@ mod tests {
         for (sets, wanted) in [
             (
                 ["prune.grow_momentum=0.5", "train.optimizer=adamw"],
-                "prune.grow_momentum is 0.5, but train.optimizer is adamw, which has no velocity",
+                "prune.grow_momentum is 0.5, but train.optimizer is adamw, which has no momentum buffer",
             ),
             (
                 ["prune.grow_momentum=0.5", "train.momentum=0"],

@@ -16,8 +16,8 @@ use crate::{
 };
 use rayon::prelude::*;
 
-/// Moments of each channel over a share of a batch, for an activation that no convolution has just computed. Empty if
-/// there are no pixels.
+/// Moments of each channel over a rank's part of a batch, for an activation that no convolution has just computed.
+/// Empty if there are no pixels.
 ///
 /// # Panics
 /// If a length does not fit `plane`.
@@ -135,7 +135,7 @@ impl Kernel for Combine<'_> {
     }
 }
 
-/// Sums of the part of `grad` that passes, over a share of a batch. `mean` is the centre of each channel. Empty if
+/// Sums of the part of `grad` that passes, over a rank's part of a batch. `mean` is the centre of each channel. Empty if
 /// there are no pixels.
 ///
 /// # Panics

@@ -53,7 +53,7 @@ fn advance(c: char) -> u16 {
     of_ascii.or_else(other).copied().unwrap_or(1000)
 }
 
-/// Shortens a text to at most `room` CSS pixels: keeps its begin and its end, with an ellipsis between, because names
+/// Shortens a text to at most `room` CSS pixels: keeps its start and its end, with an ellipsis between, because names
 /// of layers and rows differ at their ends. Empty if not even the ellipsis fits.
 ///
 /// ```
@@ -90,7 +90,7 @@ mod tests {
         assert!((width("99.5 %", 10.0) - 34.98).abs() < 1e-9, "{}", width("99.5 %", 10.0));
     }
 
-    /// Whether an ellipsis separates the begin and the end of the text; the text itself may contain others.
+    /// Whether an ellipsis separates the start and the end of the text; the text itself may contain others.
     fn is_of_ends(fitted: &str, text: &str) -> bool {
         fitted.match_indices('…').any(|(at, ellipsis)| {
             text.starts_with(&fitted[..at]) && text.ends_with(&fitted[at + ellipsis.len()..])

@@ -81,7 +81,7 @@ pub struct WeightGrad<'a> {
     pub has_bias: bool,
 }
 
-/// The sums of a backward pass over a share of a batch.
+/// The sums of a backward pass over a rank's part of a batch.
 #[derive(Debug)]
 pub struct BackwardSums {
     /// Sums of the gradient of each input channel, if there is a [`Finish`].
@@ -90,7 +90,7 @@ pub struct BackwardSums {
     pub weight: Option<WeightSums>,
 }
 
-/// Sums for the gradients of weight and bias over a share of a batch.
+/// Sums for the gradients of weight and bias over a rank's part of a batch.
 #[derive(Clone, Debug)]
 pub struct WeightSums {
     /// Height and root of each of the largest subtrees within the share.

@@ -74,8 +74,8 @@ impl BlockedConv {
         self.run_forward(weights, source, bias, out, false);
     }
 
-    /// Computes the output from the input, and the moments of each output channel over a share of a batch. There are no
-    /// moments if there are no pixels.
+    /// Computes the output from the input, and the moments of each output channel over a rank's part of a batch.
+    /// There are no moments if there are no pixels.
     ///
     /// # Panics
     /// If a length does not fit the shape, or the weights were packed for another convolution or direction.

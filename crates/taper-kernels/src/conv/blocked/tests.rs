@@ -669,7 +669,7 @@ fn whole<T: tree::Summand>(roots: Vec<(u32, T)>) -> Option<T> {
     Roots { images: LANES, roots }.sum()
 }
 
-/// The sums over a share of a batch: moments of the output, sums of the finished gradient, and sums for weight and
+/// The sums over a rank's part of a batch: moments of the output, sums of the finished gradient, and sums for weight and
 /// bias.
 fn sums_of(
     shape: &ConvShape,
