@@ -194,7 +194,8 @@ impl Dataset {
                 })?;
                 let read = |files: &[_]| image_folder::read(files, shape, limit);
                 let parts = [read(&images.train)?, read(&images.test)?];
-                let normalisation = Normalisation::of_images(shape.channels);
+                let normalisation = Normalisation::name_for_images(shape.channels);
+                let normalisation = Normalisation::by_name(normalisation)?.with_scale(255.0);
                 let name = name_of(Path::new(&origin.name));
                 Ok(Self::assemble(&name, images.classes, parts, normalisation, limit, origin))
             }

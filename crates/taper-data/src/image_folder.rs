@@ -19,8 +19,7 @@ const DEEPEST: usize = 16;
 pub(crate) struct ImageFolder {
     /// Names of the classes: those of the folders, sorted.
     pub classes: Vec<String>,
-    /// Training images with their labels. The first images of all classes come first, then the second ones and so on, so that a
-    /// limit keeps classes balanced.
+    /// Training images with their labels, one image of each class in turn. A limit therefore keeps classes balanced.
     pub train: Vec<(PathBuf, u32)>,
     /// Test images, in the same order.
     pub test: Vec<(PathBuf, u32)>,

@@ -106,14 +106,6 @@ impl Normalisation {
         }
     }
 
-    /// The constants of [`Self::name_for_images`], for pixels from 0 to 255.
-    pub(crate) fn of_images(channels: usize) -> Self {
-        match channels {
-            1 => Self::DIGITS.with_scale(255.0),
-            _ => Self::IMAGENET,
-        }
-    }
-
     /// The same mean and standard deviation for pixels from 0 to `scale`; 255 for a [`Picture`](crate::Picture).
     #[must_use]
     pub fn with_scale(self, scale: f32) -> Self {

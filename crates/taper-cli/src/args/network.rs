@@ -66,7 +66,7 @@ pub struct Bench {
     /// Timed runs [default: as many as take two seconds, at least 21]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub rounds: Option<u64>,
-    /// Choose kernels by rule instead of by timing, so that each run uses the same ones; results are equal either way
+    /// Choose kernels by rule, not by timing: each run then uses the same kernels. Results are equal
     #[arg(long)]
     pub deterministic: bool,
     /// Also measure each layer, on one thread

@@ -104,8 +104,10 @@ impl Resolved {
         // A width can be written in several ways.
         let architecture = Architecture::find(&model).map_err(usage)?;
         let model = architecture.name.into_owned();
-        let normalise = match Dataset::is_image_folder(&data) {
-            true => Normalisation::name_for_images(architecture.image[0]),
+        // Only for an experiment without the key: it lists the files of a folder.
+        let channels = architecture.image[0];
+        let normalise = || match Dataset::is_image_folder(&data) {
+            true => Normalisation::name_for_images(channels),
             false => defaults.normalise,
         };
         if let Some(start) = start.as_ref().filter(|_| is_small) {
@@ -148,7 +150,7 @@ impl Resolved {
             clip_norm: t.clip_norm.or(Some(3.0)),
             label_smoothing: t.label_smoothing.or(Some(0.0)),
             augment: t.augment.or_else(|| Some(defaults.augment.into())),
-            normalise: t.normalise.or_else(|| Some(normalise.into())),
+            normalise: t.normalise.or_else(|| Some(normalise().into())),
             eval_every: t.eval_every.or(Some(1)),
             checkpoint_every: t.checkpoint_every.or(Some(0)),
             keep_last: t.keep_last.or(Some(2)),
