@@ -1,5 +1,6 @@
 //! `cargo xtask test`: all checks and tests, the cheapest first.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ pub(crate) struct Args {
     #[arg(long)]
     fast: bool,
 }
+
+/// The variable that test programs read.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
 
 /// One step: a cargo command with an optional environment variable.
 struct Step {
@@ -106,6 +110,16 @@ fn steps(fast: bool) -> Vec<Step> {
     }
 }
 
+/// Number of tests that run at a time: `RUST_TEST_THREADS`, or two per core, since many tests wait for a program that
+/// uses one core.
+fn test_threads() -> OsString {
+    let two_per_core = || {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        OsString::from((2 * cores).to_string())
+    };
+    std::env::var_os(TEST_THREADS).unwrap_or_else(two_per_core)
+}
+
 /// Runs the steps, prints their output, and stops at the first failure.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let mut done: Vec<(&str, Duration)> = Vec::new();
@@ -115,6 +129,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         let start = Instant::now();
         let status = taper_host::cargo()
             .args(step.args)
+            .env(TEST_THREADS, test_threads())
             .envs(step.env)
             .current_dir(root)
             .status()
