@@ -1,6 +1,6 @@
-//! Loads pruned checkpoints into PyTorch.
+//! Loads pruned checkpoints into PyTorch, and compares the training peer in PyTorch with taper.
 //!
-//! Needs a Python with torch and safetensors; without one, the test is skipped with a message.
+//! Needs a Python with torch and safetensors; without one, the tests are skipped with a message.
 
 use crate::support::{Folder, cifar_of_noise, json, python, repository, run, succeed};
 use std::process::Command;
@@ -59,4 +59,13 @@ fn pytorch_loads_a_pruned_checkpoint_and_computes_the_same_logits() {
             "{model}"
         );
     }
+}
+
+/// The peer trains with the learning rates and sparsities of taper's runs, and with the threshold of the reference.
+#[test]
+fn the_peer_in_pytorch_follows_the_protocol() {
+    let Some(python) = python("torch, numpy") else { return };
+    let curves = repository().join("results/2026-11-28-vm-cifar100-mid/curves.csv");
+    let said = run(Command::new(&python).arg(repository().join("tests/peer.py")).arg(curves));
+    assert_eq!(said.code, Some(0), "{}", said.err);
 }
