@@ -26,9 +26,15 @@ for row in rows:
     assert abs(train.rate(at, EPOCHS * PER_EPOCH) - float(row["lr"])) < 1e-12, row
     assert abs(train.target(at, EPOCHS * PER_EPOCH, 0.98) - float(row["sparsity_target"])) < 1e-12, row
 
-# The threshold is the one that sorting finds.
+# Initial values have the distributions of the zoo's network.
 torch.manual_seed(0)
-model = step.MODELS["resnet20"]()
+model = step.ResNet20()
+expected = [(2 / layer.weight[:, 0].numel()) ** 0.5 for layer in step.layers(model)[:-1]] + [0.01]
+for layer, std in zip(step.layers(model), expected, strict=True):
+    assert abs(layer.weight.std().item() / std - 1) < 0.1, (layer, std)
+assert not model.linear.bias.any()
+
+# The threshold is the one that sorting finds.
 assert train.cut(model, 0) is None
 for sparsity in (0.1, 0.98, 0.9999):
     assert train.cut(model, sparsity).item() == step.cut_by_sorting(model, sparsity).item(), sparsity

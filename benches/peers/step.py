@@ -90,6 +90,8 @@ class ResNet20(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.normal_(self.linear.weight, 0, 0.01)
+        nn.init.zeros_(self.linear.bias)
 
     def forward(self, x):
         x = self.blocks(F.relu(self.bn(self.conv1(x)), inplace=True))

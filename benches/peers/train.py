@@ -24,7 +24,7 @@ import time
 import numpy as np
 import torch
 import torch.nn.functional as F
-from step import MODELS, Gated, layers, magnitudes
+from step import Gated, ResNet20, layers, magnitudes
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 BATCH, PEAK_RATE, PAD = 128, 0.1, 4
@@ -109,18 +109,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--model", choices=MODELS, default="resnet20")
     parser.add_argument("--sparsity", type=float, default=0.98)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    recipe = {name: getattr(args, name) for name in ("model", "sparsity", "epochs", "seed")}
+    recipe = {name: getattr(args, name) for name in ("sparsity", "epochs", "seed")}
 
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     (images, labels), test = read(args.data, "train"), read(args.data, "test")
-    model = MODELS[args.model]().to(memory_format=torch.channels_last)
+    model = ResNet20().to(memory_format=torch.channels_last)
     weights = [layer.weight for layer in layers(model)]
     others = [p for p in model.parameters() if all(p is not weight for weight in weights)]
     groups = [{"params": weights, "weight_decay": 5e-4}, {"params": others, "weight_decay": 0}]
