@@ -175,6 +175,27 @@ def cut_by_selection(model, sparsity):
     return torch.kthvalue(everything, int((len(everything) - 1) * sparsity) + 1).values
 
 
+def theta(sparsity):
+    """The factor for the gradient of pruned weights, by the final sparsity."""
+    return 0.5 if sparsity > 0.95 else 1.0
+
+
+def optimizer(model, lr, fused):
+    """SGD with momentum. Only weights of convolutions and linear layers are decayed."""
+    decayed = [m.weight for m in layers(model)]
+    others = [p for p in model.parameters() if all(p is not q for q in decayed)]
+    groups = [{"params": decayed, "weight_decay": 5e-4}, {"params": others, "weight_decay": 0}]
+    return torch.optim.SGD(groups, lr=lr, momentum=0.9, fused=fused)
+
+
+def update(model, sgd, loss):
+    """Backward pass and step of the optimizer, with the gradients clipped to norm 3."""
+    sgd.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 3.0)
+    sgd.step()
+
+
 class Session:
     def __init__(self, request):
         torch.manual_seed(request.get("seed", 0))
@@ -184,13 +205,10 @@ class Session:
         self.batch, self.sparsity = request["batch"], request["sparsity"]
         is_tuned = request.get("variant", "published") != "published"
         self.cut_of = cut_by_selection if is_tuned else cut_by_sorting
-        decayed = [m.weight for m in layers(self.model)]
-        others = [p for p in self.model.parameters() if all(p is not q for q in decayed)]
-        groups = [{"params": decayed, "weight_decay": 5e-4}, {"params": others, "weight_decay": 0}]
-        self.sgd = torch.optim.SGD(groups, lr=request.get("lr", 1e-3), momentum=0.9, fused=is_tuned)
+        self.sgd = optimizer(self.model, request.get("lr", 1e-3), is_tuned)
         self.images = torch.randn(self.batch, 3, 32, 32)
         self.labels = torch.randint(100, (self.batch,))
-        Gated.theta = 0.5 if self.sparsity > 0.95 else 1.0
+        Gated.theta = theta(self.sparsity)
         self.forward = torch.compile(self.model) if request.get("variant") == "compiled" else self.model
 
     def load(self, path):
@@ -206,10 +224,7 @@ class Session:
         Gated.cut = self.cut_of(self.model, self.sparsity) if self.sparsity > 0 else None
         images = self.images.to(memory_format=torch.channels_last)
         loss = F.cross_entropy(self.forward(images), self.labels)
-        self.sgd.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 3.0)
-        self.sgd.step()
+        update(self.model, self.sgd, loss)
         loss.item()
         return time.perf_counter() - begun
 

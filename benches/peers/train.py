@@ -24,7 +24,7 @@ import time
 import numpy as np
 import torch
 import torch.nn.functional as F
-from step import Gated, ResNet20, layers, magnitudes
+from step import Gated, ResNet20, magnitudes, optimizer, theta, update
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 BATCH, PEAK_RATE, PAD = 128, 0.1, 4
@@ -120,11 +120,8 @@ def main():
     torch.set_num_threads(args.threads)
     (images, labels), test = read(args.data, "train"), read(args.data, "test")
     model = ResNet20().to(memory_format=torch.channels_last)
-    weights = [layer.weight for layer in layers(model)]
-    others = [p for p in model.parameters() if all(p is not weight for weight in weights)]
-    groups = [{"params": weights, "weight_decay": 5e-4}, {"params": others, "weight_decay": 0}]
-    optimizer = torch.optim.SGD(groups, lr=PEAK_RATE, momentum=0.9, fused=True)
-    Gated.theta = 0.5 if args.sparsity > 0.95 else 1.0
+    sgd = optimizer(model, PEAK_RATE, fused=True)
+    Gated.theta = theta(args.sparsity)
 
     epochs, seconds = [], 0.0
     args.out.mkdir(parents=True, exist_ok=True)
@@ -134,7 +131,7 @@ def main():
         if saved["recipe"] != recipe:
             raise SystemExit(f"error: {args.out} holds another run, {saved['recipe']}; choose another --out")
         model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
+        sgd.load_state_dict(saved["optimizer"])
         torch.set_rng_state(saved["random"])
         epochs, seconds = saved["epochs"], saved["seconds"]
 
@@ -144,26 +141,24 @@ def main():
         begun, total = time.perf_counter(), 0.0
         for i, batch in enumerate(torch.randperm(len(labels)).split(BATCH)):
             step = epoch * per_epoch + i
-            for group in optimizer.param_groups:
+            for group in sgd.param_groups:
                 group["lr"] = rate(step, steps)
             Gated.cut = cut(model, target(step, steps, args.sparsity))
             loss = F.cross_entropy(model(normalised(augmented(images[batch]))), labels[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 3.0)
-            optimizer.step()
+            update(model, sgd, loss)
             total += loss.item() * len(batch)
         seconds += time.perf_counter() - begun
-        accuracy, test_loss, pruned = evaluate(model, *test, target(epoch * per_epoch + per_epoch - 1, steps, args.sparsity))
+        accuracy, test_loss, pruned = evaluate(model, *test, target(step, steps, args.sparsity))
         epochs.append({"train_loss": total / len(labels), "test_loss": test_loss, "test_accuracy": accuracy, "sparsity": pruned})
         print(f"epoch {epoch + 1:3}: {json.dumps(epochs[-1])}", flush=True)
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "random": torch.get_rng_state()}
+        state = {"model": model.state_dict(), "optimizer": sgd.state_dict(), "random": torch.get_rng_state()}
         write(checkpoint, state | {"recipe": recipe, "epochs": epochs, "seconds": seconds})
 
-    accuracy, loss, pruned = evaluate(model, *test, args.sparsity)
-    result = {"test_accuracy": accuracy, "test_loss": loss, "sparsity": pruned, "torch": torch.__version__}
-    write(args.out / "result.json", json.dumps(recipe | result | {"seconds": seconds, "epochs": epochs}, indent=1) + "\n")
-    print(f"test accuracy {accuracy:.2%} at sparsity {pruned:.2%}")
+    # The ramp ended half-way, so the last evaluation was at the final sparsity.
+    last = {name: epochs[-1][name] for name in ("test_accuracy", "test_loss")}
+    result = recipe | last | {"pruned": epochs[-1]["sparsity"], "torch": torch.__version__}
+    write(args.out / "result.json", json.dumps(result | {"seconds": seconds, "history": epochs}, indent=1) + "\n")
+    print(f"test accuracy {last['test_accuracy']:.2%} at sparsity {result['pruned']:.2%}")
 
 
 if __name__ == "__main__":
