@@ -1,6 +1,7 @@
 //! The gain of a cell over the baseline of its sparsity, and the order of the cells by gain.
 
-use taper_report::stats::Difference;
+use taper_report::format;
+use taper_report::stats::{Difference, Pooled};
 
 use crate::bands::same_sparsity;
 use crate::cells::{self, Cell, Verdict};
@@ -42,7 +43,9 @@ pub(crate) fn ranked(results: &Results) -> Vec<Compared<'_>> {
     let all = cells::cells(results);
     let compare = |cell| {
         let baseline = baseline(results, &all, &cell);
-        let gain = baseline.map_or(Gain::Unknown, |baseline| gain(&cell, baseline));
+        let gain = baseline.map_or(Gain::Unknown, |baseline| {
+            gain(&cell, baseline, pooled(results, &all, cell.target))
+        });
         Compared { cell, baseline: baseline.map(|baseline| baseline.row.label.as_str()), gain }
     };
     let mut ranked: Vec<Compared> = cells::shown(results).into_iter().map(compare).collect();
@@ -71,29 +74,56 @@ fn baseline<'c, 'a>(results: &Results, all: &'c [Cell<'a>], cell: &Cell) -> Opti
         .or_else(|| candidates.find(|other| other.target.is_some() && here(other)))
 }
 
-fn gain(cell: &Cell, baseline: &Cell) -> Gain {
+/// The deviation of the cells of a sparsity, if the suite pools it.
+fn pooled(results: &Results, all: &[Cell], target: Option<f64>) -> Option<Pooled> {
+    let here = all.iter().filter(|cell| same_sparsity(cell.target, target));
+    results.manifest.pooled_deviation.then(|| Pooled::of(here.map(accuracies))).flatten()
+}
+
+fn accuracies(cell: &Cell) -> Vec<f64> {
+    cell.runs.iter().map(|run| run.test_accuracy).collect()
+}
+
+fn gain(cell: &Cell, baseline: &Cell, pooled: Option<Pooled>) -> Gain {
     if cell.row.name == baseline.row.name {
         return Gain::Baseline;
     }
-    let seeds = |cell: &Cell| {
-        let mut seeds: Vec<(u64, f64)> =
-            cell.runs.iter().map(|run| (run.seed, run.test_accuracy)).collect();
-        seeds.sort_by_key(|(seed, _)| *seed);
-        seeds
-    };
-    let (own, others) = (seeds(cell), seeds(baseline));
-    let same = own.iter().map(|(seed, _)| seed).eq(others.iter().map(|(seed, _)| seed));
-    let accuracies = |seeds: &[(u64, f64)]| -> Vec<f64> { seeds.iter().map(|s| s.1).collect() };
-    let (own, others) = (accuracies(&own), accuracies(&others));
-    let difference = match same {
-        true => Difference::paired(&own.into_iter().zip(others).collect::<Vec<_>>()),
-        false => Difference::unpaired(&own, &others),
+    let (own, others) = (accuracies(cell), accuracies(baseline));
+    let difference = match pooled {
+        Some(pooled) => pooled.difference(&own, &others),
+        None => Difference::welch(&own, &others),
     };
     difference.map_or(Gain::Unknown, Gain::Over)
 }
 
+/// How the intervals are computed, for notes.
+pub(crate) fn interval(results: &Results) -> String {
+    if !results.manifest.pooled_deviation {
+        return "Welch's t; a row with one seed has no interval".to_owned();
+    }
+    let all = cells::cells(results);
+    let mut targets: Vec<f64> = all.iter().filter_map(|cell| cell.target).collect();
+    targets.sort_by(f64::total_cmp);
+    targets.dedup();
+    let deviations: Vec<String> = targets
+        .into_iter()
+        .filter_map(|target| {
+            let pooled = pooled(results, &all, Some(target))?;
+            let points = format::rounded(100.0 * pooled.deviation);
+            Some(format!("{points} points at {}", format::percent_short(target)))
+        })
+        .collect();
+    let listed = match deviations[..] {
+        [] => String::new(),
+        _ => format!(": {}", deviations.join(", ")),
+    };
+    format!(
+        "Student's t, with a standard deviation that is pooled over the rows of a sparsity{listed}"
+    )
+}
+
 /// The note of tables on the column of gains; `None` if nothing is compared.
-pub(crate) fn note(ranked: &[Compared]) -> Option<String> {
+pub(crate) fn note(results: &Results, ranked: &[Compared]) -> Option<String> {
     let mut labels: Vec<&str> = ranked.iter().filter_map(|compared| compared.baseline).collect();
     labels.dedup();
     let over = match labels[..] {
@@ -113,8 +143,8 @@ pub(crate) fn note(ranked: &[Compared]) -> Option<String> {
     };
     Some(format!(
         "Within a sparsity, rows are sorted by their gain over {over}: the difference of the mean test accuracies in percentage \
-         points, with the half-width of its 95 % confidence interval (Student's t). Runs are paired by seed if both rows have the \
-         same seeds; a row with one seed has no interval.{significance}"
+         points, with the half-width of its 95 % confidence interval ({}).{significance}",
+        interval(results)
     ))
 }
 
@@ -154,17 +184,17 @@ mod tests {
         let compared = ranked(&results);
         assert_eq!(find(&compared, "GMP <&> at 90 %").gain, Gain::Baseline);
         assert_eq!(find(&compared, "Dense").gain, Gain::Unknown, "it is not pruned");
-        // Equal seeds and equal noise: 0.5 points, without any uncertainty.
         let Gain::Over(gain) = find(&compared, "Feather at 90 %").gain else { panic!("a gain") };
-        assert!((gain.mean - 0.005).abs() < 1e-12 && gain.half_width < Some(1e-9), "{gain:?}");
-        assert!(note(&compared).expect("a note").contains("gain over GMP <&>:"));
+        assert!((gain.mean - 0.005).abs() < 1e-12, "{gain:?}");
+        let text = note(&results, &compared).expect("a note");
+        assert!(text.contains("gain over GMP <&>:") && text.contains("(Welch's t; "), "{text}");
 
-        assert!(!note(&compared).expect("a note").contains("significant"), "all gains are clear");
+        assert!(!text.contains("significant"), "all gains are clear");
         let mut noisy = results.clone();
         for run in noisy.runs.iter_mut().filter(|run| run.row == "feather") {
             run.test_accuracy += if run.seed == 0 { 0.2 } else { -0.2 };
         }
-        let text = note(&ranked(&noisy)).expect("a note");
+        let text = note(&noisy, &ranked(&noisy)).expect("a note");
         assert!(text.ends_with("No gain here is significant: each interval contains 0."), "{text}");
         results.manifest.baseline = Some("feather".to_owned());
         let compared = ranked(&results);
@@ -182,28 +212,44 @@ mod tests {
         let compared = ranked(&results);
         assert_eq!(find(&compared, "Feather at 90 %").gain, Gain::Baseline);
         assert_eq!(find(&compared, "GMP <&> at 95 %").gain, Gain::Baseline);
-        assert!(note(&compared).expect("a note").contains("the baseline of their sparsity"));
+        assert!(
+            note(&results, &compared).expect("a note").contains("the baseline of their sparsity")
+        );
         results.runs.clear();
-        assert!(note(&ranked(&results)).is_none());
+        assert!(note(&results, &ranked(&results)).is_none());
         assert_eq!(ranked(&results).len(), 5);
     }
 
     #[test]
-    fn runs_are_paired_only_where_the_seeds_are_the_same() {
+    fn a_suite_pools_the_deviation_of_its_rows_only_if_it_says_so() {
         let mut results = testing::results();
+        // Feather at 90 % does not vary; GMP there has −0.01, 0 and 0.01.
+        for run in results.runs.iter_mut().filter(|run| run.sparsity_target == Some(0.9)) {
+            let is_gmp = run.row == "gmp";
+            run.test_accuracy = if is_gmp { 0.49 + 0.01 * run.seed as f64 } else { 0.6 };
+        }
         let half = |results: &Results| match find(&ranked(results), "Feather at 90 %").gain {
             Gain::Over(difference) => difference.half_width,
             other => panic!("{other:?}"),
         };
-        let is_feather = |run: &&mut crate::results::RunLine| run.row == "feather";
-        let paired = half(&results).expect("an interval");
-        results.runs.reverse();
-        assert_eq!(half(&results), Some(paired), "whatever their order");
-        for run in results.runs.iter_mut().filter(is_feather) {
-            run.seed += 1;
-        }
-        assert!(half(&results).expect("an interval") > paired + 1e-4);
+        // Welch: 2 degrees of freedom, as all of the variance is GMP's. t(2) = 4.302653.
+        let own = half(&results).expect("an interval");
+        assert!((own - 4.302653 * 0.01 / 3f64.sqrt()).abs() < 1e-7, "{own}");
+
+        // Pooled: half of the variance with 4 degrees of freedom. t(4) = 2.776445.
+        results.manifest.pooled_deviation = true;
+        let pooled = half(&results).expect("an interval");
+        let expected = 2.776445 * 0.01 / 2f64.sqrt() * (2.0 / 3f64).sqrt();
+        assert!((pooled - expected).abs() < 1e-7, "{pooled}");
+        let text = note(&results, &ranked(&results)).expect("a note");
+        assert!(
+            text.contains("pooled over the rows of a sparsity: 0.71 points at 90 %, "),
+            "{text}"
+        );
+
         results.runs.retain(|run| run.row != "feather" || run.seed == 1);
+        assert!(half(&results).expect("GMP has a deviation") > pooled);
+        results.manifest.pooled_deviation = false;
         assert_eq!(half(&results), None);
     }
 }

@@ -26,6 +26,7 @@ pub(crate) fn manifest(
         made,
         seeds: suite.seeds,
         baseline: suite.baseline.clone(),
+        pooled_deviation: suite.pooled_deviation,
         rows: suite.rows(),
         bands,
         failed,

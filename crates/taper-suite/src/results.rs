@@ -39,6 +39,9 @@ pub struct Manifest {
     /// Name of the row with which the report compares the others; if `None`, the first pruned row that has runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
+    /// Whether intervals use a standard deviation that is pooled over the rows of a sparsity.
+    #[serde(default)]
+    pub pooled_deviation: bool,
     /// The rows, in the order of the tables.
     pub rows: Vec<SuiteRow>,
     /// The bands of the cells.

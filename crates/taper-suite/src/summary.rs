@@ -173,7 +173,7 @@ pub(crate) fn markdown(results: &Results) -> String {
         out += &row(&line(compared).map(|text| escaped(&text)));
     }
     out += &format!("\n{}\n", legend(results));
-    if let Some(note) = gain::note(&ranked) {
+    if let Some(note) = gain::note(results, &ranked) {
         out += &format!("\n{}\n", escaped(&note));
     }
     for Compared { cell, .. } in &ranked {
@@ -356,7 +356,7 @@ mod tests {
         let ranked = gain::ranked(&results);
         assert_eq!(
             line(&ranked[1]).join("|"),
-            "Feather|90 %|89.10 ± 0.10 %|+0.50 ± 0.00|90.00 %|90.10 %|7 (25 %)|1,100|100 k|5.13 KiB|3|7.2 s|pass"
+            "Feather|90 %|89.10 ± 0.10 %|+0.50 ± 0.23|90.00 %|90.10 %|7 (25 %)|1,100|100 k|5.13 KiB|3|7.2 s|pass"
         );
         assert_eq!(line(&ranked[2])[3], "baseline");
         let dense = line(&ranked[0]);

@@ -110,6 +110,7 @@ fn manifest(rows: Vec<SuiteRow>) -> Manifest {
         },
         seeds: 3,
         baseline: None,
+        pooled_deviation: false,
         rows,
         bands: vec![Band {
             row: "feather".into(),

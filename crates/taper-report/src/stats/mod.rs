@@ -1,8 +1,10 @@
 //! Mean, standard deviation and quantiles of measurements, and differences with their intervals.
 
 mod difference;
+mod pooled;
 
 pub use difference::Difference;
+pub use pooled::Pooled;
 
 /// Mean and standard deviation of `n` values.
 #[derive(Clone, Copy, Debug, PartialEq)]

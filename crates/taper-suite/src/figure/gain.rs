@@ -8,7 +8,7 @@ use taper_report::format;
 
 use super::Figure;
 use crate::bands::same_sparsity;
-use crate::gain::{Compared, Gain, ranked};
+use crate::gain::{Compared, Gain, interval, ranked};
 use crate::results::Results;
 
 /// The reference of the comparison.
@@ -51,12 +51,16 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     Ok(Some(Figure {
         id: "gain",
         title: "Gain over the baseline in test accuracy".to_owned(),
-        alt: format!("Chart of the accuracy gain of each row, in percentage points. {}.", alt.join(". ")),
-        caption: "Mean test accuracy after the last epoch minus that of the baseline at the same sparsity, in points; the \
-                  best row comes first. Bars are 95 % confidence intervals (Student's t over the seeds), paired by seed if both \
-                  rows have the same seeds. An arrow marks an interval that is wider than the axis. Of 20 rows that are \
-                  not different from the baseline, one is expected to be marked better or worse by chance."
-            .to_owned(),
+        alt: format!(
+            "Chart of the accuracy gain of each row, in percentage points. {}.",
+            alt.join(". ")
+        ),
+        caption: format!(
+            "Mean test accuracy after the last epoch minus that of the baseline at the same sparsity, in points; the best row \
+             comes first. Bars are 95 % confidence intervals ({}). An arrow marks an interval that is wider than the axis. Of \
+             20 rows that are not different from the baseline, one is expected to be marked better or worse by chance.",
+            interval(results)
+        ),
         legend: legend(&ranked),
         wide,
         narrow,
@@ -142,7 +146,7 @@ mod tests {
         let mut results = testing::results();
         let drawn = figure(&results).expect("draws").expect("a figure");
         let rows =
-            "90 % sparsity, over GMP <&> (88.60 ± 0.10 %): Feather +0.50 ± 0.00, GMP <&> baseline.";
+            "90 % sparsity, over GMP <&> (88.60 ± 0.10 %): Feather +0.50 ± 0.23, GMP <&> baseline.";
         assert!(drawn.alt.contains(rows), "{}", drawn.alt);
         let marks = |figure: &Figure| figure.legend.iter().map(|key| key.mark).collect::<Vec<_>>();
         assert_eq!(marks(&drawn), ["circle", "triangle-alone"]);

@@ -35,6 +35,10 @@ pub struct Suite {
     pub seeds: u64,
     /// Name of the row with which the report compares the others; if left out, the first pruned row.
     pub baseline: Option<String>,
+    /// Whether the report pools the standard deviation over the rows of a sparsity: for rows that vary equally, such as
+    /// variants of one method.
+    #[serde(default)]
+    pub pooled_deviation: bool,
     /// Settings on top of every experiment.
     #[serde(default)]
     set: Table,
