@@ -6,7 +6,7 @@ use taper_report::chart::{self, Area, Axis, Screen, axes, bar, dashes, draw, lin
 use taper_report::format;
 use taper_report::stats::Summary;
 
-use super::{Figure, style_of};
+use super::{Figure, lines, style_of};
 use crate::cells::{Cell, cells};
 use crate::results::{Results, RunLine};
 use crate::suite::SuiteRow;
@@ -40,20 +40,21 @@ pub(super) struct Quantity<'f> {
 }
 
 impl Quantity<'_> {
-    /// Draws the figure; `None` if no sparse cell has the number.
+    /// Draws the figure; `None` if no sparse cell has the number, or there are too many lines.
     pub(super) fn figure(&self, results: &Results) -> Result<Option<Figure>> {
+        let rows = lines(results);
         let cells = cells(results);
         let points: Vec<(&Cell, Summary)> = cells
             .iter()
+            .filter(|cell| rows.iter().any(|row| row.name == cell.row.name))
             .filter_map(|cell| Some((cell, cell.summary(self.of)?)))
             .filter(|(_, summary)| summary.mean.is_finite())
             .collect();
         if points.iter().all(|(cell, _)| cell.target.is_none()) {
             return Ok(None);
         }
-        let rows = &results.manifest.rows;
         let (wide, narrow) =
-            draw(Screen::height, |screen, area| paint(rows, &points, self, screen, area))?;
+            draw(Screen::height, |screen, area| paint(&rows, &points, self, screen, area))?;
         let is_shown = |row: &&SuiteRow| points.iter().any(|(cell, _)| cell.row.name == row.name);
         let told: Vec<String> =
             points.iter().map(|(cell, s)| format!("{}: {}", cell.name(), (self.told)(s))).collect();
@@ -65,7 +66,7 @@ impl Quantity<'_> {
             legend: rows
                 .iter()
                 .filter(is_shown)
-                .map(|row| style_of(row, rows).key(&row.label))
+                .map(|row| style_of(row, &rows).key(&row.label))
                 .collect(),
             wide,
             narrow,

@@ -19,7 +19,7 @@ use anyhow::Result;
 
 use crate::results::Results;
 pub(crate) use drawn::Figure;
-use rows::{baseline, compared, has_many_rows, highest, style_of};
+use rows::{baseline, compared, has_many_rows, highest, lines, style_of};
 
 /// The `id` of every possible figure.
 pub(crate) const IDS: [&str; 8] =
@@ -30,8 +30,9 @@ pub(crate) fn all(results: &Results) -> Result<Vec<Figure>> {
     let made = [
         match has_many_rows(results) {
             true => gain::figure(results)?,
-            false => accuracy::figure(results)?,
+            false => None,
         },
+        accuracy::figure(results)?,
         curves::figure(results)?,
         speed::figure(results)?,
         schedule::figure(results)?,

@@ -4,7 +4,7 @@ use taper_report::chart::Style;
 
 use crate::bands::same_sparsity;
 use crate::cells::Cell;
-use crate::results::Results;
+use crate::results::{Results, RunLine};
 use crate::suite::SuiteRow;
 
 /// Maximum number of distinguishable lines in one chart; more rows get dots, or a panel each.
@@ -15,6 +15,27 @@ pub(super) fn has_many_rows(results: &Results) -> bool {
     let has_runs = |row: &&SuiteRow| results.runs.iter().any(|run| run.row == row.name);
     let pruned = results.manifest.rows.iter().filter(|row| !row.sparsities.is_empty());
     pruned.filter(has_runs).count() > MAX_LINES
+}
+
+/// The rows that fit into one chart as lines: all of them, or, if they are too many, those with runs at several
+/// sparsities and those without a sparsity. Empty if there are still too many, or no line.
+pub(super) fn lines(results: &Results) -> Vec<SuiteRow> {
+    let mut rows = results.manifest.rows.clone();
+    if !has_many_rows(results) {
+        return rows;
+    }
+    let n_targets = |row: &SuiteRow| {
+        let has_runs = |target: &&f64| {
+            let of = |run: &RunLine| {
+                run.row == row.name && same_sparsity(run.sparsity_target, Some(**target))
+            };
+            results.runs.iter().any(of)
+        };
+        row.sparsities.iter().filter(has_runs).count()
+    };
+    rows.retain(|row| row.sparsities.is_empty() || n_targets(row) > 1);
+    let n_lines = rows.iter().filter(|row| !row.sparsities.is_empty()).count();
+    if (1..=MAX_LINES).contains(&n_lines) { rows } else { Vec::new() }
 }
 
 /// The style of a row, the same in all figures. A row without sparsity is grey and dashed; only the other rows are
@@ -50,4 +71,42 @@ pub(super) fn highest(results: &Results) -> Option<f64> {
 /// Whether a cell is compared at a sparsity: cells with it, and cells without any.
 pub(super) fn compared(cell: &Cell, sparsity: Option<f64>) -> bool {
     cell.target.is_none() || same_sparsity(cell.target, sparsity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn of_many_rows_only_those_at_several_sparsities_are_lines() {
+        let mut results = testing::results();
+        let names =
+            |results: &Results| lines(results).into_iter().map(|row| row.name).collect::<Vec<_>>();
+        assert_eq!(names(&results), ["dense", "gmp", "feather"], "there are few");
+
+        // Further rows at one sparsity.
+        let gmp = results.manifest.rows.iter().find(|row| row.name == "gmp").expect("gmp").clone();
+        let run = results.runs.iter().find(|run| run.row == "gmp").expect("a run").clone();
+        let add = |results: &mut Results, name: String, targets: &[f64]| {
+            results.manifest.rows.push(SuiteRow { name: name.clone(), ..gmp.clone() });
+            results.runs.extend(targets.iter().map(|target| RunLine {
+                row: name.clone(),
+                sparsity_target: Some(*target),
+                ..run.clone()
+            }));
+        };
+        for i in 0..MAX_LINES {
+            add(&mut results, format!("single-{i}"), &gmp.sparsities[..1]);
+        }
+        assert!(has_many_rows(&results));
+        assert_eq!(names(&results), ["dense", "gmp", "feather"]);
+        for i in 0..MAX_LINES {
+            add(&mut results, format!("several-{i}"), &gmp.sparsities);
+        }
+        assert!(names(&results).is_empty(), "too many lines");
+
+        results.runs.retain(|run| run.sparsity_target == Some(gmp.sparsities[0]));
+        assert!(names(&results).is_empty(), "points, but no line");
+    }
 }
