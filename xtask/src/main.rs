@@ -7,6 +7,7 @@
 
 mod bench;
 mod cmd;
+mod copied;
 mod figure;
 mod provenance;
 mod taper;

@@ -1,4 +1,4 @@
-//! `cargo xtask report [DIR]`: runs `taper suite report`, or writes the tables in documents.
+//! `cargo xtask report [DIR]`: runs `taper suite report`, or writes the tables and figures of documents.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,17 @@ use taper_host::Exit;
 use taper_record::write_file;
 use taper_suite::tables::with_tables;
 
-use crate::{figure, taper};
+use crate::{copied, figure, taper};
 
 /// Arguments of `report`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A results folder [default: the newest in results/]
     dir: Option<OsString>,
-    /// Instead of a report, write the tables in README.md and the book from results/
+    /// Instead of a report, write the tables and figures in README.md and the book from results/
     #[arg(long, conflicts_with = "dir")]
     tables: bool,
-    /// Only check whether those tables agree with results/
+    /// Only check whether those tables and figures agree with results/
     #[arg(long, conflicts_with_all = ["dir", "tables"])]
     check: bool,
 }
@@ -34,7 +34,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     taper::hand_over(&taper::build(root, None)?, words)
 }
 
-/// Writes or checks the tables in documents, and the figure of README.md.
+/// Writes or checks the tables in documents, and the figures.
 fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
     let mut are_right = true;
     let read = |path: &Path| {
@@ -53,6 +53,14 @@ fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
         let old = read(&path).unwrap_or_default();
         pages.push((path, old, drawn));
     }
+    let mut images = Vec::new();
+    for (path, _, text) in &pages {
+        let copies = copied::figures(path, text, root);
+        for (image, new) in copies.with_context(|| format!("in {}", path.display()))? {
+            images.push((image.clone(), read(&image).unwrap_or_default(), new));
+        }
+    }
+    pages.extend(images);
     for (path, old, new) in pages {
         let place = path.strip_prefix(root).unwrap_or(&path).display();
         if new == old {
@@ -69,7 +77,7 @@ fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
     if !are_right {
         return Ok(Exit::Failed.into());
     }
-    println!("all tables and the figure agree with results/");
+    println!("all tables and figures agree with results/");
     Ok(Exit::Done.into())
 }
 
