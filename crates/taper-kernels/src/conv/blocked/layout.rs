@@ -22,7 +22,7 @@ pub enum Packing {
     Dense,
     /// Only the weights that are not zero, at any positions.
     Sparse,
-    /// All of them, for Winograd's minimal filtering: for layers that keep every weight. Rounding differs from the
+    /// All of them, for Winograd's minimal filtering: for layers that keep most weights. Rounding differs from the
     /// direct sum. Other shapes are packed [`Dense`](Self::Dense): it requires 3×3 kernels with padding 1, stride and
     /// dilation 1, and one group of at least eight channels on both sides, of more than sixteen pixels each.
     Winograd,
@@ -99,6 +99,11 @@ impl BlockedConv {
     /// Sizes of the output.
     pub fn output(&self) -> &Plane {
         &self.output
+    }
+
+    /// Whether [`Packing::Winograd`] is Winograd's minimal filtering for this shape.
+    pub fn supports_winograd(&self) -> bool {
+        self.is_winograd
     }
 
     /// Packs a weight for [`forward`](Self::forward). `kept` has all weights that are not zero, if they are known.

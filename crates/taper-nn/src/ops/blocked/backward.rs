@@ -333,7 +333,6 @@ impl Backward<'_> {
         gate: Option<&Gate>,
         incoming: Incoming,
     ) -> Result<()> {
-        let shape = conv.shape();
         let has_bias = bias.is_some_and(|bias| bias.track_op());
         let targets = if x.is_tracked { self.targets(x) } else { Targets::default() };
         let mut taken: Vec<_> = targets.nodes.iter().map(|node| self.take(node)).collect();
@@ -344,7 +343,7 @@ impl Backward<'_> {
         let sums = with_values(&[weight], |v| {
             let packed = x.is_tracked.then(|| {
                 let (kept, density) = choice::kept(gate, v[0]);
-                let packing = node.kernels().packing(shape, Direction::Input, density);
+                let packing = node.kernels().packing(conv, Direction::Input, density);
                 node.kernels().time(Work::Pack, || conv.pack_transposed(v[0], kept, packing))
             });
             // The gate sets gradients outside the live set to 0 later.

@@ -3,8 +3,8 @@
 //! For the output and for the input gradient, dense and sparse kernels give the same bits, so only time matters. The
 //! choice is measured: the first time that a layer has a density in some range, both kernels run on one block of
 //! images. The faster one is used for this range. Kernels that round differently are chosen by rule, because equal runs
-//! must give equal results. This applies to the gradient of all weights, and to layers without zeros: these use
-//! Winograd convolution if their shape allows it.
+//! must give equal results. This applies to the gradient of all weights, and to Winograd convolution, see
+//! [`winograd_density`].
 
 use crate::Gate;
 use std::{
@@ -26,12 +26,13 @@ use taper_kernels::{
 /// How dense or sparse kernels are chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Choice {
-    /// By measurement where it cannot change a bit, by rule elsewhere. Layers without zeros use Winograd convolution.
+    /// By measurement where it cannot change a bit, by rule elsewhere.
     #[default]
     Measured,
-    /// Sparse up to a density, dense above; see [`Direction::rule`]. Layers without zeros use Winograd convolution.
+    /// Winograd convolution from the density of [`winograd_density`]; else sparse up to that of [`Direction::rule`], and
+    /// dense above.
     ByRule,
-    /// Always dense.
+    /// Always dense, without Winograd convolution.
     Dense,
     /// Always sparse.
     Sparse,
@@ -56,6 +57,25 @@ impl Direction {
             Self::Forward | Self::Input => 0.6,
             Self::Weight => 0.3,
         }
+    }
+}
+
+/// The density from which output and input gradient use Winograd convolution, zeros included; `None` if the shape does
+/// not allow it, or a direct sum is faster at any density.
+///
+/// Winograd convolution needs a quarter of the multiplications of a direct sum, but its transforms cost more with few
+/// channels. At these densities, it took about as long as sparse kernels with AVX-512 and AVX2, for 16 to 512 channels
+/// and planes of 7×7 to 56×56 pixels.
+pub fn winograd_density(conv: &BlockedConv) -> Option<f64> {
+    if !conv.supports_winograd() {
+        return None;
+    }
+    let shape = conv.shape();
+    match shape.channels_in.min(shape.channels_out) {
+        0..16 => None,
+        16..32 => Some(0.6),
+        32..128 => Some(0.4),
+        _ => Some(0.25),
     }
 }
 
@@ -100,17 +120,18 @@ impl Choice {
     /// Whether the gradient of a weight is computed only for the live set, where `density` is the fraction of live
     /// weights.
     pub(super) fn is_grad_sparse(self, density: f64) -> bool {
-        self.decided(Direction::Weight, density) == Some(Packing::Sparse)
+        self.decided(Direction::Weight, density, None) == Some(Packing::Sparse)
     }
 
-    /// The packing, if it does not need a measurement.
-    fn decided(self, direction: Direction, density: f64) -> Option<Packing> {
+    /// The packing, if it does not need a measurement. `winograd` is the density from which Winograd convolution is used.
+    fn decided(self, direction: Direction, density: f64, winograd: Option<f64>) -> Option<Packing> {
         let by_rule = if density <= direction.rule() { Packing::Sparse } else { Packing::Dense };
         Some(match self {
             Self::Dense => Packing::Dense,
             Self::Sparse => Packing::Sparse,
             _ if direction == Direction::Weight => by_rule,
-            _ if density == 1.0 => Packing::Winograd,
+            _ if winograd.is_some_and(|from| density >= from) => Packing::Winograd,
+            _ if density == 1.0 => Packing::Dense,
             Self::ByRule => by_rule,
             Self::Measured if density == 0.0 => Packing::Sparse,
             Self::Measured => return None,
@@ -132,14 +153,14 @@ impl Measurements {
     pub(super) fn packing(
         &self,
         choice: Choice,
-        shape: &ConvShape,
+        conv: &BlockedConv,
         direction: Direction,
         density: f64,
     ) -> Packing {
-        if let Some(packing) = choice.decided(direction, density) {
+        if let Some(packing) = choice.decided(direction, density, winograd_density(conv)) {
             return packing;
         }
-        let shape = ConvShape { batch: LANES, ..*shape };
+        let shape = ConvShape { batch: LANES, ..*conv.shape() };
         // Ranges of densities: half an octave each.
         let range = (2.0 * density.log2()).round() as i32;
         let key = (direction, range, sizes(&shape));
@@ -211,9 +232,10 @@ mod tests {
     #[test]
     fn a_measurement_is_made_once_for_a_range_of_densities() {
         let measured = Measurements::default();
-        let shape = ConvShape { height: 3, width: 3, ..ConvShape::linear(40, 21, 23) };
+        let conv =
+            BlockedConv::new(ConvShape { height: 3, width: 3, ..ConvShape::linear(40, 21, 23) });
         let packing =
-            |direction, density| measured.packing(Choice::Measured, &shape, direction, density);
+            |direction, density| measured.packing(Choice::Measured, &conv, direction, density);
         let count = || measured.all().len();
         let first = packing(Direction::Forward, 0.100);
         assert_eq!(packing(Direction::Forward, 0.101), first);
@@ -224,5 +246,39 @@ mod tests {
         packing(Direction::Input, 1.0);
         packing(Direction::Weight, 0.01);
         assert_eq!(count(), 3, "dense weights and choices by rule are not measured");
+    }
+
+    #[test]
+    fn a_rule_selects_winograd_convolution_by_channels_and_density() {
+        let conv = |channels, height, stride| {
+            let linear = ConvShape::linear(16, channels, 2 * channels);
+            let shape = ConvShape { height, width: height, kernel: (3, 3), padding: 1, ..linear };
+            BlockedConv::new(ConvShape { stride, ..shape })
+        };
+        let from = |channels| winograd_density(&conv(channels, 8, 1));
+        assert_eq!(
+            [8, 15, 16, 31, 32, 127, 128, 512].map(from),
+            [None, None, Some(0.6), Some(0.6), Some(0.4), Some(0.4), Some(0.25), Some(0.25)]
+        );
+        assert_eq!(winograd_density(&conv(64, 8, 2)), None);
+        assert_eq!(winograd_density(&conv(64, 3, 1)), None, "lanes are images");
+
+        let measured = Measurements::default();
+        let packing = |choice, channels, density| {
+            let conv = conv(channels, 8, 1);
+            let [forward, input] = [Direction::Forward, Direction::Input]
+                .map(|direction| measured.packing(choice, &conv, direction, density));
+            assert_eq!(forward, input);
+            forward
+        };
+        for choice in [Choice::Measured, Choice::ByRule] {
+            assert_eq!(packing(choice, 64, 0.4), Packing::Winograd);
+            assert_eq!(packing(choice, 8, 1.0), Packing::Dense);
+        }
+        assert_eq!(packing(Choice::ByRule, 64, 0.399), Packing::Sparse);
+        assert_eq!(packing(Choice::ByRule, 8, 0.7), Packing::Dense);
+        assert_eq!(packing(Choice::Dense, 64, 1.0), Packing::Dense);
+        assert_eq!(packing(Choice::Sparse, 64, 1.0), Packing::Sparse);
+        assert!(measured.all().is_empty());
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 use taper_distributed::Ranks;
 use taper_kernels::{
-    conv::{ConvShape, blocked::Packing},
+    conv::blocked::{BlockedConv, Packing},
     tree::{BatchShare, Roots},
 };
 
@@ -118,22 +118,29 @@ impl KernelContext {
     }
 
     /// The packing of a layer's weights.
-    pub(super) fn packing(&self, shape: &ConvShape, direction: Direction, density: f64) -> Packing {
-        self.shared.measured.packing(self.shared.choice, shape, direction, density)
+    pub(super) fn packing(
+        &self,
+        conv: &BlockedConv,
+        direction: Direction,
+        density: f64,
+    ) -> Packing {
+        self.shared.measured.packing(self.shared.choice, conv, direction, density)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use taper_kernels::conv::ConvShape;
 
     #[test]
     fn clones_share_their_state_and_other_contexts_do_not() {
         let [one, other] = [Choice::Measured, Choice::Dense].map(KernelContext::new);
         let shape = ConvShape { height: 3, width: 3, ..ConvShape::linear(16, 4, 4) };
-        one.clone().packing(&shape, Direction::Forward, 0.1);
+        let conv = BlockedConv::new(shape);
+        one.clone().packing(&conv, Direction::Forward, 0.1);
         assert_eq!((one.measured().len(), other.measured().len()), (1, 0));
-        assert_eq!(other.packing(&shape, Direction::Forward, 0.1), Packing::Dense);
+        assert_eq!(other.packing(&conv, Direction::Forward, 0.1), Packing::Dense);
         other.start_profile();
         one.time(Work::Pool, || ());
         assert_eq!(one.stop_profile(), other.stop_profile());

@@ -156,7 +156,7 @@ impl Node {
         let read: Vec<&Tensor> = std::iter::once(&weight).chain(bias).collect();
         let moments = with_values(&read, |v| {
             let (kept, density) = choice::kept(gate, v[0]);
-            let packing = kernels.packing(&shape, Direction::Forward, density);
+            let packing = kernels.packing(&conv, Direction::Forward, density);
             let packed = kernels.time(Work::Pack, || conv.pack(v[0], kept, packing));
             let bias = v.get(1).copied();
             x.with_source(|source| {
