@@ -13,6 +13,8 @@ pub(crate) struct Compared<'a> {
     /// Label of the baseline; `None` if a sparsity has no row to compare with.
     pub(crate) baseline: Option<&'a str>,
     pub(crate) gain: Gain,
+    /// The deviation of the rows of its sparsity, if the suite pools it.
+    pooled: Option<Pooled>,
 }
 
 /// The gain of a cell in mean test accuracy.
@@ -43,10 +45,10 @@ pub(crate) fn ranked(results: &Results) -> Vec<Compared<'_>> {
     let all = cells::cells(results);
     let compare = |cell| {
         let baseline = baseline(results, &all, &cell);
-        let gain = baseline.map_or(Gain::Unknown, |baseline| {
-            gain(&cell, baseline, pooled(results, &all, cell.target))
-        });
-        Compared { cell, baseline: baseline.map(|baseline| baseline.row.label.as_str()), gain }
+        let pooled = pooled(results, &all, cell.target);
+        let gain = baseline.map_or(Gain::Unknown, |baseline| gain(&cell, baseline, pooled));
+        let baseline = baseline.map(|baseline| baseline.row.label.as_str());
+        Compared { cell, baseline, gain, pooled }
     };
     let mut ranked: Vec<Compared> = cells::shown(results).into_iter().map(compare).collect();
     let place = |c: &Compared| {
@@ -97,33 +99,27 @@ fn gain(cell: &Cell, baseline: &Cell, pooled: Option<Pooled>) -> Gain {
 }
 
 /// How the intervals are computed, for notes.
-pub(crate) fn interval(results: &Results) -> String {
-    if !results.manifest.pooled_deviation {
-        return "Welch's t; a row with one seed has no interval".to_owned();
-    }
-    let all = cells::cells(results);
-    let mut targets: Vec<f64> = all.iter().filter_map(|cell| cell.target).collect();
-    targets.sort_by(f64::total_cmp);
-    targets.dedup();
-    let deviations: Vec<String> = targets
-        .into_iter()
-        .filter_map(|target| {
-            let pooled = pooled(results, &all, Some(target))?;
+pub(crate) fn interval(ranked: &[Compared]) -> String {
+    let mut deviations: Vec<String> = ranked
+        .iter()
+        .filter_map(|compared| {
+            let (target, pooled) = (compared.cell.target?, compared.pooled?);
             let points = format::rounded(100.0 * pooled.deviation);
             Some(format!("{points} points at {}", format::percent_short(target)))
         })
         .collect();
-    let listed = match deviations[..] {
-        [] => String::new(),
-        _ => format!(": {}", deviations.join(", ")),
-    };
-    format!(
-        "Student's t, with a standard deviation that is pooled over the rows of a sparsity{listed}"
-    )
+    deviations.dedup();
+    match deviations[..] {
+        [] => "Welch's t; a row with one seed has no interval".to_owned(),
+        _ => format!(
+            "Student's t, with a standard deviation that is pooled over the rows of a sparsity: {}",
+            deviations.join(", ")
+        ),
+    }
 }
 
 /// The note of tables on the column of gains; `None` if nothing is compared.
-pub(crate) fn note(results: &Results, ranked: &[Compared]) -> Option<String> {
+pub(crate) fn note(ranked: &[Compared]) -> Option<String> {
     let mut labels: Vec<&str> = ranked.iter().filter_map(|compared| compared.baseline).collect();
     labels.dedup();
     let over = match labels[..] {
@@ -144,7 +140,7 @@ pub(crate) fn note(results: &Results, ranked: &[Compared]) -> Option<String> {
     Some(format!(
         "Within a sparsity, rows are sorted by their gain over {over}: the difference of the mean test accuracies in percentage \
          points, with the half-width of its 95 % confidence interval ({}).{significance}",
-        interval(results)
+        interval(ranked)
     ))
 }
 
@@ -186,7 +182,7 @@ mod tests {
         assert_eq!(find(&compared, "Dense").gain, Gain::Unknown, "it is not pruned");
         let Gain::Over(gain) = find(&compared, "Feather at 90 %").gain else { panic!("a gain") };
         assert!((gain.mean - 0.005).abs() < 1e-12, "{gain:?}");
-        let text = note(&results, &compared).expect("a note");
+        let text = note(&compared).expect("a note");
         assert!(text.contains("gain over GMP <&>:") && text.contains("(Welch's t; "), "{text}");
 
         assert!(!text.contains("significant"), "all gains are clear");
@@ -194,7 +190,7 @@ mod tests {
         for run in noisy.runs.iter_mut().filter(|run| run.row == "feather") {
             run.test_accuracy += if run.seed == 0 { 0.2 } else { -0.2 };
         }
-        let text = note(&noisy, &ranked(&noisy)).expect("a note");
+        let text = note(&ranked(&noisy)).expect("a note");
         assert!(text.ends_with("No gain here is significant: each interval contains 0."), "{text}");
         results.manifest.baseline = Some("feather".to_owned());
         let compared = ranked(&results);
@@ -212,11 +208,9 @@ mod tests {
         let compared = ranked(&results);
         assert_eq!(find(&compared, "Feather at 90 %").gain, Gain::Baseline);
         assert_eq!(find(&compared, "GMP <&> at 95 %").gain, Gain::Baseline);
-        assert!(
-            note(&results, &compared).expect("a note").contains("the baseline of their sparsity")
-        );
+        assert!(note(&compared).expect("a note").contains("the baseline of their sparsity"));
         results.runs.clear();
-        assert!(note(&results, &ranked(&results)).is_none());
+        assert!(note(&ranked(&results)).is_none());
         assert_eq!(ranked(&results).len(), 5);
     }
 
@@ -241,7 +235,7 @@ mod tests {
         let pooled = half(&results).expect("an interval");
         let expected = 2.776445 * 0.01 / 2f64.sqrt() * (2.0 / 3f64).sqrt();
         assert!((pooled - expected).abs() < 1e-7, "{pooled}");
-        let text = note(&results, &ranked(&results)).expect("a note");
+        let text = note(&ranked(&results)).expect("a note");
         assert!(
             text.contains("pooled over the rows of a sparsity: 0.71 points at 90 %, "),
             "{text}"

@@ -113,7 +113,7 @@ pub(crate) fn render(results: &Results, figures: &[Figure], dir: &Path) -> Resul
         columns => Serde(summary::COLUMNS),
         seeds_column => summary::SEEDS,
         legend => summary::legend(results),
-        gain_note => gain::note(results, &ranked),
+        gain_note => gain::note(&ranked),
         lines => Serde(lines),
         figures => Serde(figures),
         bands => Serde(bands),

@@ -173,7 +173,7 @@ pub(crate) fn markdown(results: &Results) -> String {
         out += &row(&line(compared).map(|text| escaped(&text)));
     }
     out += &format!("\n{}\n", legend(results));
-    if let Some(note) = gain::note(results, &ranked) {
+    if let Some(note) = gain::note(&ranked) {
         out += &format!("\n{}\n", escaped(&note));
     }
     for Compared { cell, .. } in &ranked {

@@ -40,27 +40,23 @@ fn tables(root: &Path, only_check: bool) -> Result<ExitCode> {
     let read = |path: &Path| {
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
     };
-    let mut pages: Vec<(PathBuf, String, String)> = Vec::new();
+    let (mut pages, mut images) = (Vec::<(PathBuf, String, String)>::new(), Vec::new());
     for path in documents(root)? {
         let old = read(&path)?;
         let new = with_tables(&old, root).with_context(|| format!("in {}", path.display()))?;
+        let copies = copied::figures(&path, &new, root);
+        images.extend(copies.with_context(|| format!("in {}", path.display()))?);
         pages.push((path, old, new));
     }
     let readme = pages.iter().find(|(path, ..)| path.ends_with("README.md"));
     let (.., readme) = readme.context("there is no README.md")?;
     if let Some(drawn) = figure::speed(readme)? {
-        let path = root.join(figure::PLACE);
+        images.push((root.join(figure::PLACE), drawn));
+    }
+    for (path, new) in images {
         let old = read(&path).unwrap_or_default();
-        pages.push((path, old, drawn));
+        pages.push((path, old, new));
     }
-    let mut images = Vec::new();
-    for (path, _, text) in &pages {
-        let copies = copied::figures(path, text, root);
-        for (image, new) in copies.with_context(|| format!("in {}", path.display()))? {
-            images.push((image.clone(), read(&image).unwrap_or_default(), new));
-        }
-    }
-    pages.extend(images);
     for (path, old, new) in pages {
         let place = path.strip_prefix(root).unwrap_or(&path).display();
         if new == old {

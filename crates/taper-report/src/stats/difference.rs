@@ -111,6 +111,8 @@ mod tests {
 
     #[test]
     fn equal_values_leave_no_doubt() {
+        let same = Difference::welch(&[0.75, 0.75], &[0.5, 0.5]).expect("values");
+        assert_eq!((same.half_width, same.verdict()), (Some(0.0), Ordering::Greater));
         let same = Difference::welch(&[0.25, 0.25], &[0.5, 0.5]).expect("values");
         assert_eq!((same.half_width, same.verdict()), (Some(0.0), Ordering::Less));
     }

@@ -59,7 +59,7 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
             "Mean test accuracy after the last epoch minus that of the baseline at the same sparsity, in points; the best row \
              comes first. Bars are 95 % confidence intervals ({}). An arrow marks an interval that is wider than the axis. Of \
              20 rows that are not different from the baseline, one is expected to be marked better or worse by chance.",
-            interval(results)
+            interval(&ranked)
         ),
         legend: legend(&ranked),
         wide,

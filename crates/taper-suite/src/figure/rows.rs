@@ -3,8 +3,8 @@
 use taper_report::chart::Style;
 
 use crate::bands::same_sparsity;
-use crate::cells::Cell;
-use crate::results::{Results, RunLine};
+use crate::cells::{Cell, cells};
+use crate::results::Results;
 use crate::suite::SuiteRow;
 
 /// Maximum number of distinguishable lines in one chart; more rows get dots, or a panel each.
@@ -24,14 +24,10 @@ pub(super) fn lines(results: &Results) -> Vec<SuiteRow> {
     if !has_many_rows(results) {
         return rows;
     }
+    let cells = cells(results);
     let n_targets = |row: &SuiteRow| {
-        let has_runs = |target: &&f64| {
-            let of = |run: &RunLine| {
-                run.row == row.name && same_sparsity(run.sparsity_target, Some(**target))
-            };
-            results.runs.iter().any(of)
-        };
-        row.sparsities.iter().filter(has_runs).count()
+        let has_runs = |cell: &&Cell| cell.row.name == row.name && !cell.runs.is_empty();
+        cells.iter().filter(has_runs).count()
     };
     rows.retain(|row| row.sparsities.is_empty() || n_targets(row) > 1);
     let n_lines = rows.iter().filter(|row| !row.sparsities.is_empty()).count();
@@ -76,7 +72,7 @@ pub(super) fn compared(cell: &Cell, sparsity: Option<f64>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use crate::{results::RunLine, testing};
 
     #[test]
     fn of_many_rows_only_those_at_several_sparsities_are_lines() {
