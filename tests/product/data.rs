@@ -197,6 +197,22 @@ fn an_image_folder_is_trained_on_evaluated_and_predicted() {
     assert_eq!(serde_json::from_str::<Value>(&said.out).expect("JSON")["test_accuracy"], 1.0);
     let export = ["export", "run/pruned.safetensors", "--format", "onnx", "--out", "n.onnx"];
     succeed(&folder, &export);
+    let csr = ["export", "run/pruned.safetensors", "--format", "csr", "--out", "n.safetensors"];
+    succeed(&folder, &csr);
+    // Exported files go to other machines: they name the data set, but not its folder.
+    let photos = folder.text("photos");
+    let names_the_folder = |file: &str| {
+        bytes(&folder.path(file)).windows(photos.len()).any(|part| part == photos.as_bytes())
+    };
+    assert!(names_the_folder("run/pruned.safetensors"));
+    for network in ["n.onnx", "n.safetensors"] {
+        assert!(!names_the_folder(network), "{network}");
+        let elsewhere = Folder::new();
+        let network = folder.text(network);
+        refuse(&elsewhere, &["eval", &network], &[&network, "photos", "--data"]);
+        let said = succeed(&elsewhere, &["eval", &network, "--data", &photos, "--json"]);
+        assert_eq!(serde_json::from_str::<Value>(&said.out).expect("JSON")["test_accuracy"], 1.0);
+    }
     for network in ["run/pruned.safetensors", "n.onnx"] {
         let predict = ["predict", network, "photos/test/teal/3.png", "--top", "1"];
         let said = succeed(&folder, &predict);

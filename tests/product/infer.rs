@@ -268,6 +268,37 @@ fn predict_reports_bad_images_and_flags() {
 }
 
 #[test]
+fn eval_and_inspect_read_every_exported_format() {
+    let folder = Folder::new();
+    let checkpoint = digits(&folder);
+    let eval = |file: &str| parse(&succeed(&["eval", file, "--json"]).out);
+    let inspect = |file: &str| parse(&succeed(&["inspect", file, "--json"]).out);
+    let (evaluated, inspected) = (eval(&checkpoint), inspect(&checkpoint));
+    for format in ["dense", "bitmask", "csr", "npz", "onnx"] {
+        for fold in [&[][..], &["--fold-bn"]] {
+            let out = folder.text(&format!("{}.{format}", fold.len()));
+            let export = ["export", &checkpoint, "--format", format, "--out", &out];
+            succeed(&[&export[..], fold].concat());
+            let found = eval(&out);
+            for key in ["test_accuracy", "n_images", "data", "engine", "sparsity"] {
+                assert_eq!(found[key], evaluated[key], "{out}: {key}");
+            }
+            let [ours, theirs] =
+                [&found, &evaluated].map(|v| v["test_loss"].as_f64().expect("a loss"));
+            assert!((ours - theirs).abs() <= 1e-5 * theirs, "{out}: {ours} {theirs}");
+            let found = inspect(&out);
+            for key in ["model", "n_kept", "n_prunable", "macs_dense", "macs_sparse"] {
+                assert_eq!(found[key], inspected[key], "{out}: {key}");
+            }
+        }
+    }
+    let csr = folder.text("0.csr");
+    assert!(succeed(&["eval", &csr]).out.starts_with("digits-cnn on "));
+    refuse(&["eval", &csr, "--engine", "candle"], 2, &["0.csr", "not a pruned checkpoint"]);
+    refuse(&["eval", &csr, "--size", "1x8x8"], 2, &["--size", "0.csr"]);
+}
+
+#[test]
 fn eval_finds_the_same_with_either_engine() {
     let folder = Folder::new();
     let checkpoint = digits(&folder);

@@ -127,7 +127,9 @@ fn a_network_without_half_of_its_filters_is_shrunk_and_works_everywhere() {
         let out = folder.text(&format!("tensors.{format}"));
         succeed(&["export", &small, "--format", format, "--out", &out]);
         let said = [&format!("tensors.{format}"), "a shrunk network", "`taper shrink`"];
-        refuse(&["bench", &out], 2, &said);
+        for command in ["bench", "eval", "inspect"] {
+            refuse(&[command, &out], 2, &said);
+        }
         refuse(&["import", &out, "--out", &folder.text("x")], 2, &said);
     }
     let out = folder.text("x");
@@ -187,7 +189,7 @@ fn shrink_prints_a_table_and_replaces_no_file() {
     refuse(&["shrink", &folder.text("nowhere")], 1, &["nowhere"]);
     refuse(&["shrink", &half, "--size", "1x8x8", "--force"], 2, &["--size", "leave it out"]);
     let engine = ["eval", &small, "--engine", "candle"];
-    refuse(&engine, 2, &["dead.shrunk.onnx", "ONNX", "--engine"]);
+    refuse(&engine, 2, &["dead.shrunk.onnx", "not a pruned checkpoint", "--engine"]);
     // A file of another tool, without metadata about its images.
     let foreign = repository().join("testdata/infer/network.onnx").display().to_string();
     let out = folder.text("foreign.onnx");

@@ -22,7 +22,7 @@ use taper::{
     },
     zoo::Architecture,
 };
-use taper_experiment::Resolved;
+use taper_experiment::{Resolved, source};
 
 /// Maximum number of classes. A network is built with the claimed number before the tensors are read, so it is limited.
 pub const MOST_CLASSES: usize = 1 << 16;
@@ -36,6 +36,19 @@ pub fn graph(path: &Path, given: &Opening) -> anyhow::Result<Graph> {
         true => of_onnx(path, given),
         false => Ok(load(path, given)?.into_graph()),
     }
+}
+
+/// Whether a file is an ONNX file or was written by `taper export`, so that only its graph can be used. Other files are
+/// checkpoints, or are not readable; the error for these names the expected format.
+pub fn is_exported(path: &Path) -> bool {
+    let is_export = |opened: Opened| {
+        let has = |key| opened.metadata(key).is_some();
+        let is_checkpoint =
+            |kind| PrunedCheckpoint::is_kind(kind) || TrainingCheckpoint::is_kind(kind);
+        (has("architecture") || has("shrunk_from"))
+            && !opened.metadata("kind").is_some_and(is_checkpoint)
+    };
+    is_onnx(path).unwrap_or(false) || open(path).is_ok_and(is_export)
 }
 
 /// The graph of an ONNX file.
@@ -207,6 +220,16 @@ pub fn recipe(text: Option<&str>, path: &Path) -> anyhow::Result<Value> {
         Some(text) => serde_json::from_str(text)
             .with_context(|| format!("{}: its recipe is not JSON", path.display())),
         None => Ok(Value::Object(Map::new())),
+    }
+}
+
+/// Removes the folder of the training images from a network's metadata, for files that go to other machines.
+pub fn remove_folder(network: &mut Network) {
+    let Some(text) = network.metadata_mut().get_mut("recipe") else { return };
+    if let Ok(mut recipe) = serde_json::from_str(text)
+        && source::remove_folder(&mut recipe)
+    {
+        *text = recipe.to_string();
     }
 }
 

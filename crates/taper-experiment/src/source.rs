@@ -25,6 +25,13 @@ pub(crate) fn with_source(mut recipe: Value, data: &Dataset) -> Value {
     recipe
 }
 
+/// Removes the folder of the images from a checkpoint's recipe, for files that go to other machines. The name of the data
+/// set, its fingerprint and the names of its classes stay. Returns whether there was a folder.
+pub fn remove_folder(recipe: &mut Value) -> bool {
+    let is_folder = recipe[KEY].as_str().is_some_and(|source| Dataset::shape_of(source).is_none());
+    is_folder && recipe.as_object_mut().and_then(|recipe| recipe.remove(KEY)).is_some()
+}
+
 /// The data record in `run.json`: what the images are, where they were read from, and commit and SHA-256 of files from
 /// the hub.
 pub(crate) fn describe(data: &Dataset) -> DataRecord {

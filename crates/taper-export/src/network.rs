@@ -56,6 +56,11 @@ impl Network {
         &self.graph.metadata
     }
 
+    /// The same metadata, to change them.
+    pub fn metadata_mut(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.graph.metadata
+    }
+
     /// Shape of an image: channels, rows, columns.
     pub fn image(&self) -> &[usize] {
         self.graph.input_dims()

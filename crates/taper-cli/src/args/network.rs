@@ -8,7 +8,7 @@ use taper::export::{ElementType, Format};
 /// Measure accuracy.
 #[derive(Debug, ClapArgs)]
 pub struct Eval {
-    /// The pruned.safetensors of a run, or an ONNX file
+    /// The pruned.safetensors of a run, an exported file or folder, or an ONNX file
     pub checkpoint: PathBuf,
     /// Input size and output of an ONNX file
     #[command(flatten)]
@@ -154,7 +154,7 @@ pub struct Calibrate {
 /// List sparsity and multiplications of each layer.
 #[derive(Debug, ClapArgs)]
 pub struct Inspect {
-    /// The pruned.safetensors of a run, or an ONNX file
+    /// The pruned.safetensors of a run, an exported file or folder, or an ONNX file
     pub checkpoint: PathBuf,
     /// Input size and output of an ONNX file
     #[command(flatten)]

@@ -11,7 +11,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use taper::{
     data::{Dataset, Loader, LoaderConfig, Normalisation},
-    export::{Network, is_onnx},
+    export::Network,
     graph::Graph,
     infer::Options,
     nn::Gates,
@@ -23,10 +23,10 @@ use taper_experiment::Compute;
 pub fn run(args: &Eval) -> anyhow::Result<()> {
     let engine = engine(args)?;
     let compute = machine::prepare(&args.compute)?;
-    // A file that cannot be read is treated as a checkpoint: its error names the expected format.
-    let is_onnx = is_onnx(&args.checkpoint).unwrap_or(false);
-    let measured =
-        if is_onnx { of_onnx(args, engine) } else { of_checkpoint(args, engine, &compute) }?;
+    let measured = match network::is_exported(&args.checkpoint) {
+        true => of_graph(args, engine),
+        false => of_checkpoint(args, engine, &compute),
+    }?;
     let Measured { model, data, found, sparsity } = measured;
     if args.json {
         return term::print(json!({
@@ -78,12 +78,12 @@ fn of_checkpoint(args: &Eval, engine: EvalEngine, compute: &Compute) -> anyhow::
     Ok(Measured { model, data: name, found, sparsity })
 }
 
-/// Measures the network of an ONNX file.
-fn of_onnx(args: &Eval, engine: EvalEngine) -> anyhow::Result<Measured> {
+/// Measures an exported network or an ONNX file.
+fn of_graph(args: &Eval, engine: EvalEngine) -> anyhow::Result<Measured> {
     let file = &args.checkpoint;
     if engine == EvalEngine::Candle {
         return Err(usage(format!(
-            "{} is an ONNX file, but the engine candle runs only pruned checkpoints; leave out --engine, --kernels and --device",
+            "{} is not a pruned checkpoint, and the engine candle runs only these; leave out --engine, --kernels and --device",
             file.display()
         )));
     }

@@ -44,7 +44,7 @@ pub fn run(args: &Export) -> anyhow::Result<()> {
     ))
 }
 
-/// Writes a network, read from the file `from`, to `out`.
+/// Writes a network, read from the file `from`, to `out`, without the folder of its training images.
 ///
 /// # Errors
 /// If `out` is the file `from`, or exists and may not be replaced.
@@ -59,7 +59,9 @@ pub(super) fn write(
         let out = out.display();
         return Err(usage(format!("{out} is the input file; pass another --out")));
     }
-    taper::export::export(network, format, out, options).map_err(|error| match error {
+    let mut network = network.clone();
+    network::remove_folder(&mut network);
+    taper::export::export(&network, format, out, options).map_err(|error| match error {
         ExportError::Exists(path) => exists("--out", &path),
         ExportError::Impossible(reason) => usage(reason),
         other => other.into(),

@@ -5,7 +5,7 @@ use crate::{args::Inspect, error::printable, network, term};
 use serde::Serialize;
 use taper::{
     core::{LayerKind, Sparsity},
-    export::{Network, is_onnx},
+    export::Network,
     record::result::{LayerResult, Totals},
     train::analyse,
 };
@@ -14,9 +14,8 @@ use taper_report::format;
 
 /// Lists kept weights, sparsity and multiply-accumulates (MACs) of each layer.
 pub fn run(args: &Inspect) -> anyhow::Result<()> {
-    // A file that cannot be read is treated as a checkpoint: its error names the expected format.
-    match is_onnx(&args.checkpoint).unwrap_or(false) {
-        true => of_onnx(args),
+    match network::is_exported(&args.checkpoint) {
+        true => of_graph(args),
         false => of_checkpoint(args),
     }
 }
@@ -39,8 +38,8 @@ fn of_checkpoint(args: &Inspect) -> anyhow::Result<()> {
     ))
 }
 
-/// Lists the layers of an ONNX file. Effective sparsity is computed for architectures of the zoo only.
-fn of_onnx(args: &Inspect) -> anyhow::Result<()> {
+/// Lists the layers of an exported network or an ONNX file, without effective sparsity.
+fn of_graph(args: &Inspect) -> anyhow::Result<()> {
     let network = Network::from(network::graph(&args.checkpoint, &args.left_open)?);
     let graph = network.graph();
     let (title, n_params) = (network::title(graph, &args.checkpoint), network.n_params()?);

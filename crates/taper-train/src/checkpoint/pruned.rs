@@ -27,6 +27,11 @@ pub struct PrunedCheckpoint {
 }
 
 impl PrunedCheckpoint {
+    /// Whether `kind` is that of a pruned checkpoint, of this or another version.
+    pub fn is_kind(kind: &str) -> bool {
+        kind.starts_with("taper-pruned-")
+    }
+
     /// A checkpoint of the current weights of a model.
     pub fn of(
         model: &dyn Model,
