@@ -9,6 +9,7 @@ mod finetune;
 mod imports;
 mod infer;
 mod interop;
+mod networks;
 mod program;
 mod resume;
 mod shrink;
