@@ -267,6 +267,13 @@ fn predict_reports_bad_images_and_flags() {
     assert!(said.out.contains(" %  class "), "{}", said.out);
 }
 
+/// Two results of `eval` have the same loss, up to rounding.
+#[track_caller]
+fn expect_same_loss(ours: &Value, theirs: &Value) {
+    let [a, b] = [ours, theirs].map(|of| of["test_loss"].as_f64().expect("a loss"));
+    assert!((a - b).abs() <= 1e-5 * b, "{ours} {theirs}");
+}
+
 #[test]
 fn eval_and_inspect_read_every_exported_format() {
     let folder = Folder::new();
@@ -283,9 +290,7 @@ fn eval_and_inspect_read_every_exported_format() {
             for key in ["test_accuracy", "n_images", "data", "engine", "sparsity"] {
                 assert_eq!(found[key], evaluated[key], "{out}: {key}");
             }
-            let [ours, theirs] =
-                [&found, &evaluated].map(|v| v["test_loss"].as_f64().expect("a loss"));
-            assert!((ours - theirs).abs() <= 1e-5 * theirs, "{out}: {ours} {theirs}");
+            expect_same_loss(&found, &evaluated);
             let found = inspect(&out);
             for key in ["model", "n_kept", "n_prunable", "macs_dense", "macs_sparse"] {
                 assert_eq!(found[key], inspected[key], "{out}: {key}");
@@ -311,8 +316,7 @@ fn eval_finds_the_same_with_either_engine() {
         assert_eq!(compiled["engine"], "compiled");
         assert_eq!(compiled["test_accuracy"], candle["test_accuracy"]);
         assert_eq!(compiled["n_images"], candle["n_images"]);
-        let [ours, theirs] = [&compiled, &candle].map(|v| v["test_loss"].as_f64().expect("a loss"));
-        assert!((ours - theirs).abs() <= 1e-5 * theirs, "{ours} {theirs}");
+        expect_same_loss(&compiled, &candle);
     }
     assert_eq!(eval(&["--kernels", "rule"])["engine"], "candle");
     let both = ["--engine", "compiled", "--kernels", "rule"];

@@ -403,11 +403,9 @@ fn manual_pages_are_written_once_for_each_command() {
 
 #[test]
 fn resnet20_trains_on_real_cifar100_with_exact_counts() {
-    let data = support::repository().join("../shared/data/cifar100");
-    if !data.is_dir() {
-        support::skip(&format!("{} is not there", data.display()));
-        return;
-    }
+    let Some(data) = support::cifar100() else {
+        return support::skip("CIFAR-100 is not on this machine");
+    };
     let folder = Folder::new();
     let (out, data) = (folder.text("run"), data.display().to_string());
     let limits =

@@ -112,6 +112,11 @@ pub fn json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&bytes(path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// The folder with CIFAR-100 as parquet, if it is on this machine.
+pub fn cifar100() -> Option<PathBuf> {
+    Some(repository().join("../shared/data/cifar100")).filter(|folder| folder.is_dir())
+}
+
 /// A folder in the layout of CIFAR-100's binary version, with random images.
 pub fn cifar_of_noise(folder: &Folder) -> String {
     let mut rng = Rng::for_key([100]);

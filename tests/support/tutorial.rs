@@ -1,6 +1,6 @@
 //! The tutorials of the book as data: the files that a reader writes, and the commands that a reader runs.
 
-use super::repository;
+use super::{cifar100, repository};
 use pulldown_cmark::{CodeBlockKind, Event, Tag, TagEnd};
 use std::path::{Path, PathBuf};
 
@@ -59,7 +59,7 @@ pub fn parts(page: &str) -> Vec<Part> {
 
 /// Puts CIFAR-100 into the hub's cache below `home`, as `taper fetch` leaves it; false if the files are not on this machine.
 pub fn cached_cifar100(home: &Path) -> bool {
-    let data = repository().join("../shared/data/cifar100");
+    let Some(data) = cifar100() else { return false };
     let Ok(entries) = std::fs::read_dir(&data) else { return false };
     let files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     let cache = home.join("hub/datasets--uoft-cs--cifar100");

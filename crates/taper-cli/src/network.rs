@@ -38,8 +38,8 @@ pub fn graph(path: &Path, given: &Opening) -> anyhow::Result<Graph> {
     }
 }
 
-/// Whether a file is an ONNX file or was written by `taper export`, so that only its graph can be used. Other files are
-/// checkpoints, or are not readable; the error for these names the expected format.
+/// Whether `taper export` wrote a file, or it is an ONNX file: [`graph`] reads it. Other files must be opened as a pruned
+/// checkpoint. If that fails, the error names the expected format.
 pub fn is_exported(path: &Path) -> bool {
     let is_export = |opened: Opened| {
         let has = |key| opened.metadata(key).is_some();

@@ -25,11 +25,16 @@ pub(crate) fn with_source(mut recipe: Value, data: &Dataset) -> Value {
     recipe
 }
 
+/// Whether a source is a folder, not the name of a data set.
+fn is_folder(source: &str) -> bool {
+    Dataset::shape_of(source).is_none()
+}
+
 /// Removes the folder of the images from a checkpoint's recipe, for files that go to other machines. The name of the data
 /// set, its fingerprint and the names of its classes stay. Returns whether there was a folder.
 pub fn remove_folder(recipe: &mut Value) -> bool {
-    let is_folder = recipe[KEY].as_str().is_some_and(|source| Dataset::shape_of(source).is_none());
-    is_folder && recipe.as_object_mut().and_then(|recipe| recipe.remove(KEY)).is_some()
+    recipe[KEY].as_str().is_some_and(is_folder)
+        && recipe.as_object_mut().and_then(|recipe| recipe.remove(KEY)).is_some()
 }
 
 /// The data record in `run.json`: what the images are, where they were read from, and commit and SHA-256 of files from
@@ -56,7 +61,7 @@ pub fn of_checkpoint(recipe: &Value, path: &Path) -> anyhow::Result<Option<Strin
     let Some(source) = recipe[KEY].as_str().or_else(|| recipe["data"].as_str()) else {
         return Ok(None);
     };
-    if Dataset::shape_of(source).is_none() && !Path::new(source).is_dir() {
+    if is_folder(source) && !Path::new(source).is_dir() {
         return Err(usage(format!(
             "checkpoint {} was trained on the images in {source}, but that folder does not exist; pass the folder of the images with --data",
             path.display()

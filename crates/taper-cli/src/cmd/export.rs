@@ -15,7 +15,8 @@ pub fn run(args: &Export) -> anyhow::Result<()> {
         return Err(usage("--sparse-initializer applies only to --format onnx; leave it out"));
     }
     let network = network::load(&args.checkpoint, &args.left_open)?;
-    let exported = if args.fold_bn { network.folded()? } else { network.clone() };
+    let dense = network.bytes();
+    let exported = if args.fold_bn { network.folded()? } else { network };
     let out = args.out.clone().unwrap_or_else(|| beside(&args.checkpoint, args.format.suffix()));
     let options = Options {
         element: args.dtype,
@@ -23,8 +24,7 @@ pub fn run(args: &Export) -> anyhow::Result<()> {
         sparse_initializers: args.sparse_initializer,
         overwrite: args.force,
     };
-    let written = write(&exported, args.format, &args.checkpoint, &out, &options)?;
-    let dense = network.bytes();
+    let written = write(exported, args.format, &args.checkpoint, &out, &options)?;
     let share = written.bytes as f64 / dense as f64;
     if args.json {
         let seen = json!({
@@ -49,7 +49,7 @@ pub fn run(args: &Export) -> anyhow::Result<()> {
 /// # Errors
 /// If `out` is the file `from`, or exists and may not be replaced.
 pub(super) fn write(
-    network: &Network,
+    mut network: Network,
     format: Format,
     from: &Path,
     out: &Path,
@@ -59,7 +59,6 @@ pub(super) fn write(
         let out = out.display();
         return Err(usage(format!("{out} is the input file; pass another --out")));
     }
-    let mut network = network.clone();
     network::remove_folder(&mut network);
     taper::export::export(&network, format, out, options).map_err(|error| match error {
         ExportError::Exists(path) => exists("--out", &path),

@@ -16,7 +16,7 @@ pub fn run(args: &Shrink) -> anyhow::Result<()> {
     let after = before.shrunk()?;
     let out = args.out.clone().unwrap_or_else(|| beside(&args.file, ".shrunk.onnx"));
     let options = Options { overwrite: args.force, ..Options::default() };
-    let written = write(&after, Format::Onnx, &args.file, &out, &options)?;
+    let written = write(after.clone(), Format::Onnx, &args.file, &out, &options)?;
     let layers = rows(before.graph(), after.graph())?;
     let macs = |of: fn(&SizeRow) -> Option<&Size>| -> u64 {
         layers.iter().filter_map(of).map(|size| size.macs).sum()
