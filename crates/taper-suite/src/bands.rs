@@ -78,7 +78,8 @@ pub(crate) fn load(suite: &Suite) -> Result<Vec<Band>> {
         bands: Vec<Band>,
     }
     let path = suite.folder().join("bands.toml");
-    if !path.exists() {
+    // A link to a missing file is an error, not a suite without bands.
+    if path.symlink_metadata().is_err() {
         return Ok(Vec::new());
     }
     let bands = taper_compose::parse::<File>(&path, "bands")?.bands;

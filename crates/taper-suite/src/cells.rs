@@ -28,6 +28,8 @@ pub enum Verdict {
     Pass,
     /// Outside its band, or a check fails; the reasons, at least one.
     Fail(Vec<String>),
+    /// All checks hold, but fewer runs than the suite has seeds are finished. A band is for the mean of all of them.
+    Incomplete,
     /// All checks hold; there is no band to compare with.
     NoBand,
     /// No run of the cell has finished yet.
@@ -40,6 +42,7 @@ impl Verdict {
         match self {
             Self::Pass => "pass",
             Self::Fail(_) => "fail",
+            Self::Incomplete => "incomplete",
             Self::NoBand => "no band",
             Self::NotRun => "not run",
         }
@@ -89,7 +92,7 @@ pub fn cells(results: &Results) -> Vec<Cell<'_>> {
             let failed = manifest.failed.iter().filter(|run| here(&run.row, run.sparsity)).count();
             let band = manifest.bands.iter().find(|band| band.is_for(&row.name, target));
             let mut cell = Cell { row, target, runs, band, verdict: Verdict::NotRun };
-            cell.verdict = judge(&cell, failed);
+            cell.verdict = judge(&cell, failed, manifest.seeds);
             cells.push(cell);
         }
     }
@@ -105,7 +108,7 @@ pub fn shown(results: &Results) -> Vec<Cell<'_>> {
     cells
 }
 
-/// Whether no run and no cell failed. Cells without a band or without runs do not fail.
+/// Whether no run and no cell failed. Cells without a band, and cells of which runs are missing, do not fail.
 pub fn passed(results: &Results) -> bool {
     results.manifest.failed.is_empty()
         && cells(results).iter().all(|cell| !matches!(cell.verdict, Verdict::Fail(_)))
@@ -116,18 +119,20 @@ pub fn exit(results: &Results) -> Exit {
     if passed(results) { Exit::Done } else { Exit::Missed }
 }
 
-fn judge(cell: &Cell, failed: usize) -> Verdict {
+fn judge(cell: &Cell, failed: usize, seeds: u64) -> Verdict {
     let mut reasons: Vec<String> = cell.runs.iter().flat_map(|run| objections(run)).collect();
     if failed > 0 {
         reasons.push(format!("{failed} {} failed", if failed == 1 { "run" } else { "runs" }));
     }
     let mean = cell.accuracy().map(|summary| summary.mean);
-    if let (Some(band), Some(mean)) = (cell.band, mean) {
+    let is_whole = cell.runs.len() as u64 >= seeds;
+    if let (true, Some(band), Some(mean)) = (is_whole, cell.band, mean) {
         reasons.extend(band.objection(mean));
     }
     match (mean, cell.band) {
         _ if !reasons.is_empty() => Verdict::Fail(reasons),
         (None, _) => Verdict::NotRun,
+        (_, Some(_)) if !is_whole => Verdict::Incomplete,
         (_, Some(_)) => Verdict::Pass,
         (_, None) => Verdict::NoBand,
     }
@@ -195,6 +200,21 @@ mod tests {
         let failed = verdict(&results, "feather", Some(0.9));
         assert!(failed.reasons()[0].contains("is below 0.9990"), "{failed:?}");
         assert!(!passed(&results));
+    }
+
+    #[test]
+    fn a_cell_is_not_compared_with_its_band_before_all_seeds_are_finished() {
+        let mut results = testing::results();
+        results.runs.retain(|run| run.row != "feather" || run.seed > 0);
+        assert_eq!(verdict(&results, "feather", Some(0.9)), Verdict::Incomplete);
+        results.manifest.bands[0].accuracy_min = 0.999;
+        assert_eq!(verdict(&results, "feather", Some(0.9)), Verdict::Incomplete);
+        assert!(passed(&results));
+        results.runs.iter_mut().for_each(|run| run.test_accuracy = f64::NAN);
+        assert!(
+            !verdict(&results, "feather", Some(0.9)).reasons().is_empty(),
+            "checks of runs hold"
+        );
     }
 
     #[test]

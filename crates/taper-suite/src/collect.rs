@@ -28,7 +28,8 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
     let text = |pointer: &str| run.text(pointer).map(str::to_owned);
     // A plain schedule is the same for each seed: one run shows it, and the long files of the other runs are not read.
     let is_plain = run.text("/prune/adapt").is_none_or(|rate| rate == "none");
-    let steps = match is_plain && job.seed > 0 {
+    let is_shown = !results.steps_of(&job.row, job.sparsity).is_empty();
+    let steps = match is_plain && is_shown {
         true => Vec::new(),
         false => files.steps(MAX_STEPS)?,
     };

@@ -45,7 +45,7 @@ pub(crate) fn ranked(results: &Results) -> Vec<Compared<'_>> {
     let all = cells::cells(results);
     let compare = |cell| {
         let baseline = baseline(results, &all, &cell);
-        let pooled = pooled(results, &all, cell.target);
+        let pooled = pooled(results, &all, cell.target, baseline);
         let gain = baseline.map_or(Gain::Unknown, |baseline| gain(&cell, baseline, pooled));
         let baseline = baseline.map(|baseline| baseline.row.label.as_str());
         Compared { cell, baseline, gain, pooled }
@@ -76,10 +76,18 @@ fn baseline<'c, 'a>(results: &Results, all: &'c [Cell<'a>], cell: &Cell) -> Opti
         .or_else(|| candidates.find(|other| other.target.is_some() && here(other)))
 }
 
-/// The deviation of the cells of a sparsity, if the suite pools it.
-fn pooled(results: &Results, all: &[Cell], target: Option<f64>) -> Option<Pooled> {
+/// The deviation of the cells of a sparsity and of their baseline, if the suite pools it. The baseline may have another
+/// sparsity, or none.
+fn pooled(
+    results: &Results,
+    all: &[Cell],
+    target: Option<f64>,
+    baseline: Option<&Cell>,
+) -> Option<Pooled> {
     let here = all.iter().filter(|cell| same_sparsity(cell.target, target));
-    results.manifest.pooled_deviation.then(|| Pooled::of(here.map(accuracies))).flatten()
+    let elsewhere = baseline.filter(|cell| !same_sparsity(cell.target, target));
+    let groups = here.chain(elsewhere).map(accuracies);
+    results.manifest.pooled_deviation.then(|| Pooled::of(groups)).flatten()
 }
 
 fn accuracies(cell: &Cell) -> Vec<f64> {
@@ -109,10 +117,13 @@ pub(crate) fn interval(ranked: &[Compared]) -> String {
         })
         .collect();
     deviations.dedup();
+    let is_shared =
+        |compared: &Compared| compared.cell.target.is_none() && compared.gain == Gain::Baseline;
+    let shared = if ranked.iter().any(is_shared) { " and their baseline" } else { "" };
     match deviations[..] {
-        [] => "Welch's t; a row with one seed has no interval".to_owned(),
+        [] => "Welch's t; rows without a deviation, as with one seed, have no interval".to_owned(),
         _ => format!(
-            "Student's t, with a standard deviation that is pooled over the rows of a sparsity: {}",
+            "Student's t, with a standard deviation that is pooled over the rows of a sparsity{shared}: {}",
             deviations.join(", ")
         ),
     }
@@ -240,6 +251,18 @@ mod tests {
             text.contains("pooled over the rows of a sparsity: 0.71 points at 90 %, "),
             "{text}"
         );
+
+        // A baseline of another sparsity has a part in the deviation, too: 2 of 6 degrees of freedom.
+        let mut apart = results.clone();
+        apart.manifest.baseline = Some("dense".to_owned());
+        for run in apart.runs.iter_mut().filter(|run| run.row == "dense") {
+            run.test_accuracy = 0.9 + 0.02 * run.seed as f64;
+        }
+        let with_dense = half(&apart).expect("an interval");
+        let expected = 2.446912 * ((2.0 + 2.0 * 4.0) / 6f64).sqrt() * 0.01 * (2.0 / 3f64).sqrt();
+        assert!((with_dense - expected).abs() < 1e-7, "{with_dense}");
+        let text = note(&ranked(&apart)).expect("a note");
+        assert!(text.contains("rows of a sparsity and their baseline: "), "{text}");
 
         results.runs.retain(|run| run.row != "feather" || run.seed == 1);
         assert!(half(&results).expect("GMP has a deviation") > pooled);

@@ -18,7 +18,7 @@ use crate::{
 };
 use anyhow::{Result, bail, ensure};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
     path::{Path, PathBuf},
 };
@@ -110,7 +110,7 @@ pub enum SuiteEnd {
     ShardDone {
         /// Runs of the shard that failed.
         failed: Vec<FailedRun>,
-        /// Runs of all shards that are left.
+        /// Chosen runs of all shards that are left.
         n_left: usize,
     },
     /// Stopped on request; the same order continues from there.
@@ -137,7 +137,7 @@ impl Order {
     /// Lists the runs of the order.
     ///
     /// # Errors
-    /// If an experiment, the bands or a setting is not valid, no run is chosen, or a folder of `with` has none of the
+    /// If an experiment, the bands or a setting is not valid, no run is chosen, two rows have the same settings, or a folder of `with` has none of the
     /// runs.
     pub fn plan(&self, launcher: &dyn Launcher) -> Result<SuitePlan<'_>> {
         let bands = bands::load(&self.suite)?;
@@ -154,10 +154,25 @@ impl Order {
                 self.suite.name, self.only
             ))
         );
+        expect_different(chosen.iter().map(|&i| &jobs[i]))?;
         let sources = Sources::load(&self.with)?;
         sources.expect_some_of(&jobs)?;
         Ok(SuitePlan { order: self, jobs, chosen, sources, runs, bands })
     }
+}
+
+/// Rejects rows whose runs would be the same under two names: their comparison would show no difference.
+fn expect_different<'a>(jobs: impl Iterator<Item = &'a Job>) -> Result<()> {
+    let mut rows: BTreeMap<String, &str> = BTreeMap::new();
+    for job in jobs {
+        if let Some(other) = rows.insert(job.recipe.to_string(), &job.row) {
+            bail!(Usage::new(format!(
+                "rows '{other}' and '{}' have the same settings, so their runs would be the same; leave one out with --only, or change suite.toml, --set or --data",
+                job.row
+            )));
+        }
+    }
+    Ok(())
 }
 
 impl SuitePlan<'_> {
@@ -241,7 +256,8 @@ impl SuitePlan<'_> {
         if order.shard.is_some() {
             let has_failed = |job: &Job| failed.iter().any(|run| run.key == job.key);
             let is_left = |job: &&Job| !self.state(job).is_done() && !has_failed(job);
-            let n_left = self.jobs.iter().filter(is_left).count();
+            let chosen = self.chosen.iter().map(|&i| &self.jobs[i]);
+            let n_left = chosen.filter(is_left).count();
             return Ok(SuiteEnd::ShardDone { failed, n_left });
         }
         // Other suites may have written results meanwhile; the lock prevents it from here on.

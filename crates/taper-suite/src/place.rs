@@ -8,8 +8,8 @@ use std::time::Duration;
 use taper_host::host;
 use taper_record::Lock;
 
-use crate::figure;
 use crate::results::Results;
+use crate::{figure, report};
 
 /// Files of results, without the figures.
 const FILES: [&str; 8] = [
@@ -53,13 +53,15 @@ pub(crate) fn of_runs(root: &Path, suite: &str, day: &str, keys: &Keys) -> PathB
     places.find(|dir| may_hold(dir, suite, keys)).unwrap_or(first)
 }
 
-/// Whether a folder may hold results of a suite with these runs: it has no results, or fewer runs of the same suite. A
+/// Whether a folder may hold results of a suite with these runs: it has no results, or fewer runs of the same suite, and
+/// no file of the user with the name of a figure. A
 /// failed run does not replace a finished run.
 pub(crate) fn may_hold(dir: &Path, suite: &str, keys: &Keys) -> bool {
     match Results::load(dir) {
         Ok(there) => {
             let is_finished = |key: &str| keys.finished.contains(key);
-            there.manifest.suite == suite
+            report::foreign(dir).is_none()
+                && there.manifest.suite == suite
                 && there.runs.iter().all(|run| is_finished(&run.key))
                 && there
                     .manifest
@@ -152,6 +154,12 @@ mod tests {
         let failed = testing::failed_run().key;
         assert!(may_hold(3, &[&failed]), "it failed again");
         assert!(!may_hold(2, &[&failed, &all[2]]), "one that was finished has failed now");
+        let figure = dir.join("gain.svg");
+        std::fs::write(&figure, "mine").expect("writes");
+        assert!(!may_hold(3, &[&failed]), "a file of the user has the name of a figure");
+        let error = crate::report::write_documents(&results, &dir).expect_err("it would be lost");
+        assert!(error.to_string().contains("gain.svg is not a figure"), "{error}");
+        std::fs::remove_file(&figure).expect("removes");
         std::fs::write(dir.join("manifest.json"), "{").expect("writes");
         assert_eq!(place("quick", 4).0, "-quick-2", "unreadable results stay");
     }

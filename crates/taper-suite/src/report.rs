@@ -1,5 +1,7 @@
 //! The documents of a results folder, generated from it alone.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -12,9 +14,15 @@ use crate::{figure, page, summary};
 /// Writes `summary.md`, `report.html` and its figures into a results folder.
 ///
 /// # Errors
-/// If a file cannot be written.
+/// If a file cannot be written, or a file with the name of a figure is not a figure of a report.
 pub fn write_documents(results: &Results, dir: &Path) -> Result<()> {
     let figures = figure::all(results)?;
+    if let Some(path) = foreign(dir) {
+        bail!(Usage::new(format!(
+            "{} is not a figure of these results, but has the name of one; move or rename it",
+            path.display()
+        )));
+    }
     for id in figure::IDS {
         let path = dir.join(format!("{id}.svg"));
         match figures.iter().find(|figure| figure.id == id) {
@@ -28,6 +36,19 @@ pub fn write_documents(results: &Results, dir: &Path) -> Result<()> {
     write_file(&dir.join("summary.md"), summary::markdown(results).as_bytes())?;
     write_file(&dir.join("report.html"), page::render(results, &figures, dir)?.as_bytes())?;
     Ok(())
+}
+
+/// The first file that has the name of a figure, but was not written by a report. Figures begin with the attributes of
+/// an accessible image.
+pub(crate) fn foreign(dir: &Path) -> Option<PathBuf> {
+    let is_ours = |path: &Path| {
+        let mut head = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(300).read_to_end(&mut head));
+        let text = String::from_utf8_lossy(&head);
+        read.is_ok() && text.starts_with("<svg") && text.contains("role=\"img\" aria-label=\"")
+    };
+    let mut paths = figure::IDS.iter().map(|id| dir.join(format!("{id}.svg")));
+    paths.find(|path| path.symlink_metadata().is_ok() && !is_ours(path))
 }
 
 /// The folder below `results` with the latest date in its manifest.

@@ -85,6 +85,7 @@ pub fn sentence(verdicts: &[Verdict], has_passed: bool) -> String {
     for (n, what) in [
         (count(&|v| matches!(v, Verdict::Fail(_))), "failed"),
         (count(&|v| *v == Verdict::Pass), "passed"),
+        (count(&|v| *v == Verdict::Incomplete), "incomplete"),
         (count(&|v| *v == Verdict::NoBand), "without a band"),
         (count(&|v| *v == Verdict::NotRun), "not run"),
     ] {

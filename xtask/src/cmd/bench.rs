@@ -235,7 +235,11 @@ fn folder(root: &Path, args: &Args, begun: &Utc) -> Result<PathBuf> {
             place::of_bench(root, &begun.date(), part.as_deref())
         }
     };
-    if let Some(file) = place::in_the_way(&folder) {
+    // Tables are CSV files with the names of their titles, which are known only after measuring.
+    let is_table = |path: &PathBuf| path.extension().is_some_and(|end| end == "csv");
+    let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+    let table = || entries.map(|entry| entry.path()).find(is_table);
+    if let Some(file) = place::in_the_way(&folder).or_else(table) {
         bail!(Usage::new(format!("{} exists already; pass another --out", file.display())));
     }
     std::fs::create_dir_all(&folder)

@@ -18,7 +18,8 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 pub struct Difference {
     /// Mean of the first group minus mean of the second.
     pub mean: f64,
-    /// Half the width of the interval; `None` if a deviation is unknown, as that of a single value.
+    /// Half the width of the interval; `None` if a deviation is unknown, as that of a single value. Groups of equal
+    /// values have no interval either: few values on a coarse scale are often equal by chance.
     pub half_width: Option<f64>,
 }
 
@@ -37,9 +38,7 @@ impl Difference {
 
     /// From the standard error of the mean and its degrees of freedom.
     pub(super) fn of(mean: f64, spread: Option<(f64, f64)>) -> Option<Self> {
-        let half_width = match spread {
-            // Equal values have an interval of width 0; their degrees of freedom are undefined.
-            Some((0.0, _)) => Some(0.0),
+        let half_width = match spread.filter(|&(error, _)| error > 0.0) {
             Some((error, freedom)) => Some(error * quantile(freedom)?),
             None => None,
         };
@@ -110,10 +109,10 @@ mod tests {
     }
 
     #[test]
-    fn equal_values_leave_no_doubt() {
+    fn groups_of_equal_values_have_no_interval() {
         let same = Difference::welch(&[0.75, 0.75], &[0.5, 0.5]).expect("values");
-        assert_eq!((same.half_width, same.verdict()), (Some(0.0), Ordering::Greater));
-        let same = Difference::welch(&[0.25, 0.25], &[0.5, 0.5]).expect("values");
-        assert_eq!((same.half_width, same.verdict()), (Some(0.0), Ordering::Less));
+        assert_eq!((same.half_width, same.verdict()), (None, Ordering::Equal));
+        let one = Difference::welch(&[0.75, 0.75], &[0.5, 0.25]).expect("values");
+        assert!(one.half_width.is_some(), "one deviation is known and not 0");
     }
 }

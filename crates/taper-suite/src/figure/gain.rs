@@ -119,7 +119,7 @@ fn style(gain: Gain) -> Style {
 fn legend(ranked: &[Compared]) -> Vec<Key> {
     let has = |of: &dyn Fn(&Gain) -> bool| ranked.iter().any(|compared| of(&compared.gain));
     let is = |gain: &Gain, wanted: Ordering| matches!(gain, Gain::Over(d) if d.half_width.is_some() && d.verdict() == wanted);
-    let alone = Key { mark: "diamond-alone", ..OPEN.key("one seed: no interval") };
+    let alone = Key { mark: "diamond-alone", ..OPEN.key("one seed or equal values: no interval") };
     let keys = [
         (has(&|gain| is(gain, Ordering::Greater)), BETTER.key("better: the interval is above 0")),
         (has(&|gain| is(gain, Ordering::Less)), WORSE.key("worse: the interval is below 0")),

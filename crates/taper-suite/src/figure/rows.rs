@@ -54,14 +54,9 @@ pub(super) fn baseline(results: &Results, sparsity: Option<f64>) -> Option<Strin
     ranked.iter().find(is_baseline).map(|compared| compared.cell.row.name.clone())
 }
 
-/// The highest sparsity of the suite, at which methods differ most.
+/// The highest sparsity with finished runs, at which methods differ most.
 pub(super) fn highest(results: &Results) -> Option<f64> {
-    results
-        .manifest
-        .rows
-        .iter()
-        .flat_map(|row| row.sparsities.iter().copied())
-        .max_by(f64::total_cmp)
+    results.runs.iter().filter_map(|run| run.sparsity_target).max_by(f64::total_cmp)
 }
 
 /// Whether a cell is compared at a sparsity: cells with it, and cells without any.

@@ -1,5 +1,7 @@
 //! The study of significance, if the suite drops weights or follows them.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use taper_report::chart::draw;
 use taper_report::format;
@@ -9,9 +11,10 @@ use super::{Figure, highest};
 use crate::bands::same_sparsity;
 use crate::results::{FateLine, Results};
 
-/// Draws the figure; `None` if no run has dropped or followed a weight.
+/// Draws the figure; `None` if no run has dropped or followed a weight, or if several rows drop the same fraction: they
+/// differ in something else, which the figure does not show.
 pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
-    let study = study(results);
+    let Some(study) = study(results) else { return Ok(None) };
     if study.fates.is_empty() && study.runs.iter().all(|run| run.share == 0.0) {
         return Ok(None);
     }
@@ -44,10 +47,12 @@ pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {
     }))
 }
 
-/// The runs at the highest sparsity of the suite that drop weights, or that drop none and follow pruned weights.
-fn study(results: &Results) -> Study {
+/// The runs at the highest sparsity that drop weights, or that drop none and follow pruned weights. `None` if several
+/// rows drop the same fraction.
+fn study(results: &Results) -> Option<Study> {
     let sparsity = highest(results);
     let mut study = Study::default();
+    let mut rows: BTreeMap<Option<&str>, &str> = BTreeMap::new();
     let fates = results.fates.iter().filter(|fate| same_sparsity(fate.cell, sparsity));
     study.fates.extend(fates.map(FateLine::fate));
     for run in results.runs.iter().filter(|run| same_sparsity(run.sparsity_target, sparsity)) {
@@ -57,6 +62,9 @@ fn study(results: &Results) -> Study {
             None if is_followed => ("none", 0.0),
             None => continue,
         };
+        if *rows.entry(run.drop.as_deref()).or_insert(&run.row) != run.row {
+            return None;
+        }
         study.runs.push(ShareRun {
             rule: rule.to_owned(),
             share,
@@ -66,7 +74,7 @@ fn study(results: &Results) -> Study {
             step_seconds: run.step_seconds,
         });
     }
-    study
+    Some(study)
 }
 
 #[cfg(test)]
@@ -95,7 +103,13 @@ mod tests {
         for run in results.runs.iter_mut().filter(|run| run.row == "gmp") {
             run.drop = Some("smallest:0.5".into());
         }
-        let figure = figure(&results).expect("draws").expect("a figure");
+        let drawn = |results: &Results| figure(results).expect("draws");
+        let mut two = results.clone();
+        for run in two.runs.iter_mut().filter(|run| run.row == "feather") {
+            run.drop = Some("smallest:0.5".into());
+        }
+        assert!(drawn(&two).is_none(), "two rows drop a half");
+        let figure = drawn(&results).expect("a figure");
         assert!(figure.alt.contains("step 10: 20.00 % significant"), "{}", figure.alt);
         assert!(figure.alt.contains("smallest 50 %: accuracy"), "{}", figure.alt);
         assert!(figure.caption.contains("dropping none"), "{}", figure.caption);

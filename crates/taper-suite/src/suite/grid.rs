@@ -30,6 +30,12 @@ impl Grid {
     /// Rejects values that are not lists, and keys that a suite sets elsewhere.
     pub(super) fn check(&self) -> Result<()> {
         let mut n_points = 1usize;
+        let n_written: usize =
+            self.0.values().map(|value| value.as_table().map_or(1, Table::len)).sum();
+        ensure!(
+            n_written == self.keys().len(),
+            "grid has a key twice, with quotes and as a table; leave one out"
+        );
         for (key, values) in self.keys() {
             let values = values.as_array().map(Vec::as_slice).unwrap_or_default();
             ensure!(

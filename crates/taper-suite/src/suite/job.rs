@@ -201,6 +201,14 @@ impl Job {
 }
 
 impl Overrides {
+    /// The settings, `key=value`, with absolute paths.
+    ///
+    /// # Errors
+    /// If a setting is not valid, or would be overridden.
+    pub fn settings(&self) -> Result<Vec<String>> {
+        Ok(settings(&self.table()?))
+    }
+
     /// The settings as a table, with paths relative to the working directory. Rejects settings that would be
     /// overridden.
     fn table(&self) -> Result<Table> {

@@ -10,6 +10,7 @@ pub use data::ImageSource;
 pub use job::{Job, Overrides};
 pub use pattern::matches;
 
+use crate::bands::same_sparsity;
 use anyhow::{Context, Result, bail, ensure};
 use grid::Grid;
 use pattern::is_like;
@@ -171,7 +172,16 @@ impl Suite {
                 row.name
             );
         }
+        for row in &self.rows {
+            if let Some(key) = self.grid_of(row).is_set_by(&row.set) {
+                bail!(
+                    "row '{}' sets `{key}`, but its grid sets it, too; give the row a grid without this key",
+                    row.name
+                );
+            }
+        }
         for variant in &self.variants {
+            ensure!(!variant.rows.is_empty(), "variant '{}' has no rows", variant.name);
             for row in self.rows.iter().filter(|row| variant.is_for(row)) {
                 if let Some(key) = self.grid_of(row).is_set_by(&variant.set) {
                     bail!(
@@ -185,6 +195,16 @@ impl Suite {
                 ensure!(
                     self.rows.iter().any(|row| is_like(pattern, &row.name)),
                     "no row matches '{pattern}' of variant '{}'",
+                    variant.name
+                );
+            }
+            for sparsity in variant.sparsities.iter().flatten() {
+                let has = |row: &&RowEntry| {
+                    self.sparsities_of(row).iter().any(|s| is_near(*s, *sparsity))
+                };
+                ensure!(
+                    self.rows.iter().filter(|row| variant.is_for(row)).any(|row| has(&row)),
+                    "variant '{}' has sparsity {sparsity}, which none of its rows has",
                     variant.name
                 );
             }
@@ -204,7 +224,7 @@ impl Suite {
                 row.name
             );
             for (i, sparsity) in row.sparsities.iter().enumerate() {
-                let is_twice = row.sparsities[..i].contains(sparsity);
+                let is_twice = row.sparsities[..i].iter().any(|other| is_near(*other, *sparsity));
                 ensure!(!is_twice, "row '{}' has sparsity {sparsity} twice", row.name);
             }
             ensure!(
@@ -238,13 +258,13 @@ impl Suite {
     fn entries(&self) -> Vec<(SuiteRow, &RowEntry, Table)> {
         let mut entries = Vec::new();
         for entry in &self.rows {
-            let sparsities = entry.sparsities.as_ref().unwrap_or(&self.sparsities);
+            let sparsities = self.sparsities_of(entry);
             let label = entry.label.as_ref().unwrap_or(&entry.name);
             for point in self.grid_of(entry).points() {
                 let row = SuiteRow {
                     name: format!("{}{}", entry.name, point.name),
                     label: format!("{label}{}", point.label),
-                    sparsities: sparsities.clone(),
+                    sparsities: sparsities.to_vec(),
                 };
                 let mut set = self.set.clone();
                 merge(&mut set, entry.set.clone());
@@ -259,6 +279,10 @@ impl Suite {
             }
         }
         entries
+    }
+
+    fn sparsities_of<'a>(&'a self, row: &'a RowEntry) -> &'a [f64] {
+        row.sparsities.as_ref().unwrap_or(&self.sparsities)
     }
 
     fn grid_of<'a>(&'a self, row: &'a RowEntry) -> &'a Grid {
@@ -294,8 +318,10 @@ impl VariantEntry {
 
     /// A row with this change; `None` if they have no sparsity in common.
     fn of(&self, row: &SuiteRow) -> Option<SuiteRow> {
-        let is_at =
-            |sparsity: &f64| self.sparsities.as_ref().is_none_or(|at| at.contains(sparsity));
+        let is_at = |sparsity: &f64| {
+            let at = self.sparsities.as_ref();
+            at.is_none_or(|at| at.iter().any(|other| is_near(*other, *sparsity)))
+        };
         let repeated = SuiteRow {
             name: format!("{}-{}", row.name, self.name),
             label: format!("{}, {}", row.label, self.label),
@@ -303,6 +329,11 @@ impl VariantEntry {
         };
         (!repeated.sparsities.is_empty() || row.sparsities.is_empty()).then_some(repeated)
     }
+}
+
+/// Whether two sparsities are those of one cell.
+fn is_near(a: f64, b: f64) -> bool {
+    same_sparsity(Some(a), Some(b))
 }
 
 /// The name of a suite's folder.

@@ -239,6 +239,22 @@ fn a_suite_that_cannot_be_run_is_refused() {
     let variant =
         "[[variant]]\nname = 'v'\nlabel = 'V'\nrows = ['dense', 'gmp*']\nset = {}\n[[row]]\n";
     assert!(refused("[[row]]\n", variant).contains("no row matches 'gmp*'"));
+    let variant = |rows: &str| {
+        let to = format!(
+            "[[variant]]\nname = 'v'\nlabel = 'V'\nrows = [{rows}]\nsparsities = [0.5]\nset = {{}}\n[[row]]\n"
+        );
+        refused("[[row]]\n", &to)
+    };
+    assert!(variant("").contains("variant 'v' has no rows"));
+    assert!(variant("'feather'").contains("sparsity 0.5, which none of its rows has"));
+    let twice = refused("0.95", "0.95, 0.9500000000001");
+    assert!(twice.contains("has sparsity 0.9500000000001 twice"), "{twice}");
+    let grid = "seeds = 2\ngrid = { 'train.lr' = [0.1, 0.2], train = { lr = [0.3] } }";
+    assert!(refused("seeds = 2", grid).contains("grid has a key twice"));
+    let grid =
+        "set = { train = { lr = 0.7 } }\ngrid = { 'train.lr' = [0.05, 0.1] }\nsparsities = []";
+    let grid = refused("sparsities = []", grid);
+    assert!(grid.contains("row 'dense' sets `train.lr`, but its grid"), "{grid}");
     assert!(refused("'feather'", "'../x'").contains("row name '../x'"));
     let set = |text: &str| refused("seeds = 2", &format!("seeds = 2\nset = {text}"));
     assert!(set("{ seed = 1 }").contains("has `seed`"));

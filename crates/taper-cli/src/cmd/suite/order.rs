@@ -18,10 +18,18 @@ pub fn order(chosen: &SuiteChoice) -> anyhow::Result<Order> {
     let mut suite = find(&chosen.suite, &folder)?;
     suite.seeds = chosen.seeds.unwrap_or(suite.seeds);
     // Devices of one kind compute the same numbers: only the kind is part of a run.
-    let kind = chosen.device.first().map(|device| device.split(':').next().unwrap_or(device));
+    let mut kinds: Vec<&str> =
+        chosen.device.iter().map(|device| device.split(':').next().unwrap_or(device)).collect();
+    kinds.dedup();
+    if let [first, other, ..] = kinds[..] {
+        return Err(usage(format!(
+            "--device has {first} and {other}, but the runs of a suite use devices of one kind; leave one out"
+        )));
+    }
+    let kind = kinds.first();
     let overrides = Overrides {
         data: chosen.data.as_deref().map(ImageSource::of).transpose()?,
-        device: kind.map(str::to_owned),
+        device: kind.map(|kind| (*kind).to_owned()),
         set: chosen.set.clone(),
     };
     let by = AskedBy {

@@ -24,7 +24,8 @@ pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
     hand_on("--data", order.overrides.data.as_ref().map(|data| data.name.clone()));
     hand_on("--device", Some(args.chosen.device.join(",")).filter(|devices| !devices.is_empty()));
     hand_on("--threads", args.cpus.map(|cpus| cpus.to_string()));
-    args.chosen.set.iter().for_each(|set| hand_on("--set", Some(set.clone())));
+    // The jobs start in another folder, so relative paths of settings have become absolute.
+    order.overrides.settings()?.into_iter().for_each(|set| hand_on("--set", Some(set)));
     let submission = Submission {
         suite: named(&args.chosen.suite)?,
         name: order.suite.name.clone(),
