@@ -221,6 +221,19 @@ fn an_image_folder_is_trained_on_evaluated_and_predicted() {
     std::fs::rename(folder.path("photos"), folder.path("pictures")).expect("a folder");
     refuse(&folder, &["eval", "run/pruned.safetensors"], &["photos", "--data"]);
     succeed(&folder, &["eval", "run/pruned.safetensors", "--data", "pictures"]);
+    // With another name, the class is at another place.
+    for part in ["train", "test"] {
+        let of = |class: &str| folder.path(&format!("pictures/{part}/{class}"));
+        std::fs::rename(of("teal"), of("aqua")).expect("a folder");
+    }
+    for network in ["run/pruned.safetensors", "n.onnx"] {
+        let said = ["class red of", "is class aqua of pictures", "rename"];
+        refuse(&folder, &["eval", network, "--data", "pictures"], &said);
+    }
+    let from =
+        ["train", "--from", "run/pruned.safetensors", "--data", "pictures", "--out", "again"];
+    let said = succeed(&folder, &[&from[..], &["--max-steps", "1", "--batch-size", "8"]].concat());
+    assert!(said.err.contains("class red of checkpoint"), "{}", said.err);
 }
 
 #[test]

@@ -282,6 +282,60 @@ fn exported_files_can_be_exported_again_folded_or_not() {
 }
 
 #[test]
+fn an_edited_onnx_file_is_exported_as_it_computes() {
+    let folder = Folder::new();
+    let checkpoint = train(&folder, "digits-cnn", "0.9");
+    let [whole, edited, again] =
+        ["whole", "edited", "again"].map(|n| folder.text(&format!("{n}.onnx")));
+    succeed(&["export", &checkpoint, "--format", "onnx", "--out", &whole]);
+    // Only an attribute is changed: the names and shapes of all tensors stay.
+    let mut file = bytes(&folder.path("whole.onnx"));
+    let name = b"epsilon";
+    let places: Vec<usize> =
+        (0..file.len() - name.len()).filter(|&at| file[at..].starts_with(name)).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        let eps = 1e-5f32.to_le_bytes();
+        let value = (at..at + 20).find(|&at| file[at..].starts_with(&eps)).expect("its value");
+        file[value..value + 4].copy_from_slice(&10f32.to_le_bytes());
+    }
+    std::fs::write(&edited, file).expect("writes");
+    succeed(&["export", &edited, "--format", "onnx", "--out", &again]);
+    let loss = |file: &str| {
+        let said = succeed(&["eval", file, "--data", "digits", "--json"]);
+        let said: Value = serde_json::from_str(&said.out).expect("JSON");
+        said["test_loss"].as_f64().expect("a loss")
+    };
+    let (before, after) = (loss(&edited), loss(&again));
+    assert!(
+        (before - after).abs() < 1e-4 && (before - loss(&whole)).abs() > 0.01,
+        "{before} {after}"
+    );
+
+    // A weight that is not finite.
+    let mut file = bytes(Path::new(&checkpoint));
+    let tensors = SafeTensors::deserialize(&file).expect("a checkpoint");
+    let bias = tensors.tensor("linear.bias").expect("a bias").data().as_ptr();
+    let place = bias.addr() - file.as_ptr().addr();
+    file[place..place + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(folder.path("nan.safetensors"), file).expect("writes");
+    refuse(
+        &["eval", &folder.text("nan.safetensors")],
+        1,
+        &["gives a loss of NaN", "check its weights"],
+    );
+
+    let bytes_before = bytes(&folder.path("edited.onnx"));
+    refuse(&["import", &whole, "--out", &whole, "--force"], 2, &["is the input file"]);
+    refuse(
+        &["export", &edited, "--format", "onnx", "--out", &edited, "--force"],
+        2,
+        &["is the input file"],
+    );
+    assert_eq!(bytes(&folder.path("edited.onnx")), bytes_before);
+}
+
+#[test]
 fn a_training_checkpoint_is_exported_as_if_training_ended_there() {
     let folder = Folder::new();
     let start = folder.text("feather/pruned.safetensors");

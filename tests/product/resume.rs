@@ -526,13 +526,18 @@ fn settings_of_checkpoints_may_change_on_resuming() {
     for name in ["run.json", "checkpoints/step-00000042.safetensors"] {
         std::fs::copy(folder.path("whole").join(name), again.join(name)).expect("a copy");
     }
+    // A damaged checkpoint of a later step does not replace those that the run writes.
+    std::fs::write(again.join("checkpoints/step-00009000.safetensors"), "damaged").expect("writes");
     let kept = ["train.keep_last=1", "train.checkpoint_every=0", "train.keep_best=false"];
     let kept: Vec<&str> = kept.iter().flat_map(|set| ["--set", set]).collect();
     let again = again.display().to_string();
     succeed(&args(&again, &[&kept[..], &["--resume"]].concat()));
     let of = |run: &str| weights(&folder.path(run).join("pruned.safetensors"));
     assert!(of("whole") == of("again"));
-    assert_eq!(std::fs::read_dir(folder.path("again/checkpoints")).expect("a folder").count(), 1);
+    let left = std::fs::read_dir(folder.path("again/checkpoints")).expect("a folder");
+    let left: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
+    let is_damaged = |name: &&std::ffi::OsString| *name == "step-00009000.safetensors";
+    assert_eq!((left.len(), left.iter().filter(is_damaged).count()), (2, 1), "{left:?}");
     let other = ["--set", "train.eval_every=2", "--resume"];
     crate::support::refuse(&args(&again, &other), 2, &["train.eval_every was 1 and is now 2"]);
 }

@@ -175,7 +175,13 @@ impl Dataset {
             false => std::path::absolute(dir),
         };
         let path = path.map_err(|e| DataError::io(dir, e))?;
-        let origin = Origin { name: path.to_string_lossy().into_owned(), files: Vec::new() };
+        let Some(name) = path.to_str() else {
+            return Err(DataError::file(
+                &path,
+                "the path of a data set must be valid UTF-8, because runs record it; rename the folder",
+            ));
+        };
+        let origin = Origin { name: name.to_owned(), files: Vec::new() };
         match recognise(dir)? {
             Some(Layout::Parquet { train, test }) => {
                 let (cifar, train) = read_shards(&train, None, limit)?;

@@ -18,14 +18,14 @@ const EXPECTED: &str = "expected parquet files named like train-00000-of-00001.p
 
 /// Recognises the files of CIFAR in `dir`, or, if there are none, in the folders of `dir`; `None` if there are none either.
 pub(crate) fn recognise(dir: &Path) -> Result<Option<Layout>> {
-    let (files, folders) = list(dir)?;
+    let Listed { files, folders, .. } = list(dir)?;
     if let Some(layout) = layout(dir, &files)? {
         return Ok(Some(layout));
     }
     let mut found = Vec::new();
     for folder in folders {
         // Folders that cannot be listed are ignored.
-        if let Ok((files, _)) = list(&folder)
+        if let Ok(Listed { files, .. }) = list(&folder)
             && let Some(layout) = layout(&folder, &files)?
         {
             found.push((folder, layout));
@@ -50,10 +50,19 @@ pub(crate) fn nothing(dir: &Path) -> DataError {
     DataError::file(dir, format!("no data in this folder or its subfolders; {EXPECTED}"))
 }
 
-/// Names of the files in a folder and paths of the folders in it, both sorted. Links count as their targets. Pipes and
-/// devices are left out, because reading them may never end.
-pub(crate) fn list(dir: &Path) -> Result<(Vec<String>, Vec<PathBuf>)> {
-    let (mut files, mut folders) = (Vec::new(), Vec::new());
+/// What a folder contains, sorted by name.
+pub(crate) struct Listed {
+    /// Names of its files.
+    pub(crate) files: Vec<String>,
+    /// Paths of its folders.
+    pub(crate) folders: Vec<PathBuf>,
+    /// Paths of files whose names are not UTF-8.
+    pub(crate) unreadable: Vec<PathBuf>,
+}
+
+/// Lists a folder. Links count as their targets. Pipes and devices are left out, because reading them may never end.
+pub(crate) fn list(dir: &Path) -> Result<Listed> {
+    let (mut files, mut folders, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     for entry in std::fs::read_dir(dir).map_err(|e| DataError::io(dir, e))? {
         let entry = entry.map_err(|e| DataError::io(dir, e))?;
         let path = entry.path();
@@ -61,15 +70,17 @@ pub(crate) fn list(dir: &Path) -> Result<(Vec<String>, Vec<PathBuf>)> {
         let meta = std::fs::metadata(&path).ok();
         if meta.as_ref().is_some_and(|meta| meta.is_dir()) {
             folders.push(path);
-        } else if meta.is_none_or(|meta| meta.is_file())
-            && let Ok(name) = entry.file_name().into_string()
-        {
-            files.push(name);
+        } else if meta.is_none_or(|meta| meta.is_file()) {
+            match entry.file_name().into_string() {
+                Ok(name) => files.push(name),
+                Err(_) => unreadable.push(path),
+            }
         }
     }
     files.sort();
     folders.sort();
-    Ok((files, folders))
+    unreadable.sort();
+    Ok(Listed { files, folders, unreadable })
 }
 
 fn layout(dir: &Path, files: &[String]) -> Result<Option<Layout>> {

@@ -60,13 +60,17 @@ fn decode(bytes: &[u8], expected: Option<ImageShape>) -> Result<(ImageShape, Vec
     Ok((shape, png_frame(reader, bytes)?))
 }
 
+/// Bytes for a few image rows, each of at most [`LARGEST_SIDE`](crate::picture::LARGEST_SIDE) pixels.
+const ROWS: usize = 1 << 24;
+
 /// A PNG reader that has read the header.
 pub(crate) fn png_reader(
     bytes: &[u8],
     transformations: Transformations,
 ) -> Result<Reader<Cursor<&[u8]>>, String> {
-    // The limit is for the buffers of the decoder: a few image rows, and text chunks, which are skipped anyway.
-    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: 1 << 20 });
+    // The limit is for the buffers of the decoder: a few image rows, and chunks of the file such as EXIF data.
+    let limits = Limits { bytes: bytes.len() + ROWS };
+    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), limits);
     decoder.set_transformations(transformations);
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);

@@ -1,14 +1,17 @@
 //! Image folders: a folder for each class, with images of any size in it.
 
-use crate::folder::list;
+use crate::folder::{Listed, list};
 use crate::{DataError, ImageShape, Picture, Result, Split};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
 /// Extensions of images that are read, in lower case.
-const READABLE: [&str; 3] = ["png", "jpg", "jpeg"];
+const READABLE: [&str; 5] = ["png", "jpg", "jpeg", "jpe", "jfif"];
 /// Extensions of images that are not read. They are refused rather than skipped.
-const UNREADABLE: [&str; 8] = ["bmp", "gif", "heic", "pgm", "ppm", "tif", "tiff", "webp"];
+const UNREADABLE: [&str; 12] =
+    ["avif", "bmp", "gif", "heic", "heif", "jp2", "jxl", "pgm", "ppm", "tif", "tiff", "webp"];
+/// Folders with the parts of a data set.
+const PARTS: [&str; 3] = ["train", "test", "val"];
 /// In a folder without a test part, each image at a multiple of this position in its class, counted from 1, is for testing.
 const TEST_EVERY: usize = 5;
 /// Folders within a class that are searched, at most: links may lead back.
@@ -27,16 +30,16 @@ pub(crate) struct ImageFolder {
 
 impl ImageFolder {
     /// Lists the images below `dir`: `train/CLASS/…` and `test/CLASS/…` (or `val/CLASS/…`), or `CLASS/…`, of which every fifth
-    /// image of each class is for testing. `None` if there is no image one folder below.
+    /// image of each class is for testing. Files and folders whose names begin with a dot are left out. `None` if there is no
+    /// image one folder below.
     ///
     /// # Errors
-    /// If a part or the images of a class are missing, test images have a class without training images, or an image has a
-    /// format that is not read.
+    /// If a part or the images of a class are missing, there is one class, a class contains parts, test images have a class
+    /// without training images, or an image has a format that is not read or a name that is not UTF-8.
     pub fn find(dir: &Path) -> Result<Option<Self>> {
-        let parts = ["train", "test", "val"].map(|part| dir.join(part));
-        let is_part = |part: &PathBuf| part.is_dir();
-        if parts.iter().any(is_part) {
-            return Self::of_parts(dir, &parts.map(|part| Some(part).filter(is_part)));
+        let parts = parts(dir)?;
+        if parts.iter().any(Option::is_some) {
+            return Self::of_parts(dir, &parts);
         }
         let Some(classes) = classes(dir)? else { return Ok(None) };
         let is_test = |position: usize| (position + 1).is_multiple_of(TEST_EVERY);
@@ -58,6 +61,7 @@ impl ImageFolder {
                 ),
             ));
         }
+        expect_several(dir, &classes)?;
         Ok(Some(Self { classes: names(classes), train, test }))
     }
 
@@ -95,8 +99,27 @@ impl ImageFolder {
             .iter()
             .filter_map(|class| Some((label(&class.name).ok()? as u32, &class.images)));
         let test = in_turn(labelled);
+        expect_several(train, &known)?;
         Ok(Some(Self { classes: names(known), train: images, test }))
     }
+}
+
+/// The folders `train`, `test` and `val` of a data set, in capitals or not.
+fn parts(dir: &Path) -> Result<[Option<PathBuf>; 3]> {
+    let Listed { folders, .. } = list(dir)?;
+    let is_named = |folder: &&PathBuf, part: &str| {
+        folder.file_name().is_some_and(|name| name.eq_ignore_ascii_case(part))
+    };
+    let mut parts = [None, None, None];
+    for (found, part) in parts.iter_mut().zip(PARTS) {
+        let mut named = folders.iter().filter(|folder| is_named(folder, part));
+        *found = named.next().cloned();
+        if let (Some(first), Some(second)) = (found, named.next()) {
+            let problem = format!("there is also {}; keep one of the two", second.display());
+            return Err(DataError::file(first, problem));
+        }
+    }
+    Ok(parts)
 }
 
 /// A class and its images.
@@ -105,13 +128,26 @@ struct Labelled {
     images: Vec<PathBuf>,
 }
 
+/// Rejects a single class: any network is right then.
+fn expect_several(dir: &Path, classes: &[Labelled]) -> Result<()> {
+    match classes {
+        [Labelled { name, .. }] => Err(DataError::file(
+            dir,
+            format!(
+                "{name} is the only folder with images, so there is one class; make a folder for each of at least two classes"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn names(classes: Vec<Labelled>) -> Vec<String> {
     classes.into_iter().map(|class| class.name).collect()
 }
 
 /// The classes in a folder, sorted by name; `None` if no folder in it has images.
 fn classes(dir: &Path) -> Result<Option<Vec<Labelled>>> {
-    let (_, folders) = list(dir)?;
+    let Listed { folders, .. } = list(dir)?;
     let mut classes = Vec::new();
     for folder in folders {
         let name = folder.file_name().and_then(|name| name.to_str()).map(str::to_owned);
@@ -131,6 +167,15 @@ fn classes(dir: &Path) -> Result<Option<Vec<Labelled>>> {
     if classes.iter().all(|class| class.images.is_empty()) {
         return Ok(None);
     }
+    for Labelled { name, .. } in &classes {
+        let class = dir.join(name);
+        if parts(&class)?.iter().any(Option::is_some) {
+            return Err(DataError::file(
+                &class,
+                "it contains parts of a data set, such as train, so it is not a class; give its path",
+            ));
+        }
+    }
     if let Some(empty) = classes.iter().find(|class| class.images.is_empty()) {
         return Err(DataError::file(
             &dir.join(&empty.name),
@@ -145,8 +190,15 @@ fn collect(dir: &Path, images: &mut Vec<PathBuf>, depth: usize) -> Result<()> {
     if depth > DEEPEST {
         return Err(DataError::file(dir, "the folder is too deep; a link in it may lead back"));
     }
-    let (files, folders) = list(dir)?;
-    for file in files {
+    let is_hidden = |name: &str| name.starts_with('.');
+    let Listed { files, folders, unreadable } = list(dir)?;
+    if let Some(path) = unreadable.first() {
+        return Err(DataError::file(
+            path,
+            "the name of an image must be valid UTF-8; rename the file",
+        ));
+    }
+    for file in files.into_iter().filter(|file| !is_hidden(file)) {
         let path = dir.join(file);
         let extension = path.extension().and_then(|extension| extension.to_str());
         let extension = extension.unwrap_or_default().to_ascii_lowercase();
@@ -160,7 +212,10 @@ fn collect(dir: &Path, images: &mut Vec<PathBuf>, depth: usize) -> Result<()> {
             images.push(path);
         }
     }
-    folders.iter().try_for_each(|folder| collect(folder, images, depth + 1))
+    let is_seen = |folder: &&PathBuf| {
+        !folder.file_name().is_some_and(|name| is_hidden(&name.to_string_lossy()))
+    };
+    folders.iter().filter(is_seen).try_for_each(|folder| collect(folder, images, depth + 1))
 }
 
 /// The first image of each class, then the second of each, and so on.
@@ -228,6 +283,46 @@ mod tests {
     }
 
     #[test]
+    fn a_data_set_one_folder_deeper_is_no_class() {
+        let outer: Vec<String> = ["train", "test"]
+            .iter()
+            .flat_map(|part| ["a", "b"].map(|class| format!("set/{part}/{class}/1.png")))
+            .collect();
+        let outer: Vec<&str> = outer.iter().map(String::as_str).collect();
+        let error = complaint(&outer);
+        assert!(error.contains("set: it contains parts of a data set"), "{error}");
+        let one: Vec<String> = (0..5).map(|i| format!("a/{i}.png")).collect();
+        let one: Vec<&str> = one.iter().map(String::as_str).collect();
+        let error = complaint(&one);
+        assert!(error.contains("a is the only folder with images"), "{error}");
+        let error = complaint(&["train/a/1.png", "test/a/1.png"]);
+        assert!(error.contains("a is the only folder with images"), "{error}");
+    }
+
+    #[test]
+    fn parts_may_be_in_capitals_and_hidden_images_do_not_count() {
+        let files = ["Train/a/1.png", "Train/b/1.png", "TEST/a/2.png", "TEST/b/2.png"];
+        let hidden = ["Train/a/.checkpoints/3.png", "Train/a/._1.png", "TEST/.cache/4.png"];
+        let dir = folder(&[&files[..], &hidden[..]].concat());
+        let found = ImageFolder::find(dir.path()).unwrap().unwrap();
+        assert_eq!((found.classes.len(), found.train.len(), found.test.len()), (2, 2, 2));
+        std::fs::create_dir(dir.path().join("train")).unwrap();
+        let error = ImageFolder::find(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("there is also") && error.contains("keep one"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_not_utf_8_are_refused() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = folder(&["a/1.png", "b/1.png"]);
+        let name = std::ffi::OsStr::from_bytes(b"caf\xe9.png");
+        std::fs::write(dir.path().join("b").join(name), "").unwrap();
+        let error = ImageFolder::find(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("must be valid UTF-8; rename the file"), "{error}");
+    }
+
+    #[test]
     fn parts_and_classes_are_folders() {
         for test in ["test", "val"] {
             let names = [
@@ -283,7 +378,7 @@ mod tests {
         assert!(text.contains("dog") && text.contains("no PNG or JPEG"), "{text}");
         let text = complaint(&[train, test, "train/cat/b.webp"]);
         assert!(text.contains("b.webp") && text.contains("convert it"), "{text}");
-        let dir = folder(&[train, test]);
+        let dir = folder(&[train, test, "train/dog/a.png"]);
         std::fs::write(dir.path().join("train/cat/b.png"), "no image").unwrap();
         let found = ImageFolder::find(dir.path()).unwrap().unwrap();
         let text = read(&found.train, ImageShape::CIFAR, 9).unwrap_err().to_string();

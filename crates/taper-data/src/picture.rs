@@ -13,10 +13,37 @@ use zune_jpeg::zune_core::{colorspace::ColorSpace, options::DecoderOptions};
 const LARGEST_RATIO: usize = 8 * 64;
 
 /// The largest width and height in the JPEG format.
-const LARGEST_SIDE: usize = (1 << 16) - 1;
+pub(crate) const LARGEST_SIDE: usize = (1 << 16) - 1;
 
 const START_OF_SCAN: u8 = 0xda;
 const END_OF_IMAGE: u8 = 0xd9;
+
+/// Whether a JPEG has its end: segments of a recorded length, of which scans are followed by coded pixels up to the next
+/// marker. What follows the end, such as the video of a motion photo, does not matter. Malformed segments count as an
+/// end, because the decoder names their fault.
+fn has_end(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    loop {
+        let Some(&[0xff, marker]) = bytes.get(at..at + 2) else { return at + 2 <= bytes.len() };
+        match marker {
+            END_OF_IMAGE => return true,
+            // A fill byte, and markers without a length.
+            0xff => at += 1,
+            0x01 | 0xd0..=0xd7 => at += 2,
+            _ => {
+                let Some(&[high, low]) = bytes.get(at + 2..at + 4) else { return false };
+                at += 2 + usize::from(u16::from_be_bytes([high, low]));
+                if marker == START_OF_SCAN {
+                    let is_marker =
+                        |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff | 0xd0..=0xd7);
+                    let coded = bytes.get(at..).unwrap_or_default();
+                    let Some(n) = coded.windows(2).position(is_marker) else { return false };
+                    at += n;
+                }
+            }
+        }
+    }
+}
 
 /// An image of any size with 8 bits per channel, greyscale or RGB.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +93,7 @@ impl Picture {
 
     fn of_jpeg(bytes: &[u8]) -> std::result::Result<Self, String> {
         // Without this check, the decoder would fill in the missing part of the last scan.
-        let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
-        if last(END_OF_IMAGE) < last(START_OF_SCAN) {
+        if !has_end(bytes) {
             return Err("the JPEG cannot be decoded: its end is missing; copy it again".into());
         }
         let undecodable = |e| format!("the JPEG cannot be decoded: {e}");
@@ -226,6 +252,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_follows_a_jpeg_does_not_matter() {
+        // As in motion photos, with bytes that look like markers.
+        for whole in [COLOURS, PROGRESSIVE, GREY] {
+            for trailer in [&b"ftypmp42"[..], b"\xff\xda\x00\x08....", b"\xff\xd9\xff\xda"] {
+                let with = Picture::decode(&[whole, trailer].concat()).unwrap();
+                assert_eq!(with, Picture::decode(whole).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn a_png_with_much_exif_data_is_read() {
+        let mut bytes = Vec::new();
+        let mut info = png::Info::with_size(2, 1);
+        info.color_type = ColorType::Grayscale;
+        info.exif_metadata = Some(vec![7; 3 << 20].into());
+        let encoder = png::Encoder::with_info(&mut bytes, info).unwrap();
+        encoder.write_header().unwrap().write_image_data(&[3, 9]).unwrap();
+        assert!(bytes.len() > 3 << 20, "{}", bytes.len());
+        assert_eq!(Picture::decode(&bytes).unwrap().pixels, [3, 9]);
     }
 
     #[test]

@@ -115,6 +115,7 @@ impl Setup {
         let validation = held_out.map(|part| Loader::new(part, test_config)).transpose()?;
         let model = architecture.build(data.classes.len(), resolved.seed(), &device)?;
         if let Some(start) = resolved.start() {
+            start.warn_of_classes(&data.classes);
             start.load_into(model.params(), data.classes.len())?;
         }
         let kernels = compute.kernels();

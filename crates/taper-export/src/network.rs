@@ -171,8 +171,8 @@ impl Network {
         Ok((n - n_kept) as f64 / n.max(1) as f64)
     }
 
-    /// Number of parameters: weights, biases and constants, without running statistics. Equal rows or columns of a
-    /// constant count once, as an ONNX file stores them once.
+    /// Number of parameters: weights, biases and constants, without running statistics and matrices that only select
+    /// channels. Equal rows or columns of a constant count once, as an ONNX file stores them once.
     ///
     /// # Errors
     /// If a tensor is missing.
@@ -187,6 +187,7 @@ impl Network {
                         let repeats = Repeats::of(tensor)?;
                         repeats.as_ref().map_or(tensor, |found| &found.distinct).values().len()
                     }
+                    Op::Conv(_) | Op::Linear { .. } if tensor.selects_channels() => 0,
                     _ => tensor.values().len(),
                 };
                 sizes.insert(name, n as u64);

@@ -37,7 +37,7 @@ impl LayerCost<'_> {
 
 impl Graph {
     /// The layers in order. A weight of two operations is listed twice. A fused operation has a layer for each of its
-    /// convolutions.
+    /// convolutions. Matrices that only [select channels](Tensor::selects_channels) are not layers.
     ///
     /// ```
     /// use taper_graph::{Conv, Graph, Op, Tensor, Window};
@@ -62,8 +62,10 @@ impl Graph {
                 _ => continue,
             };
             for name in names {
-                let windows = pixels(&node.dims);
-                layers.push(LayerCost { name, weight: self.tensor(name)?, windows });
+                let (weight, windows) = (self.tensor(name)?, pixels(&node.dims));
+                if !weight.selects_channels() {
+                    layers.push(LayerCost { name, weight, windows });
+                }
             }
         }
         Ok(layers)
@@ -101,6 +103,11 @@ mod tests {
         assert_eq!(found.collect::<Vec<_>>(), [conv, conv, conv, ("b", 12, 12, 1)]);
         let macs = |i: usize| (layers[i].macs_dense(), layers[i].macs_sparse());
         assert_eq!((macs(0), macs(3)), ((288, 280), (12, 12)));
+        // Selects channels 1 and 0.
+        graph.add_tensor("b", Tensor::new(&[2, 4], [0., 1., 0., 0., 1., 0., 0., 0.]).unwrap());
+        assert_eq!(graph.layers().unwrap().len(), 3);
+        graph.add_tensor("b", Tensor::new(&[2, 4], [0., 1., 0., 0., 1., 0., 0., 0.5]).unwrap());
+        assert_eq!(graph.layers().unwrap().len(), 4);
         graph.tensors.clear();
         assert!(graph.layers().unwrap_err().to_string().contains("`a`"));
     }

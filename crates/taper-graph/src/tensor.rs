@@ -43,6 +43,14 @@ impl Tensor {
     pub fn values(&self) -> &[f32] {
         &self.values
     }
+
+    /// Whether this is the weight of a linear layer or 1×1 convolution that only selects channels, as Split and Slice of
+    /// an ONNX file are computed: each output has one weight of 1, and all others are 0.
+    pub fn selects_channels(&self) -> bool {
+        let (&[_, width] | &[_, width, 1, 1]) = self.dims() else { return false };
+        let selects = |row: &[f32]| row.iter().filter(|weight| **weight != 0.0).eq([&1.0]);
+        width > 1 && !self.values().is_empty() && self.values().chunks_exact(width).all(selects)
+    }
 }
 
 impl fmt::Debug for Tensor {

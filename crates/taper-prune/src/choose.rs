@@ -184,7 +184,11 @@ impl Choices {
                 let chosen = self.structure.choose(&scored, &demand);
                 for (view, mask) in views.iter().zip(chosen.masks) {
                     // Without a magnitude threshold, weights do not shrink.
-                    let at = asked.criterion.magnitude(view, chosen.at).unwrap_or(0.0);
+                    let mut at = asked.criterion.magnitude(view, chosen.at).unwrap_or(0.0);
+                    if at > 0.0 && at != chosen.at {
+                        // The magnitude of a score is rounded, but no kept weight may shrink to 0.
+                        at = at.min(smallest(view.weights, &mask).next_down().max(0.0));
+                    }
                     cut[view.id.0] = asked.layer_cut(view.id.0, at, mask);
                 }
                 let weights: Vec<&[f32]> = group.layers.iter().map(|id| weights[id.0]).collect();
@@ -258,13 +262,18 @@ impl Asked<'_> {
         }
         let kept = group.layers.iter().zip(layers);
         let smallest = kept
-            .flat_map(|(id, weights)| cut[id.0].mask.kept().map(|index| weights[index].abs()))
+            .map(|(id, weights)| smallest(weights, &cut[id.0].mask))
             .fold(f32::INFINITY, f32::min);
         for id in &group.layers {
             let before = self.before[id.0].at;
             cut[id.0].at = cut[id.0].at.max(before).min(smallest.next_down().max(0.0));
         }
     }
+}
+
+/// The smallest magnitude of the kept weights; infinite if there are none.
+fn smallest(weights: &[f32], mask: &Mask) -> f32 {
+    mask.kept().map(|index| weights[index].abs()).fold(f32::INFINITY, f32::min)
 }
 
 fn misfit(info: &LayerInfo, reason: &str) -> PruneError {

@@ -18,7 +18,10 @@ impl Pruner {
     /// is then not sampled. The dense weights are restored bit for bit, whatever their type.
     ///
     /// Steps count over the whole run, not from 0 in each epoch. A step may be begun again to accumulate the gradients
-    /// of several batches; the schedule observes its masks once.
+    /// of several batches; the schedule observes its masks once. This is for methods that read weights only: each
+    /// [`lift`](Imposed::lift) adds decay and penalties, replaces what an operator learns, updates what a criterion
+    /// remembers, and prunes and regrows. With such a method, add up the gradients first, and call
+    /// [`after_backward`](Self::after_backward) once per step.
     ///
     /// ```
     /// # use candle_core::{DType, Device, Tensor};

@@ -52,7 +52,8 @@ pub struct Pruner {
     pub(crate) forgotten: Option<Vec<Mask>>,
     /// The initial values of the run, if regrown weights start with one of them.
     pub(crate) initial: Option<Vec<Vec<f32>>>,
-    /// While masks keep extra weights under a soft bound: the number of weights that each layer keeps without them.
+    /// The number of weights that each layer keeps between prune-and-regrow updates, if its mask may have another one:
+    /// more under a soft bound, or fewer with units that do not fit.
     pub(crate) budget: Option<Vec<u64>>,
     /// Input of the mask update rule, if the gradients of the current step choose its masks.
     pending: Option<Moment>,
@@ -238,6 +239,12 @@ impl Pruner {
         }
         self.has_initial = true;
         Ok(())
+    }
+
+    /// Forgets what an unfinished step has left for its backward pass and for the optimizer.
+    pub(crate) fn leave_step(&mut self) {
+        (self.pending, self.prepared) = (None, None);
+        (self.learning, self.forgotten) = (None, None);
     }
 
     /// Chooses new masks, or leaves that to the gradients of this step.
@@ -480,7 +487,7 @@ impl Pruner {
                 };
                 let counts = match is_soft {
                     true => Counts::exceeding(share, budget[i], kept.n_kept(), open.n_kept()),
-                    false => Counts::replacing(share, kept.n_kept(), open.n_kept()),
+                    false => Counts::replacing(share, budget[i], kept.n_kept(), open.n_kept()),
                 };
                 let leave = || self.choices.criterion.scores(&leaving);
                 let enter = renewal.grows_by().map(|grow| || grow.scores(&entering));
@@ -502,7 +509,8 @@ impl Pruner {
             mask: Arc::new(swapped.mask.clone()),
         });
         self.replace(cut.collect())?;
-        self.budget = (is_soft && share > 0.0).then_some(budget);
+        let has_units = !self.choices.structure.is_single();
+        self.budget = (is_soft && share > 0.0 || !is_soft && has_units).then_some(budget);
         let mut momenta = Vec::new();
         if init.is_some() {
             self.forget(swaps.iter().map(|(swapped, _)| swapped.anew.clone()).collect());

@@ -20,7 +20,7 @@ impl Pruner {
     /// The sparsity imposed in the current step. While masks keep extra weights under a soft bound, it is the
     /// sparsity of the masks.
     pub fn sparsity(&self) -> Sparsity {
-        if self.budget.is_none() {
+        if self.budget.is_none() || self.choices.renewal.exceeds_until().is_none() {
             return self.sparsity;
         }
         let count = |(kept, n): (u64, u64), cut: &LayerCut| {

@@ -32,7 +32,8 @@ pub struct PrunerState {
     pub has_initial: bool,
     /// The initial values of each layer, if regrown weights start with one of them.
     pub initial: Option<Vec<Vec<f32>>>,
-    /// While masks keep extra weights under a soft bound: the number of weights that each layer keeps without them.
+    /// The number of weights that each layer keeps between prune-and-regrow updates, if its mask may have another one:
+    /// more under a soft bound, or fewer with units that do not fit.
     pub budget: Option<Vec<u64>>,
     /// The step and the masks of the schedule's last observation, if its window is longer than one step.
     pub told: Option<(u64, Vec<Vec<u64>>)>,
@@ -148,6 +149,7 @@ impl Pruner {
         (self.history, self.memory) = (History { since, probes }, memory);
         (self.dropped, self.has_initial) = (dropped, state.has_initial);
         (self.initial, self.budget) = (state.initial, state.budget);
+        self.leave_step();
         Ok(())
     }
 
@@ -164,10 +166,13 @@ impl Pruner {
         }
         match &state.budget {
             Some(budget) if budget.len() != self.choices.layers.len() => {
-                Err(misfit("its soft bound is for other layers".into()))
+                Err(misfit("its numbers of kept weights are for other layers".into()))
             }
-            Some(_) if self.choices.renewal.exceeds_until().is_none() => {
-                Err(misfit("it was saved with a soft bound".into()))
+            Some(_)
+                if self.choices.renewal.exceeds_until().is_none()
+                    && self.choices.structure.is_single() =>
+            {
+                Err(misfit("it was saved with a soft bound or another structure".into()))
             }
             _ => Ok(()),
         }

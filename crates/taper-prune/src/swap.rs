@@ -16,11 +16,12 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// A fraction of the kept weights is replaced. `n_open` counts the weights that may be kept, including the
-    /// currently kept ones.
-    pub(crate) fn replacing(share: f64, n_kept: u64, n_open: u64) -> Self {
-        let n_entering = part(share, n_kept).min(n_open.saturating_sub(n_kept));
-        Self { n_retained: n_kept - n_entering, n_entering }
+    /// A fraction of the kept weights is replaced, and the layer has up to `budget` weights again: a structure that
+    /// keeps whole units can have lost some in an earlier update. `n_open` counts the weights that may be kept,
+    /// including the currently kept ones.
+    pub(crate) fn replacing(share: f64, budget: u64, n_kept: u64, n_open: u64) -> Self {
+        let n_retained = n_kept - part(share, n_kept).min(n_open.saturating_sub(n_kept));
+        Self { n_retained, n_entering: budget.min(n_open).saturating_sub(n_retained) }
     }
 
     /// Soft bound: weights above the budget leave, and a fraction of the budget enters in addition to it.
@@ -119,7 +120,7 @@ mod tests {
         let of = |kept: &[usize], structure: &dyn Structure| {
             let mut mask = Mask::empty(8);
             kept.iter().for_each(|&index| mask.set(index, true));
-            let counts = Counts::replacing(0.5, mask.n_kept(), 8);
+            let counts = Counts::replacing(0.5, mask.n_kept(), mask.n_kept(), 8);
             let [leave, enter] = [&weights, &gradient].map(|scores| || Cow::from(&scores[..]));
             let swapped =
                 swapped(&info, &mask, &Mask::full(8), counts, leave, Some(enter), structure);
@@ -136,9 +137,12 @@ mod tests {
     #[test]
     fn counts_of_both_kinds() {
         let counts = |n_retained, n_entering| Counts { n_retained, n_entering };
-        assert_eq!(Counts::replacing(0.3, 10, 40), counts(7, 3));
+        assert_eq!(Counts::replacing(0.3, 10, 10, 40), counts(7, 3));
         // No more weights can enter.
-        assert_eq!(Counts::replacing(0.3, 10, 11), counts(9, 1));
+        assert_eq!(Counts::replacing(0.3, 10, 10, 11), counts(9, 1));
+        // Two weights were lost before.
+        assert_eq!(Counts::replacing(0.5, 12, 10, 40), counts(5, 7));
+        assert_eq!(Counts::replacing(0.5, 12, 10, 11), counts(9, 2));
         assert_eq!(Counts::exceeding(0.3, 10, 13, 40), counts(10, 3));
         assert_eq!(Counts::exceeding(0.0, 10, 13, 40), counts(10, 0));
         assert_eq!(Counts::exceeding(0.3, 10, 10, 12), counts(10, 2));

@@ -291,12 +291,15 @@ fn broken<const N: usize>(rules: [Rule; N]) -> Option<(Part, Part, &'static str)
     found.map(|(_, (first, second), reason)| (first, second, reason))
 }
 
-/// Whether a weight of 0 without a gradient may rank above others.
+/// Whether a weight of 0 may rank above others: by its gradient, or by gradients of earlier steps.
 fn scores_zeros(criterion: &dyn Criterion) -> bool {
-    if criterion.measure().is_some() || criterion.needs_gradient() || criterion.remembers() {
+    if criterion.measure().is_some() {
         return false;
     }
-    asked_of(&[1.0, 0.0], |view| criterion.scores(view).get(1).is_some_and(|score| *score != 0.0))
+    asked_of(&[1.0, 0.0], |view| {
+        let view = View { gradient: Some(&[1.0, 1.0]), ..*view };
+        criterion.scores(&view).get(1).is_some_and(|score| *score != 0.0)
+    })
 }
 
 /// Whether the scores of a criterion correspond to weight magnitudes.

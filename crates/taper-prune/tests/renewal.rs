@@ -6,10 +6,10 @@ use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_prune::{
     Changed, DropPolicy, DropRule, InitialScale, Momentum, Pruner, PrunerBuilder, Remainder,
     criterion::{Gradient, Magnitude, Mest, Random, Saliency},
-    renewal::{GrowInit, Hold, InitialValue, Swap, SwapDecay},
+    renewal::{GrowInit, Hold, InitialValue, Swap, SwapDecay, TopK},
 };
 use taper_scale::Constant;
-use taper_schedule::{Curve, Ramp};
+use taper_schedule::{Cadence, Curve, Ramp};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -497,5 +497,25 @@ fn choices_that_exclude_each_other_are_refused() -> Result {
         let refused = refusal(zero().renewal(Swap { every, ..swap(share, Gradient) }));
         assert!(refused.contains("prune-and-regrow"), "{refused}");
     }
+    Ok(())
+}
+
+#[test]
+fn restoring_forgets_an_unfinished_step() -> Result {
+    let one = One::new()?;
+    let every = Cadence::every(4)?;
+    let builder = || one.builder(0.5).criterion(Saliency).renewal(TopK { cadence: every });
+    let mut pruner = builder().build()?;
+    for step in 0..3 {
+        one.step(&mut pruner, step, &[1.0; 8])?;
+    }
+    let state = pruner.state();
+    // Step 4 would choose masks by its gradient, but has no backward pass.
+    drop(pruner.impose(Step(4))?);
+    pruner.restore(state)?;
+    let before = kept(&pruner);
+    let (changed, _) = one.step(&mut pruner, 3, &[9.0, 0.0, 0.0, 0.0, 9.0, 0.0, 0.0, 9.0])?;
+    assert!(!changed.is_skipped, "masks are held until step 4");
+    assert_eq!(kept(&pruner), before);
     Ok(())
 }

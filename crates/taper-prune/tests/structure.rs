@@ -7,6 +7,7 @@ use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_prune::{
     PruneError, Pruner, Remainder,
     allocation::{Allocation, Global, Pin, Pinned, Uniform},
+    criterion::Random,
     renewal::Swap,
     structure::{Blocks, Channels, FanIn, FilterUnits, NOfM, OutputNOfM, Structure},
 };
@@ -203,5 +204,36 @@ fn patterns_lie_along_outputs_and_channels_along_any_axis() -> Result {
     assert!(error.contains("fc.weight") && error.contains("2 axes"), "{error}");
     let error = build(vec![fc()?], 0.5, OutputNOfM(NOfM { n: 4, m: 8 })).unwrap_err().to_string();
     assert!(error.contains("output axis has 4 weights"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn updates_with_blocks_of_several_sizes_do_not_lose_weights() -> Result {
+    // Blocks of 3×7 do not tile a layer of 16×16: blocks at its edges are smaller.
+    let mut rng = Rng::for_key([5]);
+    let weights: Vec<f32> = (0..256).map(|_| rng.normal() as f32).collect();
+    let (info, var) = layer("fc.weight", LayerKind::Linear, &[16, 16], &weights)?;
+    let ramp = Ramp::new(Curve::OneShot, Step(0), Step(0), Sparsity::saturating(0.5));
+    let grow = Some(Box::new(Random { seed: 3 }) as _);
+    let mut pruner = Pruner::builder([(info, var.clone())], ramp, 1000)
+        .threshold(Threshold::Hard)
+        .structure(Blocks { rows: 3, columns: 7 })
+        .renewal(Swap { every: 1, grow, ..Swap::default() })
+        .build()?;
+    let mut first = None;
+    for step in 0..200 {
+        let pruned = pruner.impose(Step(step))?;
+        let mut grads = var.sqr()?.sum_all()?.backward()?;
+        pruned.lift(&mut grads)?;
+        let n_kept = pruner.report().n_kept();
+        // The number of the first masks, or less than a block below it.
+        let first = *first.get_or_insert(n_kept);
+        assert!(first > 107 && (first - 20..=first).contains(&n_kept), "step {step}: {n_kept}");
+        if step == 100 {
+            // The number is a part of the state.
+            let state = pruner.state();
+            pruner.restore(state)?;
+        }
+    }
     Ok(())
 }

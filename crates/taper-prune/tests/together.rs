@@ -6,7 +6,7 @@ use taper_kernels::threshold::Threshold;
 use taper_prune::{
     DropPolicy, DropRule, Part, PruneError, PrunedUpdate, Pruner, PrunerBuilder, Quantile,
     Remainder,
-    criterion::{Criterion, Gradient, Mest, Random, Saliency, SynFlow},
+    criterion::{Criterion, Gradient, Mest, Movement, Random, Saliency, SynFlow},
     operator::PowerPropagation,
     renewal::{Hold, Swap, SwapDecay, TopK},
     structure::{Blocks, NOfM},
@@ -63,7 +63,13 @@ fn choices_that_exclude_each_other_are_refused_with_both_names() {
     let begun = || Swap { begin: Some(Box::new(flow())), ..swap(2, RANDOM) };
     let zero = || plain().remainder(Remainder::zero());
     let by_power = || plain().operator(PowerPropagation { alpha: 2.0 });
-    let cases: [(PrunerBuilder, Part, Part); 24] = [
+    let by = |criterion: Box<dyn Criterion>| {
+        let cadence = Cadence::every(3).expect("a cadence");
+        zero().criterion(criterion).renewal(TopK { cadence })
+    };
+    let cases: [(PrunerBuilder, Part, Part); 26] = [
+        (by(Box::new(Gradient)), Part::Criterion, Part::Remainder),
+        (by(Box::new(Movement)), Part::Criterion, Part::Remainder),
         (plain().renewal(swap(2, flow())), Part::Growth, Part::Renewal),
         (plain().criterion(flow()).renewal(swap(2, RANDOM)), Part::Criterion, Part::Renewal),
         (plain().criterion(flow()).renewal(TopK::EVERY_STEP), Part::Criterion, Part::Renewal),

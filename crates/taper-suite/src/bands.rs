@@ -4,10 +4,8 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use taper_host::Usage;
 
+use crate::sparsity::same_sparsity;
 use crate::suite::Suite;
-
-/// Two sparsities closer than this are the same cell, even if they come from different files.
-const SAME: f64 = 1e-9;
 
 /// Bounds on the mean test accuracy of one cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,14 +53,6 @@ impl Band {
             "the source is empty; say where the numbers are from"
         );
         Ok(())
-    }
-}
-
-/// Whether two cells have the same sparsity, or both have none.
-pub(crate) fn same_sparsity(a: Option<f64>, b: Option<f64>) -> bool {
-    match (a, b) {
-        (Some(a), Some(b)) => (a - b).abs() < SAME,
-        (a, b) => a.is_none() && b.is_none(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Cells: the runs of one row at one sparsity, their summary and their verdict.
 
-use crate::bands::{Band, same_sparsity};
+use crate::bands::Band;
 use crate::results::{Results, RunLine};
+use crate::sparsity::same_sparsity;
 use crate::suite::SuiteRow;
 use taper_host::Exit;
 use taper_report::format;

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use taper_record::{NAMES, RunFiles};
 
-use crate::bands::same_sparsity;
 use crate::relative::relative;
 use crate::results::{CurveLine, FateLine, LayerLine, Results, RunLine, StepLine};
+use crate::sparsity::same_sparsity;
 use crate::suite::Job;
 
 /// Number of steps to keep of a run: about what a figure can show.

@@ -3,9 +3,9 @@
 use taper_report::format;
 use taper_report::stats::{Difference, Pooled};
 
-use crate::bands::same_sparsity;
 use crate::cells::{self, Cell, Verdict};
 use crate::results::Results;
+use crate::sparsity::same_sparsity;
 
 /// A cell and its baseline.
 pub(crate) struct Compared<'a> {

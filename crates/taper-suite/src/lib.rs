@@ -28,6 +28,7 @@ mod runs;
 mod shard;
 mod shipped;
 mod slurm;
+mod sparsity;
 mod suite;
 pub mod summary;
 pub mod tables;

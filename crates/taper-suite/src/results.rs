@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use taper_host::Usage;
 use taper_record::{fate::FateRow, write_together};
 
-use crate::bands::{Band, same_sparsity};
+use crate::bands::Band;
+use crate::sparsity::same_sparsity;
 use crate::suite::{Job, SuiteRow};
 use taper_record::Machine;
 use taper_record::results::{Made, ManifestHead, ResultsKind};

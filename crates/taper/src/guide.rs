@@ -52,8 +52,9 @@
 //! - [`prunable_vars`](crate::prune::prunable_vars) selects the weights of linear layers, recurrent layers and
 //!   convolutions. It selects a tied variable once, and logs the variables that it skips. Embeddings look like linear
 //!   layers: remove them from the list first.
-//! - Weights may be f32, f64, bf16 or f16. They are ranked in f32; everything else is computed in their own type. The
-//!   dense weights come back bit-identical.
+//! - Weights may be f32, f64, bf16 or f16. They are ranked in f32, and gradients that a part of the method changes, such
+//!   as a decay of pruned weights, are computed in f32; everything else is computed in their own type. The dense weights
+//!   come back bit-identical.
 //! - Steps count over the whole run, not per epoch. A step number below the previous one is an error.
 //! - Candle still multiplies by the zeros: the model becomes sparse, but not faster. For speed and for export, build
 //!   the model from the layers of [`nn`](crate::nn). *Extending* in the book shows how.
@@ -180,6 +181,44 @@
 //! pruner.begin_step(Step(70))?; // the target is reached at this step in any case
 //! assert_eq!(pruner.report().n_kept(), 476); // of 23,824
 //! assert_eq!(pruner.report().n_dropped(), 11_674); // half of the pruned weights
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Some methods choose masks by gradients, or regrow weights: `lift` returns what the optimizer must do then. With
+//! [`Changed::is_skipped`](crate::prune::Changed), the gradients of this step were only for the masks, so the optimizer
+//! skips it. [`Changed::forgotten`](crate::prune::Changed) marks the weights whose momentum starts at 0 again; the
+//! optimizers of [`train`](crate::train::optimizer) do this with
+//! [`forget`](crate::train::optimizer::Optimizer::forget), and plain SGD has no momentum. This is RigL:
+//!
+//! ```
+//! # use candle_core::{DType, Device, Tensor};
+//! # use candle_nn::{Module, Optimizer, VarBuilder, VarMap};
+//! use taper::prelude::*;
+//! use taper::prune::{Remainder, renewal::Swap};
+//! use taper::schedule::{Curve, Ramp};
+//!
+//! # let varmap = VarMap::new();
+//! # let model = candle_nn::linear(16, 4, VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu))?;
+//! # let mut sgd = candle_nn::SGD::new(varmap.all_vars(), 0.05)?;
+//! # let (x, y) = (Tensor::ones((8, 16), DType::F32, &Device::Cpu)?, Tensor::zeros(8, DType::U32, &Device::Cpu)?);
+//! # let vars = varmap.data().lock().unwrap().clone();
+//! let sparse = Ramp::new(Curve::OneShot, Step(0), Step(0), Sparsity::new(0.75)?);
+//! let mut pruner = Pruner::builder(prunable_vars(vars), sparse, 40)
+//!     .threshold(Threshold::Hard)
+//!     .remainder(Remainder::zero())
+//!     .renewal(Swap { every: 10, ..Swap::default() })
+//!     .build()?;
+//! let mut n_skipped = 0;
+//! for step in 0..40 {
+//!     let pruned = pruner.impose(Step(step))?;
+//!     let mut grads = candle_nn::loss::cross_entropy(&model.forward(&x)?, &y)?.backward()?;
+//!     let changed = pruned.lift(&mut grads)?;
+//!     match changed.is_skipped {
+//!         true => n_skipped += 1,
+//!         false => sgd.step(&grads)?,
+//!     }
+//! }
+//! assert_eq!(n_skipped, 3); // steps 10, 20 and 30
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

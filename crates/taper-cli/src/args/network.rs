@@ -99,7 +99,7 @@ pub struct Predict {
         long,
         value_name = "MEANS",
         value_delimiter = ',',
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         requires = "std"
     )]
     pub mean: Vec<f32>,
@@ -108,7 +108,7 @@ pub struct Predict {
         long,
         value_name = "DEVIATIONS",
         value_delimiter = ',',
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         requires = "mean"
     )]
     pub std: Vec<f32>,

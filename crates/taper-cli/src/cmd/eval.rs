@@ -6,6 +6,7 @@ use crate::{
     error::usage,
     machine, network, scores, term,
 };
+use anyhow::bail;
 use clap::ValueEnum;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -28,6 +29,13 @@ pub fn run(args: &Eval) -> anyhow::Result<()> {
         false => of_checkpoint(args, engine, &compute),
     }?;
     let Measured { model, data, found, sparsity } = measured;
+    if !found.loss.is_finite() {
+        let file = args.checkpoint.display();
+        bail!(
+            "{file} gives a loss of {} for the test images of {data}; check its weights",
+            found.loss
+        );
+    }
     if args.json {
         return term::print(json!({
             "checkpoint": args.checkpoint.display().to_string(),

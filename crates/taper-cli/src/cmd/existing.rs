@@ -15,3 +15,14 @@ pub(super) fn exists(flag: &str, out: &Path) -> anyhow::Error {
     let out = out.display();
     crate::error::usage(format!("{out} exists already; pass another {flag}, or --force"))
 }
+
+/// Fails if a converted file would replace the file that it is read from, even with `--force`.
+pub(super) fn refuse_input(from: &Path, out: &Path) -> anyhow::Result<()> {
+    match out.canonicalize().is_ok_and(|out| from.canonicalize().is_ok_and(|from| from == out)) {
+        true => {
+            let out = out.display();
+            Err(crate::error::usage(format!("{out} is the input file; pass another --out")))
+        }
+        false => Ok(()),
+    }
+}

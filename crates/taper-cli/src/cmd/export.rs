@@ -1,6 +1,6 @@
 //! The command `taper export`: writes a network in the format of another tool.
 
-use super::existing::exists;
+use super::{existing::exists, refuse_input};
 use crate::{args::Export, error::usage, network, term};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -55,10 +55,7 @@ pub(super) fn write(
     out: &Path,
     options: &Options,
 ) -> anyhow::Result<Written> {
-    if out.canonicalize().is_ok_and(|out| from.canonicalize().is_ok_and(|from| from == out)) {
-        let out = out.display();
-        return Err(usage(format!("{out} is the input file; pass another --out")));
-    }
+    refuse_input(from, out)?;
     network::remove_folder(&mut network);
     taper::export::export(&network, format, out, options).map_err(|error| match error {
         ExportError::Exists(path) => exists("--out", &path),

@@ -22,7 +22,8 @@ pub(super) struct Trained<'a> {
 }
 
 impl Trained<'_> {
-    /// Opens the data set `name`, or else the recorded one, and its normalization. The number of classes must match.
+    /// Opens the data set `name`, or else the recorded one, and its normalization. The classes must match: their number,
+    /// and their names if they are recorded.
     pub(super) fn data(&self, name: Option<&str>) -> anyhow::Result<(Dataset, Normalisation)> {
         let Self { path, model, image, recipe, .. } = *self;
         let progress = term::FetchBar::default();
@@ -50,6 +51,14 @@ impl Trained<'_> {
                 self.classes,
                 data.name,
                 data.classes.len()
+            )));
+        }
+        let known = source::class_names(recipe).unwrap_or_else(|| data.classes.clone());
+        if let Some((was, is)) = known.iter().zip(&data.classes).find(|(was, is)| was != is) {
+            return Err(usage(format!(
+                "class {was} of {} is class {is} of {}; pass the data set it was trained on with --data, or rename the classes",
+                path.display(),
+                data.name
             )));
         }
         // Imported files may not record a normalization; the default is that of the data set.

@@ -1,6 +1,6 @@
 //! The command `taper import`: converts a file to a pruned checkpoint.
 
-use super::refuse_existing;
+use super::{refuse_existing, refuse_input};
 use crate::{
     args::Import,
     error::usage,
@@ -25,6 +25,7 @@ use taper::{
 /// Converts a file to a pruned checkpoint.
 pub fn run(args: &Import) -> anyhow::Result<()> {
     refuse_existing("--out", &args.out, args.force)?;
+    refuse_input(&args.file, &args.out)?;
     let opened = open(&args.file)?;
     network::refuse_shrunk(&opened, &args.file)?;
     let file = args.file.display();

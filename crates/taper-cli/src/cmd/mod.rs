@@ -22,7 +22,7 @@ mod train;
 mod watch;
 
 use crate::args::{Args, Command, Question, Schedule};
-use existing::refuse_existing;
+use existing::{refuse_existing, refuse_input};
 use images::Trained;
 use pruned::Pruned;
 use std::process::ExitCode;

@@ -27,6 +27,32 @@ const REST: &str = "rest.safetensors";
 /// Key of the shapes in these metadata.
 pub(crate) const SHAPES: &str = "npz";
 
+/// Suffix of the files of weights.
+const SUFFIX: &str = ".npz";
+
+/// Characters of names that separate folders on some system, and the one that marks a replacement.
+const REPLACED: [(char, &str); 4] = [('%', "%25"), ('/', "%2F"), ('\\', "%5C"), (':', "%3A")];
+
+/// The file name of a weight. The names in ONNX files can contain `/` and `..`; the file stays in its folder, as `/` is
+/// replaced by `%2F`.
+fn file_name(weight: &str) -> String {
+    let replaced =
+        REPLACED.iter().fold(weight.to_owned(), |name, (c, code)| name.replace(*c, code));
+    replaced + SUFFIX
+}
+
+/// The weight of a file name; `None` for other files.
+fn weight_of(file_name: &str) -> Option<String> {
+    let name = file_name.strip_suffix(SUFFIX)?;
+    // `%` last: its code is a part of the others.
+    Some(
+        REPLACED
+            .iter()
+            .rev()
+            .fold(name.to_owned(), |name, (c, code)| name.replace(code, &c.to_string())),
+    )
+}
+
 /// Whether this crate has written `rest.safetensors`.
 fn is_ours(rest: &RawFile) -> bool {
     rest.metadata.get("kind").is_some_and(|kind| kind == KIND)
@@ -40,7 +66,7 @@ pub(crate) fn is_ours_alone(folder: &Path) -> bool {
     let is_file_of_ours = |entry: std::io::Result<std::fs::DirEntry>| {
         let Ok(entry) = entry else { return false };
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_weight = name.strip_suffix(".npz").is_some_and(|name| weights.contains_key(name));
+        let is_weight = weight_of(&name).is_some_and(|name| weights.contains_key(&name));
         (name == REST || is_weight) && entry.file_type().is_ok_and(|kind| kind.is_file())
     };
     is_ours(&rest)
@@ -59,7 +85,7 @@ pub(crate) fn write(network: &Network, folder: &Path) -> Result<(), ExportError>
             rest.tensors.insert(name.clone(), ElementType::F32.raw(name, tensor)?);
             continue;
         }
-        let path = folder.join(format!("{name}.npz"));
+        let path = folder.join(file_name(name));
         let bytes = matrix::npz(tensor)?;
         taper_record::write_atomically(&path, |file| file.write_all(&bytes))
             .map_err(ExportError::io("write", &path))?;
@@ -98,13 +124,13 @@ impl Folder {
         let mut weights = BTreeMap::new();
         for entry in std::fs::read_dir(path).map_err(ExportError::io("list", path))? {
             let file = entry.map_err(ExportError::io("list", path))?.path();
-            let Some(name) = file.file_name().and_then(|n| n.to_str()?.strip_suffix(".npz")) else {
+            let Some(name) = file.file_name().and_then(|name| weight_of(name.to_str()?)) else {
                 continue;
             };
             // Links to files are followed. Pipes are skipped, as they may have no end.
             let metadata = std::fs::metadata(&file).map_err(ExportError::io("read", &file))?;
             if metadata.is_file() {
-                weights.insert(name.to_string(), file.clone());
+                weights.insert(name, file.clone());
             }
         }
         let stated = StatedShapes::of(&rest.metadata, SHAPES);
@@ -140,7 +166,33 @@ impl Source for Folder {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
-    use taper_graph::Tensor;
+    use taper_graph::{Graph, Op, Tensor};
+
+    #[test]
+    fn files_stay_in_their_folder_whatever_the_names_of_weights() {
+        for name in ["../../victim", "/tmp/victim", "a/b.weight", "50%2F", "c:\\d", "..", "%252F"] {
+            let file = file_name(name);
+            let path = std::path::Path::new(&file);
+            assert_eq!(path.file_name().and_then(|name| name.to_str()), Some(&*file), "{name}");
+            assert_eq!(weight_of(&file).as_deref(), Some(name));
+        }
+        assert_eq!(file_name("conv.weight"), "conv.weight.npz");
+        assert_eq!(weight_of(REST), None);
+
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("a/b/out");
+        std::fs::create_dir_all(&out).unwrap();
+        let mut graph = Graph::new(&[2, 1, 1]);
+        graph.add_tensor("../../victim", Tensor::new(&[1, 2], [0.0, 1.0]).unwrap());
+        let linear = Op::Linear { weight: "../../victim".into(), bias: None };
+        let x = graph.push(Op::Reshape(vec![2]), &[Graph::INPUT]).unwrap();
+        graph.output = graph.push(linear, &[x]).unwrap();
+        write(&Network::from(graph), &out).unwrap();
+        assert!(is_ours_alone(&out));
+        assert!(!folder.path().join("a/victim.npz").exists());
+        let opened = Folder::open(&out).unwrap();
+        assert_eq!(opened.numbers("../../victim", &[1, 2]), Ok(Numbers::Floats(vec![0.0, 1.0])));
+    }
 
     #[test]
     fn links_to_files_are_followed_and_broken_links_are_named() {

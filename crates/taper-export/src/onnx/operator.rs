@@ -54,6 +54,7 @@ pub(super) fn operator(op: &Op) -> Result<Operator, ExportError> {
             ("Pad", Vec::new())
         }
         Op::MaxPool(window) => {
+            expect_small_padding(window)?;
             let mut attributes = windows(window).to_vec();
             if window.dilation != [1; 2] {
                 attributes.insert(0, ints("dilations", &window.dilation));
@@ -65,6 +66,7 @@ pub(super) fn operator(op: &Op) -> Result<Operator, ExportError> {
                 let message = "ONNX opset 17 has no average pooling with dilation; use dilation 1";
                 return Err(ExportError::Impossible(message.into()));
             }
+            expect_small_padding(window)?;
             let [kernel, pads, strides] = windows(window);
             let attributes = match window.padding {
                 [0, 0, 0, 0] => vec![kernel, strides],
@@ -106,6 +108,18 @@ pub(super) fn operator(op: &Op) -> Result<Operator, ExportError> {
 }
 
 /// `kernel_shape`, `pads` and `strides`.
+/// Runtimes reject pooling with more padding than windows can cover without dilation.
+fn expect_small_padding(window: &Window) -> Result<(), ExportError> {
+    let is_small = |i: usize| window.padding[i] < window.kernel[i % 2].max(1);
+    match (0..4).all(is_small) {
+        true => Ok(()),
+        false => Err(ExportError::Impossible(format!(
+            "ONNX runtimes reject pooling with padding {:?} for windows of {:?}; reduce the dilation or the padding",
+            window.padding, window.kernel
+        ))),
+    }
+}
+
 fn windows(window: &Window) -> [Attribute; 3] {
     [
         ints("kernel_shape", &window.kernel),

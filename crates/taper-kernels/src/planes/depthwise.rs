@@ -77,13 +77,14 @@ struct Channel {
 }
 
 impl Depthwise {
-    /// Packs a convolution. `None` if it has other windows, or if sums are not shifted along rows.
+    /// Packs a convolution. `None` if it has other windows, sums are not shifted along rows, or the layout is not
+    /// [whole](Layout::is_whole).
     ///
     /// # Panics
     /// If a source or output lies outside of the arena.
     pub fn new(variant: Variant, spec: &ConvSpec<'_>) -> Option<Self> {
         let &ConvSpec { layout, columns, outputs, finish, windows, arena, .. } = spec;
-        if columns == Columns::InPlace || outputs.count() == 0 {
+        if columns == Columns::InPlace || outputs.count() == 0 || !layout.is_whole() {
             return None;
         }
         // Weights of zero are included.

@@ -29,6 +29,11 @@ impl Layout {
         self.vectors() * self.lanes + self.halo
     }
 
+    /// Whether a row is a whole number of vectors, or a vector a whole number of rows.
+    pub fn is_whole(&self) -> bool {
+        self.pitch.is_multiple_of(self.lanes) || self.lanes.is_multiple_of(self.pitch)
+    }
+
     /// Whether each lane of each vector is a pixel.
     pub fn is_full(&self) -> bool {
         self.pitch == self.columns && (self.rows * self.pitch).is_multiple_of(self.lanes)

@@ -41,7 +41,8 @@ impl ParitySplit {
         // Rows of results are written two at a time.
         let written = (from.rows / 2).next_multiple_of(2) * to.pitch;
         let is_paired = from.pitch == from.lanes && written <= to.vectors() * to.lanes;
-        halves && (from.pitch.is_multiple_of(2 * from.lanes) || is_paired || is_small)
+        let is_wide = from.pitch.is_multiple_of(2 * from.lanes) && from.rows <= 2 * to.rows;
+        halves && (is_wide || is_paired || is_small)
     }
 
     /// Prepares the split. `planes` has the places where each source and its results begin: even rows and even columns,
@@ -258,6 +259,13 @@ mod tests {
         }
         ParitySplit::new(variant, from, to, planes, len).run(&mut arena);
         assert!(arena == want, "{variant}: {from:?} {to:?}");
+    }
+
+    #[test]
+    fn results_with_too_few_rows_do_not_fit() {
+        let from = layout(8, 32, 32, 16);
+        assert!(ParitySplit::fits(&from, &layout(4, 16, 16, 16)));
+        assert!(!ParitySplit::fits(&from, &layout(1, 16, 16, 16)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Cross-entropy loss.
 
-use super::{cpu, with_values};
+use super::{cpu, types::wide, with_values};
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use taper_kernels::loss::Scores;
 
@@ -32,11 +32,12 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result
 
 /// The same with candle's own operations, on any device.
 fn composed(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
+    let (dtype, logits) = (logits.dtype(), &wide(logits)?);
     let below = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
     let log_probabilities = below.broadcast_sub(&below.exp()?.sum_keepdim(1)?.log()?)?;
     let hard = log_probabilities.gather(&labels.unsqueeze(1)?, 1)?.mean_all()?.neg()?;
     let even = log_probabilities.mean_all()?.neg()?;
-    (hard * (1.0 - smoothing))? + (even * smoothing)?
+    ((hard * (1.0 - smoothing))? + (even * smoothing)?)?.to_dtype(dtype)
 }
 
 const NAME: &str = "cross-entropy";
@@ -106,6 +107,24 @@ mod tests {
             for (kernel, composed) in run(DType::F32)?.iter().zip(run(DType::F64)?) {
                 assert!((kernel - composed).abs() < 1e-6 * (1.0 + composed.abs()));
             }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn sums_of_many_classes_are_not_in_half_precision() -> Result<()> {
+        let labels = Tensor::zeros(2, DType::U32, &Device::Cpu)?;
+        for dtype in [DType::BF16, DType::F16] {
+            let logits = Var::zeros((2, 1000), dtype, &Device::Cpu)?;
+            let loss = cross_entropy(&logits, &labels, 0.0)?;
+            assert_eq!(loss.dtype(), dtype);
+            // A sum in bf16 stops at 256.
+            let found = loss.to_dtype(DType::F32)?.to_scalar::<f32>()?;
+            assert!((found - 1000f32.ln()).abs() < 0.02, "{dtype:?}: {found}");
+            let grads = loss.backward()?;
+            let grad = grads.get(&logits).expect("a gradient").to_dtype(DType::F32)?;
+            let sum = grad.sum_all()?.to_scalar::<f32>()?;
+            assert!(sum.abs() < 0.01, "{dtype:?}: probabilities of {sum}");
         }
         Ok(())
     }

@@ -48,7 +48,9 @@ pub(super) fn clip(importer: &mut Importer, call: &Call) -> Result<Value, String
 
 pub(super) fn batch_norm(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     call.attributes.ignore(&["momentum"]);
-    if call.attributes.flag("training_mode", false)? {
+    // Before opset 14, further outputs, such as the statistics of the batch, mean training.
+    let trains = call.opset < 14 && call.n_outputs > 1;
+    if call.attributes.flag("training_mode", false)? || trains {
         return Err("it uses batch statistics; export the network in eval mode".into());
     }
     let eps = f64::from(call.attributes.float("epsilon")?.unwrap_or(1e-5));

@@ -6,9 +6,9 @@ use anyhow::Result;
 use taper_report::chart::{self, Area, Axis, Screen, axes, dashes, draw, line, marker};
 
 use super::{Figure, baseline, compared, has_many_rows, highest, panels, style_of};
-use crate::bands::same_sparsity;
 use crate::cells::{Cell, cells};
 use crate::results::Results;
+use crate::sparsity::same_sparsity;
 use crate::suite::SuiteRow;
 use taper_report::format;
 use taper_report::stats::Summary;

@@ -7,9 +7,9 @@ use taper_report::chart::{self, Dot, DotPlot, Key, Style, draw};
 use taper_report::format;
 
 use super::Figure;
-use crate::bands::same_sparsity;
 use crate::gain::{Compared, Gain, interval, ranked};
 use crate::results::Results;
+use crate::sparsity::same_sparsity;
 
 /// The reference of the comparison.
 const BASELINE: Style = Style { colour: chart::INK, marker: Some(2) };

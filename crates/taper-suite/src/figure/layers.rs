@@ -8,8 +8,8 @@ use taper_report::chart::{
 };
 
 use super::{Figure, highest};
-use crate::bands::same_sparsity;
 use crate::results::Results;
+use crate::sparsity::same_sparsity;
 use crate::suite::SuiteRow;
 use taper_report::format::{self, NOTHING};
 use taper_report::stats::Summary;

@@ -2,9 +2,9 @@
 
 use taper_report::chart::Style;
 
-use crate::bands::same_sparsity;
 use crate::cells::{Cell, cells};
 use crate::results::Results;
+use crate::sparsity::same_sparsity;
 use crate::suite::SuiteRow;
 
 /// Maximum number of distinguishable lines in one chart; more rows get dots, or a panel each.

@@ -8,8 +8,8 @@ use taper_report::format;
 use taper_report::study::{ShareRun, Study};
 
 use super::{Figure, highest};
-use crate::bands::same_sparsity;
 use crate::results::{FateLine, Results};
+use crate::sparsity::same_sparsity;
 
 /// Draws the figure; `None` if no run has dropped or followed a weight, or if several rows drop the same fraction: they
 /// differ in something else, which the figure does not show.

@@ -6,9 +6,9 @@ use taper_report::format;
 use taper_report::stats::Summary;
 
 use super::{Figure, against_sparsity::Quantity, has_many_rows};
-use crate::bands::same_sparsity;
 use crate::cells::{Cell, cells};
 use crate::results::Results;
+use crate::sparsity::same_sparsity;
 
 /// Draws the figure; `None` if no sparse run has recorded its speed.
 pub(super) fn figure(results: &Results) -> Result<Option<Figure>> {

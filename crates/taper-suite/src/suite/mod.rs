@@ -10,7 +10,7 @@ pub use data::ImageSource;
 pub use job::{Job, Overrides};
 pub use pattern::matches;
 
-use crate::bands::same_sparsity;
+use crate::sparsity::same_sparsity;
 use anyhow::{Context, Result, bail, ensure};
 use grid::Grid;
 use pattern::is_like;

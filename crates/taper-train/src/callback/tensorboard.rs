@@ -62,7 +62,12 @@ impl TensorBoard {
 
     /// The files in `folder` that Taper wrote, sorted by name. Files of other programs are left out.
     pub fn files(folder: &Path) -> Vec<PathBuf> {
-        let is_ours = |name: &str| name.starts_with(PREFIX) && name.contains(WRITER);
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        // Other programs write the name of the machine at this place, which can contain anything.
+        let is_ours = |name: &str| {
+            let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once(WRITER));
+            parts.is_some_and(|(time, step)| is_number(time) && is_number(step))
+        };
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let entries = entries.filter(|entry| is_ours(&entry.file_name().to_string_lossy()));
         let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
@@ -166,7 +171,10 @@ mod tests {
     #[test]
     fn a_run_that_begins_within_the_same_second_appends() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("events.out.tfevents.1.host.2.0"), "mine").unwrap();
+        for host in ["host", "a.taper.example.org", "taper"] {
+            let name = format!("events.out.tfevents.1.{host}.2.0");
+            std::fs::write(folder.path().join(name), "mine").unwrap();
+        }
         let len = |path: &PathBuf| std::fs::metadata(path).unwrap().len();
         // Three starts within two seconds: at least two of them have the same name.
         for _ in 0..3 {

@@ -75,7 +75,9 @@ impl Checkpoints {
             file.save(&self.folder.join(BEST))?;
         }
         file.save(&self.path(progress.step))?;
-        let steps = steps_in(&self.folder)?;
+        let mut steps = steps_in(&self.folder)?;
+        // Later ones are damaged: the run did not resume from them.
+        steps.retain(|&step| step <= progress.step);
         for &step in &steps[..steps.len().saturating_sub(self.keep_last)] {
             let path = self.path(step);
             std::fs::remove_file(&path).map_err(|source| CheckpointError::Io {

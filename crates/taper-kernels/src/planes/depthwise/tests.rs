@@ -209,7 +209,10 @@ fn windows_of_every_second_pixel_are_their_definition() {
 
 /// Windows on a plane of 2×4 pixels; `change` alters the second output.
 fn of(change: impl Fn(&mut Output)) -> Option<Depthwise> {
-    let layout = Layout { rows: 2, columns: 4, pitch: 4, halo: 4, lanes: 4 };
+    in_layout(Layout { rows: 2, columns: 4, pitch: 4, halo: 4, lanes: 4 }, change)
+}
+
+fn in_layout(layout: Layout, change: impl Fn(&mut Output)) -> Option<Depthwise> {
     let source = |i: usize| WeightedPixel {
         weight: 1.0,
         at: (4 + 4 * (i / 3)) as u32 - 4,
@@ -235,6 +238,9 @@ fn of(change: impl Fn(&mut Output)) -> Option<Depthwise> {
 #[test]
 fn other_sources_than_windows_are_rejected() {
     assert!(of(|_| ()).is_some());
+    // Rows of one and a half vectors.
+    let layout = Layout { rows: 2, columns: 4, pitch: 6, halo: 4, lanes: 4 };
+    assert!(in_layout(layout, |_| ()).is_none());
     assert!(of(|o| o.sources.iter_mut().for_each(|s| s.at += 4)).is_some());
     assert!(of(|o| o.sources[4].at += 1).is_none());
     assert!(of(|o| o.sources[0].shift = 0).is_none());
