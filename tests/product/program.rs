@@ -491,9 +491,10 @@ fn watch_shows_the_progress_of_runs_and_ends_with_them() {
     let said = support::run(&mut support::taper(&["watch", "--once", "--every", "3", "."]));
     assert!(said.code == Some(2) && said.err.contains("--every"), "{}", said.err);
 
-    // A suite between two runs: `watch` continues while the suite's lock is held.
+    // A run of a suite that has not begun to train: `watch` continues while its lock is held.
     std::fs::write(folder.path("runs/0/result.json"), "{}").expect("a result");
-    let lock = std::fs::File::create(folder.path("runs/lock")).expect("a file");
+    let lock =
+        std::fs::File::create(folder.path("runs/gmp-seed0-0123456789.lock")).expect("a file");
     lock.lock().expect("locks");
     let mut watcher = support::taper(&["watch", "--every", "1", &folder.text("runs")])
         .stdout(std::process::Stdio::null())

@@ -39,7 +39,7 @@ impl Args {
 
     /// The whole command line as a value; its help lists the commands in groups.
     pub fn grouped() -> clap::Command {
-        groups::in_groups(Self::command())
+        groups::in_groups(train::of_study(Self::command()))
     }
 }
 

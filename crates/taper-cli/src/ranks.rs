@@ -20,7 +20,7 @@ fn is_task() -> bool {
 
 /// The rank of this `taper train` in Open MPI, PMIx or MPICH; `None` if it was not started by MPI.
 fn rank() -> Option<usize> {
-    let is_train = std::env::args().nth(1).is_some_and(|command| command == "train");
+    let is_train = std::env::args_os().nth(1).is_some_and(|command| command == "train");
     let of_mpich = || number("PMI_RANK").filter(|_| !is_task());
     let rank = || number("OMPI_COMM_WORLD_RANK").or_else(|| number("PMIX_RANK")).or_else(of_mpich);
     is_train.then(rank).flatten()

@@ -58,6 +58,8 @@ pub enum DataError {
         cause: String,
         /// The remedy.
         remedy: String,
+        /// The error of the operating system, such as that of a full disk; `None` if the network or the hub failed.
+        source: Option<std::io::Error>,
     },
 }
 

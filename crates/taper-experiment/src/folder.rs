@@ -104,8 +104,16 @@ fn unwritable(error: RecordError) -> anyhow::Error {
 /// Locks the folder for this process.
 fn lock(folder: &Path) -> anyhow::Result<Lock> {
     let path = folder.join(NAMES.lock);
-    let cannot = || format!("cannot write {}; is the folder writable?", path.display());
-    Lock::take(&path).with_context(cannot)?.ok_or_else(|| {
+    let cannot = |error: std::io::Error| match path.exists() {
+        // The file exists, so only the lock failed.
+        true => usage(format!(
+            "the file system of {} has no locks ({error}), which keep two processes from training in one folder; choose another folder with --out",
+            folder.display()
+        )),
+        false => anyhow::Error::new(error)
+            .context(format!("cannot write {}; is the folder writable?", path.display())),
+    };
+    Lock::take(&path).map_err(cannot)?.ok_or_else(|| {
         usage(format!(
             "another taper process is training in {}; wait for it, or pass another --out",
             folder.display()

@@ -98,7 +98,9 @@ impl Opened {
             is_folded.map_err(|_| error)?;
         }
         let shapes = network.shapes();
-        let unpacked = self.unpack(&shapes).map_err(ExportError::malformed(&self.path))?;
+        let is_whole = |name: &str| is_counter(name) || like.counters.contains_key(name);
+        let unpacked =
+            self.unpack(&shapes, is_whole).map_err(ExportError::malformed(&self.path))?;
         for (name, values) in unpacked {
             let shape = &shapes[&name];
             match values {
@@ -144,7 +146,8 @@ impl Opened {
         &self,
         shapes: &BTreeMap<String, Vec<usize>>,
     ) -> Result<BTreeMap<String, Tensor>, ExportError> {
-        let unpacked = self.unpack(shapes).map_err(ExportError::malformed(&self.path))?;
+        let unpacked =
+            self.unpack(shapes, is_counter).map_err(ExportError::malformed(&self.path))?;
         let tensor = |(name, values): (String, Values)| {
             let shape = &shapes[&name][..];
             let tensor = match values {
@@ -156,17 +159,19 @@ impl Opened {
         unpacked.into_iter().map(tensor).collect()
     }
 
-    /// The values of tensors with these names and shapes. Each has the length that its shape requires.
+    /// The values of tensors with these names and shapes: i64 for names that `is_whole` accepts. Each has the length that
+    /// its shape requires.
     fn unpack(
         &self,
         shapes: &BTreeMap<String, Vec<usize>>,
+        is_whole: impl Fn(&str) -> bool,
     ) -> Result<BTreeMap<String, Values>, String> {
         let wanted: BTreeSet<&str> = shapes.keys().map(String::as_str).collect();
         let prefix = self.names.prefix(&wanted)?;
         let mut tensors = BTreeMap::new();
         for (name, shape) in shapes {
             let at = self.names.behind(prefix, name);
-            let values = match is_counter(name) {
+            let values = match is_whole(name) {
                 true => Values::Counts(self.counts(at, shape)?),
                 false => Values::Floats(self.floats(at.ok_or_else(|| missing(name))?, shape)?),
             };
@@ -238,7 +243,7 @@ pub fn check_torch(bytes: &[u8], shapes: &BTreeMap<String, Vec<usize>>) -> Resul
 }
 
 fn check(source: Box<dyn Source>, shapes: &BTreeMap<String, Vec<usize>>) -> Result<(), String> {
-    Opened::new(Path::new(""), source).unpack(shapes).map(drop)
+    Opened::new(Path::new(""), source).unpack(shapes, is_counter).map(drop)
 }
 
 /// The same for `.npz`, for one weight.

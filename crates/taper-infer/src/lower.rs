@@ -196,9 +196,12 @@ impl<'a> Lowering<'a> {
             Op::MaxPool(window) => self.pool(window, Reduce::Max, 0, &inputs[0], dims, &name),
             Op::AveragePool { window, counts_padding } => {
                 let area = window.kernel[0] * window.kernel[1];
-                let is_small = area <= MEANS;
-                if is_small && (*counts_padding || window.padding == [0; 4]) {
-                    return Ok(self.mean(node, window, &inputs[0], dims, &name));
+                let counts_alike = *counts_padding || window.padding == [0; 4];
+                if area <= MEANS
+                    && counts_alike
+                    && let Some(mean) = self.mean(node, window, &inputs[0], dims, &name)
+                {
+                    return Ok(mean);
                 }
                 let count = if *counts_padding { area } else { 0 };
                 self.pool(window, Reduce::Mean, count, &inputs[0], dims, &name)
@@ -326,7 +329,8 @@ impl<'a> Lowering<'a> {
         Ok(to)
     }
 
-    /// Average pooling with windows of equal size, as a depthwise convolution.
+    /// Average pooling with windows of equal size, as a depthwise convolution. `None` if the engine does not support that
+    /// convolution.
     fn mean(
         &mut self,
         node: &Node,
@@ -334,7 +338,7 @@ impl<'a> Lowering<'a> {
         value: &Value,
         dims: [usize; 3],
         name: &str,
-    ) -> Value {
+    ) -> Option<Value> {
         let [down, across] = window.kernel;
         let weight = vec![1.0 / (down * across) as f32; dims[0] * down * across];
         let Window { padding: [top, left, ..], dilation, .. } = *window;
@@ -349,7 +353,10 @@ impl<'a> Lowering<'a> {
             padding: [top, left],
             dilation,
         };
-        self.drafts.conv(vec![term], vec![0.0; dims[0]], &[], Epilogue::None, dims, name)
+        let fits = n_planes(value, stride) <= PLANES && term.reach(dims[2]) <= REACH;
+        fits.then(|| {
+            self.drafts.conv(vec![term], vec![0.0; dims[0]], &[], Epilogue::None, dims, name)
+        })
     }
 
     fn pool(
@@ -407,6 +414,11 @@ impl<'a> Lowering<'a> {
     }
 }
 
+/// Number of planes that a convolution with a stride reads: each phase of a stride is a separate plane.
+fn n_planes(value: &Value, stride: [usize; 2]) -> usize {
+    value.planes.len().saturating_mul(stride[0].saturating_mul(stride[1]))
+}
+
 fn term<'a>(
     graph: &'a Graph,
     conv: &Conv,
@@ -422,8 +434,7 @@ fn term<'a>(
     })?;
     let Window { padding: [top, left, ..], dilation, .. } = conv.window;
     let stride = strides(&conv.window, &value.layout, to);
-    // Each phase of a stride is a separate plane.
-    if value.planes.len().saturating_mul(stride[0] * stride[1]) > PLANES {
+    if n_planes(value, stride) > PLANES {
         let n = value.planes.len();
         let message = format!(
             "the convolution with weight `{}` has stride {stride:?} on {n} channels; the engine supports channels times strides up to {PLANES}",

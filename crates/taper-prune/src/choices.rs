@@ -117,7 +117,7 @@ impl Choices {
 
     /// Whether the operator decides which weights are kept.
     pub(crate) fn has_learned_cuts(&self) -> bool {
-        self.operator.cut(LayerId(0)).is_some()
+        (0..self.layers.len()).any(|layer| self.operator.cut(LayerId(layer)).is_some())
     }
 
     /// The gradient scale of pruned weights in a step with this sparsity.

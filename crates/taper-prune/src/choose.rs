@@ -38,6 +38,18 @@ impl Choices {
         let layers: Vec<Layer> =
             self.infos().enumerate().map(|(i, info)| Layer { id: LayerId(i), info }).collect();
         let groups = self.allocation.allocate(&layers, sparsity)?;
+        let mut n_of = vec![0u32; layers.len()];
+        for id in groups.iter().flat_map(|group| &group.layers) {
+            n_of.get_mut(id.0).map(|n| *n += 1).ok_or(AllocationError::Layer {
+                layer: id.0,
+                n_groups: 1,
+                n_layers: layers.len(),
+            })?;
+        }
+        if let Some(layer) = n_of.iter().position(|&n| n != 1) {
+            let (n_groups, n_layers) = (n_of[layer], layers.len());
+            return Err(AllocationError::Layer { layer, n_groups, n_layers }.into());
+        }
         if let Some(groups) = self.quotas(&groups, sparsity)? {
             return Ok(groups);
         }
@@ -156,7 +168,7 @@ impl Choices {
         let groups =
             if asked.sparsity.is_dense() { Vec::new() } else { self.groups(asked.sparsity)? };
         let retired = self.retired(asked);
-        Ok(with_values(&self.tensors(), |weights| {
+        with_values(&self.tensors(), |weights| {
             let mut cut: Vec<LayerCut> = (0..weights.len())
                 .map(|i| asked.layer_cut(i, 0.0, Mask::full(weights[i].len())))
                 .collect();
@@ -179,9 +191,19 @@ impl Choices {
                     .zip(&scores)
                     .map(|(view, scores)| Scored { info: view.info, scores })
                     .collect();
+                let is_whole = |layer: &Scored| layer.scores.len() as u64 == layer.info.n_weights();
+                if let Some(layer) = scored.iter().find(|layer| !is_whole(layer)) {
+                    return Err(wrong_length("score", layer.info, layer.scores.len()));
+                }
                 let (n_keep, sparsity) = (group.n_keep, group.sparsity);
                 let demand = Demand { n_keep, sparsity, quantile: self.quantile };
                 let chosen = self.structure.choose(&scored, &demand);
+                for (i, layer) in scored.iter().enumerate() {
+                    let len = chosen.masks.get(i).map_or(0, Mask::len);
+                    if len as u64 != layer.info.n_weights() {
+                        return Err(wrong_length("mask", layer.info, len));
+                    }
+                }
                 for (view, mask) in views.iter().zip(chosen.masks) {
                     // Without a magnitude threshold, weights do not shrink.
                     let mut at = asked.criterion.magnitude(view, chosen.at).unwrap_or(0.0);
@@ -194,8 +216,8 @@ impl Choices {
                 let weights: Vec<&[f32]> = group.layers.iter().map(|id| weights[id.0]).collect();
                 asked.keep_cut(group, &weights, &mut cut);
             }
-            cut
-        })?)
+            Ok(cut)
+        })?
     }
 
     /// The pruned weights of each layer, if pruned weights are 0 and the sparsity rises. They rank below all other
@@ -274,6 +296,16 @@ impl Asked<'_> {
 /// The smallest magnitude of the kept weights; infinite if there are none.
 fn smallest(weights: &[f32], mask: &Mask) -> f32 {
     mask.kept().map(|index| weights[index].abs()).fold(f32::INFINITY, f32::min)
+}
+
+/// The error of a criterion or structure that returns a number of values that a layer does not have.
+fn wrong_length(what: &str, info: &LayerInfo, n: usize) -> PruneError {
+    let (name, n_weights) = (&info.name, info.n_weights());
+    let part = if what == "score" { "the criterion" } else { "the structure" };
+    let reason = format!(
+        "{part} has a {what} of {n} values for {name}, which has {n_weights} weights; return a value for each weight"
+    );
+    PruneError::Structure { reason }
 }
 
 fn misfit(info: &LayerInfo, reason: &str) -> PruneError {

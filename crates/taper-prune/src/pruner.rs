@@ -55,8 +55,9 @@ pub struct Pruner {
     /// The number of weights that each layer keeps between prune-and-regrow updates, if its mask may have another one:
     /// more under a soft bound, or fewer with units that do not fit.
     pub(crate) budget: Option<Vec<u64>>,
-    /// Input of the mask update rule, if the gradients of the current step choose its masks.
-    pending: Option<Moment>,
+    /// Input of the mask update rule, if the gradients of the current step choose its masks, and whether the step was
+    /// begun again after they did.
+    pending: Option<(Moment, bool)>,
     /// Measured masks for the next step, or for the current one.
     prepared: Option<Prepared>,
     pub(crate) history: History,
@@ -198,6 +199,9 @@ impl Pruner {
         if self.choices.renewal.chooses(&now) && !self.choices.operator.is_frozen() {
             self.sparsity = now.wanted;
             self.refresh_masks(&now, is_repeated)?;
+        } else if !self.choices.operator.is_frozen() {
+            // The fraction of dropped weights can rise while masks are held.
+            self.drop_more()?;
         }
         if !is_repeated && self.choices.probes.contains(&step) {
             with_values(&self.choices.tensors(), |weights| {
@@ -245,6 +249,7 @@ impl Pruner {
     pub(crate) fn leave_step(&mut self) {
         (self.pending, self.prepared) = (None, None);
         (self.learning, self.forgotten) = (None, None);
+        (self.feedback, self.told_feedback) = (None, None);
     }
 
     /// Chooses new masks, or leaves that to the gradients of this step.
@@ -252,8 +257,8 @@ impl Pruner {
         let criterion = self.choices.chooser(now);
         if criterion.needs_gradient() && !now.wanted.is_dense() {
             // A step that is begun again has set its sparsity already.
-            let first = self.pending.filter(|first| first.step == now.step);
-            self.pending = Some(first.unwrap_or(*now));
+            let first = self.pending.filter(|(first, _)| first.step == now.step);
+            self.pending = Some(first.unwrap_or((*now, is_repeated)));
             return Ok(());
         }
         self.pending = None;
@@ -261,6 +266,17 @@ impl Pruner {
             Some(prepared) => prepared.to_vec(),
             None => self.choices.choose(&self.asked(criterion, self.known(criterion, None)))?,
         };
+        self.renew(cut, now, is_repeated)
+    }
+
+    /// Sets the masks that the mask update rule has chosen. The schedule observes the change, except in a step that is
+    /// begun again.
+    fn renew(
+        &mut self,
+        cut: Vec<LayerCut>,
+        now: &Moment,
+        is_repeated: bool,
+    ) -> Result<(), PruneError> {
         let before = std::mem::replace(&mut self.cut, cut);
         self.budget = None;
         if !is_repeated {
@@ -316,7 +332,7 @@ impl Pruner {
             return;
         }
         let over_window = match &self.told {
-            Some((step, _)) if self.step.0 < step.0 + window => return,
+            Some((step, _)) if self.step.0 < step.0.saturating_add(window) => return,
             Some((_, masks)) => Some(self.changed_since(masks.iter().map(|mask| &**mask))),
             None if self.sparsity.is_dense() => return,
             None => None,
@@ -378,13 +394,12 @@ impl Pruner {
         let is_skipped = self.reads_gradients();
         let mut momentum = None;
         self.remember(grads)?;
-        if let Some(now) = self.pending.take() {
+        if let Some((now, is_repeated)) = self.pending.take() {
             let gradients = of_layers(self.choices.vars(), grads)?;
             let criterion = self.choices.chooser(&now);
             let asked = self.asked(criterion, Some(&gradients));
             let cut = self.choices.choose(&asked)?;
-            self.budget = None;
-            self.replace(cut)?;
+            self.renew(cut, &now, is_repeated)?;
         } else if let Some(share) = self.swap_share() {
             momentum = self.swap(share, grads)?;
         }

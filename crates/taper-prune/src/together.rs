@@ -32,8 +32,9 @@ impl Choices {
     fn without_cut(&self) -> Option<(Part, Part, &'static str)> {
         let has_magnitude = gives_magnitudes(&*self.criterion);
         let is_single = self.structure.is_single();
-        let has_quota =
-            self.infos().any(|info| self.structure.quota(info, self.schedule.target()).is_some());
+        let fits = |info: &&LayerInfo| self.structure.check(info).is_ok();
+        let quota = |info: &LayerInfo| self.structure.quota(info, self.schedule.target());
+        let has_quota = self.infos().filter(fits).any(|info| quota(info).is_some());
         let shrinks = self.operator.needs_cut();
         let is_near_cut = self.gradients().iter().any(|grad| grad.at_zero != grad.at_cut);
         let drops_smallest =

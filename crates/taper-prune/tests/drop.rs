@@ -2,11 +2,18 @@
 
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 use taper_core::{LayerId, MaskFeedback, Sparsity, Step, rng::Rng};
 use taper_kernels::mask::Mask;
+use taper_kernels::threshold::Threshold;
 use taper_nn::{Init, ParamKind, Params, Scope};
-use taper_prune::{DeadFilters, DropPolicy, DropRule, Pruner, PrunerBuilder};
-use taper_schedule::{Curve, Ramp, RestoreError, SparsitySchedule, State};
+use taper_prune::{
+    DeadFilters, DropPolicy, DropRule, Pruner, PrunerBuilder, criterion::Saliency, renewal::Hold,
+};
+use taper_schedule::{Cadence, Curve, Ramp, RestoreError, SparsitySchedule, State};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -273,5 +280,84 @@ fn an_impossible_share_is_refused() -> Result {
         let error = builder(&params()?, 0.9)?.drop(policy).build().unwrap_err();
         assert!(error.to_string().contains("outside [0, 1]"), "{error}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_policy_begins_while_masks_are_held() -> Result {
+    let params = params()?;
+    let schedule = Ramp::new(Curve::OneShot, Step(0), Step(0), Sparsity::new(0.5)?);
+    let policy = DropPolicy {
+        begin: Step(10),
+        end: Step(10),
+        ..DropPolicy::constant(DropRule::Longest, 1.0)
+    };
+    let mut pruner = Pruner::builder(params.prunable(), schedule, TOTAL)
+        .threshold(Threshold::Hard)
+        .renewal(Hold)
+        .drop(policy)
+        .build()?;
+    for step in 0..TOTAL {
+        pruner.begin_step(Step(step))?;
+        let report = pruner.report();
+        let n_pruned = report.n_weights() - report.n_kept();
+        assert_eq!(report.n_dropped(), if step < 10 { 0 } else { n_pruned }, "step {step}");
+    }
+    Ok(())
+}
+
+/// A ramp that counts what it observes.
+#[derive(Debug)]
+struct Counting(Ramp, Arc<AtomicU64>);
+
+impl SparsitySchedule for Counting {
+    fn sparsity(&self, step: Step) -> Sparsity {
+        SparsitySchedule::sparsity(&self.0, step)
+    }
+
+    fn target(&self) -> Sparsity {
+        SparsitySchedule::target(&self.0)
+    }
+
+    fn observe(&mut self, _: &MaskFeedback) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> State {
+        State::default()
+    }
+
+    fn restore(&mut self, _: &State) -> std::result::Result<(), RestoreError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn masks_that_gradients_choose_are_observed_and_drop_weights() -> Result {
+    let params = params()?;
+    let n_observed = Arc::new(AtomicU64::new(0));
+    let ramp = Ramp::new(Curve::Linear, Step(0), Step(16), Sparsity::new(0.8)?);
+    let mut pruner = Pruner::builder(params.prunable(), Counting(ramp, n_observed.clone()), TOTAL)
+        .threshold(Threshold::Hard)
+        .criterion(Saliency)
+        .cadence(Cadence::every(4)?)
+        .drop(DropPolicy::constant(DropRule::Random { seed: 0 }, 1.0))
+        .build()?;
+    for step in 0..TOTAL {
+        // The second time, the step is begun again, and its masks are not observed again.
+        for _ in 0..2 {
+            let pruned = pruner.impose(Step(step))?;
+            let mut loss = Tensor::zeros((), candle_core::DType::F32, &Device::Cpu)?;
+            for (_, var) in params.prunable() {
+                loss = (loss + var.sqr()?.sum_all()?)?;
+            }
+            let mut grads = loss.backward()?;
+            pruned.lift(&mut grads)?;
+        }
+        let report = pruner.report();
+        assert_eq!(report.n_dropped(), report.n_weights() - report.n_kept(), "step {step}");
+    }
+    // Steps 8, 12, 16 and 20; the first masks that prune, at step 4, are no change.
+    assert_eq!(n_observed.load(Ordering::Relaxed), 4);
     Ok(())
 }

@@ -5,7 +5,10 @@ use candle_core::{Device, Tensor, Var};
 use taper_core::{LayerId, Sparsity, Step, rng::Rng};
 use taper_kernels::threshold::Threshold;
 use taper_nn::{Init, Linear, ParamKind, Params, Pass, Scope};
-use taper_prune::{Pruner, PrunerBuilder, Quantile, allocation};
+use taper_prune::{
+    Pruner, PrunerBuilder, Quantile, allocation,
+    criterion::{Criterion, View},
+};
 use taper_scale::Constant;
 use taper_schedule::{Adaptation, Adaptive, Cadence, Curve, Ramp, Reference, Signal};
 
@@ -65,6 +68,59 @@ fn an_allocation_that_does_not_add_up_is_refused() -> Result {
         }
     }
     assert_eq!(refused, 3, "95, 97 and 98 %");
+    Ok(())
+}
+
+/// Returns the groups of another allocation, with other layers.
+#[derive(Debug)]
+struct Wrong(fn(&mut Vec<allocation::Group>));
+
+impl allocation::Allocation for Wrong {
+    fn allocate(
+        &self,
+        layers: &[allocation::Layer],
+        overall: Sparsity,
+    ) -> std::result::Result<Vec<allocation::Group>, allocation::AllocationError> {
+        let mut groups = allocation::Global.allocate(layers, overall)?;
+        (self.0)(&mut groups);
+        Ok(groups)
+    }
+}
+
+#[test]
+fn each_layer_must_be_in_one_group() -> Result {
+    let params = params()?;
+    for (change, said) in [
+        (
+            (|groups| groups[0].layers.truncate(1)) as fn(&mut Vec<allocation::Group>),
+            "layer 1 in 0",
+        ),
+        (|groups| groups[0].layers.push(LayerId(0)), "layer 0 in 2"),
+        (|groups| groups[0].layers.push(LayerId(7)), "layer 7 in 1"),
+    ] {
+        let error = builder(&params, 0.9)?.allocation(Wrong(change)).build().unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+    }
+    Ok(())
+}
+
+/// Has a score too few.
+#[derive(Debug)]
+struct Short;
+
+impl Criterion for Short {
+    fn scores<'a>(&self, layer: &View<'a>) -> std::borrow::Cow<'a, [f32]> {
+        layer.weights[1..].into()
+    }
+}
+
+#[test]
+fn a_criterion_must_score_each_weight() -> Result {
+    let params = params()?;
+    let built = builder(&params, 0.9)?.threshold(Threshold::Hard).criterion(Short);
+    let mut pruner = built.build()?;
+    let error = (0..TOTAL).find_map(|step| pruner.begin_step(Step(step)).err()).expect("an error");
+    assert!(error.to_string().contains("the criterion has a score of 215 values for"), "{error}");
     Ok(())
 }
 

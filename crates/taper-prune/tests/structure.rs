@@ -237,3 +237,13 @@ fn updates_with_blocks_of_several_sizes_do_not_lose_weights() -> Result {
     }
     Ok(())
 }
+
+#[test]
+fn patterns_that_are_none_are_refused() -> Result {
+    for pattern in [NOfM { n: 1, m: 0 }, NOfM { n: 4, m: 2 }, NOfM { n: 0, m: 4 }] {
+        let fc = layer("fc.weight", LayerKind::Linear, &[4, 4], &[1.0; 16])?;
+        let error = build(vec![fc], 0.5, pattern).unwrap_err().to_string();
+        assert!(error.contains("it must keep at least 1"), "{error}");
+    }
+    Ok(())
+}

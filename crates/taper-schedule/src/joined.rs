@@ -4,8 +4,9 @@ use crate::{ClosedForm, PointsError, closed_form::closed_form_is_schedule};
 use std::sync::Arc;
 use taper_core::{Sparsity, Step};
 
-/// Several closed forms in sequence: each applies from its step until the next one starts. The sparsity never falls:
-/// while a part is below the sparsity that was reached before it, that sparsity is kept.
+/// Several closed forms in sequence: each applies from its step to the step at which the next one starts, and its value
+/// there counts as reached. The sparsity never falls: while a part is below the sparsity that was reached before it,
+/// that sparsity is kept.
 #[derive(Clone, Debug)]
 pub struct Joined(Vec<(Step, Arc<dyn ClosedForm>)>);
 

@@ -3,6 +3,7 @@
 use crate::{
     launcher::{Launch, Launcher, RunOutcome, StopRequest},
     runs::epochs_done,
+    slurm::LEAD,
     suite::Job,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -15,11 +16,12 @@ use std::{
     time::{Duration, Instant},
 };
 use taper_distributed::{GROUP, most_ranks};
-use taper_host::{Exit, Usage, lead_group, terminate, terminate_ranks};
+use taper_host::{Exit, Usage, kill_group, lead_group, terminate, terminate_ranks};
 use taper_record::NAMES;
 
-/// Time for an interrupted run to write its checkpoint.
-const GRACE: Duration = Duration::from_secs(20);
+/// Time for an interrupted run to end its step or its evaluation, and to write its checkpoint: nearly all of the time
+/// that a job has before its end.
+const GRACE: Duration = Duration::from_secs(LEAD - 15);
 /// Interval of checks whether a run has ended.
 const POLL: Duration = Duration::from_millis(50);
 /// Variables in which Open MPI, PMIx and MPICH pass rank and number of ranks to a process.
@@ -201,7 +203,10 @@ impl Stopping {
             if ranks.get() > 1 { terminate_ranks(child) } else { terminate(child) }
         }
         if self.since.is_some_and(|since| since.elapsed() > GRACE) {
-            child.kill()?;
+            tracing::warn!(
+                "a run has not ended within {GRACE:?} and is stopped; it resumes from its last checkpoint. Set train.checkpoint_every to a number of steps that take less time"
+            );
+            if ranks.get() > 1 { kill_group(child) } else { child.kill()? }
         }
         Ok(())
     }

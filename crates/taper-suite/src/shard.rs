@@ -1,7 +1,7 @@
 //! Shards: parts of a suite for processes that do not communicate.
 
 use crate::{runs::RunsFolder, suite::Job};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::{fmt, io, num::NonZeroUsize, str::FromStr};
 use taper_host::Usage;
@@ -82,9 +82,15 @@ impl Shard {
     pub(crate) fn join(self, runs: &RunsFolder, commit: Option<&str>) -> Result<()> {
         let path = runs.path().join(FILE);
         let own = Shards { shards: self.n, commit: commit.map(str::to_owned) };
-        let Ok(text) = std::fs::read(&path) else {
-            std::fs::create_dir_all(runs.path())?;
-            return Ok(write_file(&path, &serde_json::to_vec_pretty(&own)?)?);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(runs.path())?;
+                return Ok(write_file(&path, &serde_json::to_vec_pretty(&own)?)?);
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
         };
         let there: Shards = serde_json::from_slice(&text).map_err(|error| {
             Usage::new(format!("{}: {error}; delete it while no shard is running", path.display()))

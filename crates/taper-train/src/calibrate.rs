@@ -12,7 +12,7 @@ use taper_nn::{Entry, Gates, KernelContext, Model, Pass, Tracking};
 /// normalised by its own statistics, as in training, so one pass is enough.
 ///
 /// # Errors
-/// If the images do not fit the model.
+/// If there is no batch, or the images do not fit the model. The statistics are then as before.
 pub fn calibrate(
     model: &dyn Model,
     images: &Loader,
@@ -27,6 +27,33 @@ pub fn calibrate(
         _ => None,
     };
     let running: Vec<(Var, f64)> = entries.iter().filter_map(average).collect();
+    let tracked = entries.iter().filter(|entry| entry.tracking.is_some());
+    let before = tracked.map(|entry| Ok((entry.var.clone(), entry.var.copy()?)));
+    let before: Vec<(Var, Tensor)> = before.collect::<candle_core::Result<_>>()?;
+    let averaged = averages(model, images, n_batches, device, kernels, &running);
+    if averaged.is_err() {
+        before.iter().try_for_each(|(var, values)| var.set(values))?;
+    }
+    let (n, averages) = averaged?;
+    let set = |var: &Var, means: Vec<f64>| -> candle_core::Result<()> {
+        let means = Tensor::from_vec(means, var.shape(), &Device::Cpu)?.to_dtype(var.dtype())?;
+        var.set(&means.to_device(device)?)
+    };
+    running.iter().zip(averages).try_for_each(|((var, _), means)| set(var, means))?;
+    let counters = entries.iter().filter(|entry| entry.tracking == Some(Tracking::Count));
+    let counted = |var: &Var| var.set(&Tensor::full(i64::from(n), var.shape(), device)?);
+    Ok(counters.map(|entry| &entry.var).try_for_each(counted)?)
+}
+
+/// The number of batches, and the averages of running statistics over them. The statistics themselves change.
+fn averages(
+    model: &dyn Model,
+    images: &Loader,
+    n_batches: usize,
+    device: &Device,
+    kernels: &KernelContext,
+    running: &[(Var, f64)],
+) -> Result<(u32, Vec<Vec<f64>>), TrainError> {
     let mut sums: Vec<Vec<f64>> =
         running.iter().map(|(var, _)| vec![0.0; var.elem_count()]).collect();
     let mut n = 0u32;
@@ -37,21 +64,19 @@ pub fn calibrate(
             &tensors(batch, device)?.0,
             &Pass::train(&Gates::NONE).with_kernels(kernels),
         )?;
-        for (sums, (var, momentum)) in sums.iter_mut().zip(&running) {
+        for (sums, (var, momentum)) in sums.iter_mut().zip(running) {
             let found = var.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
             sums.iter_mut().zip(found).for_each(|(sum, v)| *sum += v / momentum);
         }
         n += 1;
     }
-    let set = |var: &Var, sums: Vec<f64>| -> candle_core::Result<()> {
-        let means: Vec<f64> = sums.iter().map(|sum| sum / f64::from(n.max(1))).collect();
-        let means = Tensor::from_vec(means, var.shape(), &Device::Cpu)?.to_dtype(var.dtype())?;
-        var.set(&means.to_device(device)?)
-    };
-    running.iter().zip(sums).try_for_each(|((var, _), sums)| set(var, sums))?;
-    let counters = entries.iter().filter(|entry| entry.tracking == Some(Tracking::Count));
-    let counted = |var: &Var| var.set(&Tensor::full(i64::from(n), var.shape(), device)?);
-    Ok(counters.map(|entry| &entry.var).try_for_each(counted)?)
+    if n == 0 {
+        let reason =
+            "there is no batch of images for batch norm; pass more images, or a smaller batch";
+        return Err(candle_core::Error::Msg(reason.into()).into());
+    }
+    let average = |sums: Vec<f64>| sums.iter().map(|sum| sum / f64::from(n)).collect();
+    Ok((n, sums.into_iter().map(average).collect()))
 }
 
 #[cfg(test)]
@@ -89,6 +114,28 @@ mod tests {
         assert!((at("bn1.running_var")? - var).abs() < 1e-4 * var, "{var}");
         assert_eq!(value("bn1.num_batches_tracked")?.to_scalar::<i64>()?, 3);
         assert_eq!(value("conv1.weight")?.flatten_all()?.to_vec1::<f32>()?, weight);
+        Ok(())
+    }
+
+    #[test]
+    fn without_a_batch_statistics_stay() -> Result<()> {
+        let data = Dataset::open("digits", &OpenOptions::default()).expect("the digits");
+        let config = LoaderConfig::train(16, Augment::None, data.normalisation.clone(), 3);
+        let images = Loader::new(data.train.clone(), config).expect("a loader");
+        let model = taper_zoo::build("digits-cnn", 10, 0, &Device::Cpu).expect("a network");
+        let var = || model.params().get("bn1.running_var").expect("a buffer").var.to_vec1::<f32>();
+        let before = var()?;
+        let error = calibrate(&*model, &images, 0, &Device::Cpu, &KernelContext::default());
+        assert!(error.expect_err("no batch").to_string().contains("no batch of images"));
+        assert_eq!(var()?, before);
+        // Images of another shape.
+        let other = taper_zoo::build("resnet20@0.1", 10, 0, &Device::Cpu).expect("a network");
+        let is_var = |entry: &&Entry| entry.name.ends_with("running_var");
+        let var = || other.params().entries().iter().find(is_var).expect("a buffer").var.to_vec1();
+        let before: Vec<f32> = var()?;
+        let error = calibrate(&*other, &images, 1, &Device::Cpu, &KernelContext::default());
+        assert!(error.is_err());
+        assert_eq!(var()?, before);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use taper_nn::{Gates, KernelContext, Model, Pass};
 /// Loss and accuracy on a split.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evaluation {
-    /// Mean loss per image.
+    /// Mean loss per image; NaN without images, as the accuracy.
     pub loss: f64,
     /// Top-1 accuracy, in `[0, 1]`.
     pub accuracy: f64,
@@ -87,8 +87,8 @@ impl Evaluated<'_> {
                 n_images += images;
             }
         }
-        let count = f64::max(n_images, 1.0);
-        let (loss, accuracy) = (sum / count, n_correct / count);
+        // NaN without images.
+        let (loss, accuracy) = (sum / n_images, n_correct / n_images);
         Ok(Evaluation { loss, accuracy, n_images: n_images as u64 })
     }
 

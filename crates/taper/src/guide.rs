@@ -52,9 +52,9 @@
 //! - [`prunable_vars`](crate::prune::prunable_vars) selects the weights of linear layers, recurrent layers and
 //!   convolutions. It selects a tied variable once, and logs the variables that it skips. Embeddings look like linear
 //!   layers: remove them from the list first.
-//! - Weights may be f32, f64, bf16 or f16. They are ranked in f32, and gradients that a part of the method changes, such
-//!   as a decay of pruned weights, are computed in f32; everything else is computed in their own type. The dense weights
-//!   come back bit-identical.
+//! - Weights may be f32, f64, bf16 or f16. They are ranked in f32. Gradients that a part of the method changes, such as
+//!   a decay of pruned weights, are computed in f32, and so are the values of operators without a threshold. Everything
+//!   else is computed in their own type. The dense weights come back bit-identical.
 //! - Steps count over the whole run, not per epoch. A step number below the previous one is an error.
 //! - Candle still multiplies by the zeros: the model becomes sparse, but not faster. For speed and for export, build
 //!   the model from the layers of [`nn`](crate::nn). *Extending* in the book shows how.
@@ -221,6 +221,10 @@
 //! assert_eq!(n_skipped, 3); // steps 10, 20 and 30
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! An operator with learned thresholds (STR) learns in [`Pruner::learn`](crate::prune::Pruner::learn): call it after the
+//! optimizer's step, with the factor of gradient clipping (1 without) and the learning rate. Without it, the thresholds
+//! stay, and almost nothing is pruned.
 //!
 //! # Write your own schedule
 //!

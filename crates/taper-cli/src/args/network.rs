@@ -167,7 +167,7 @@ pub struct Inspect {
 /// Write a checkpoint for other tools.
 #[derive(Debug, ClapArgs)]
 pub struct Export {
-    /// The pruned.safetensors of a run, a training checkpoint, or an exported file or folder
+    /// The pruned.safetensors of a run, a training checkpoint, an exported file or folder, or an ONNX file
     pub checkpoint: PathBuf,
     /// Input size and output of an ONNX file
     #[command(flatten)]

@@ -20,15 +20,28 @@ pub enum Question {
     Significance(Box<Significance>),
 }
 
+/// Adapts the help of `taper study significance`, which shares the options of `taper train`: it has another output
+/// folder and always resumes, and there is nothing to validate alone.
+pub fn of_study(command: clap::Command) -> clap::Command {
+    command.mut_subcommand("study", |study| {
+        study.mut_subcommand("significance", |study| {
+            study
+                .mut_arg("out", |out| out.help("Output folder [default: runs/significance]"))
+                .mut_arg("dry_run", |dry_run| dry_run.hide(true))
+                .mut_arg("resume", |resume| resume.hide(true))
+        })
+    })
+}
+
 /// Train a network sparse.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Train {
     /// Experiment file; options override its keys
     pub experiment: Option<PathBuf>,
-    /// Architecture (see `taper models`) [default: digits-cnn for the digits, else resnet20]
+    /// Architecture (see `taper models`) [default: that of --from; else digits-cnn for the digits, and resnet20]
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
-    /// Data set: digits, cifar10, cifar100 (or cifar100@REVISION), or a folder [default: digits]
+    /// Data set: digits, cifar10, cifar100 (or cifar100@REVISION), or a folder [default: that of --from, else digits]
     #[arg(long, value_name = "NAME|DIR")]
     pub data: Option<String>,
     /// Method, such as feather, rigl or dense; `taper methods` lists them [default: feather]

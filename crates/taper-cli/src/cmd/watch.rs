@@ -38,8 +38,8 @@ pub fn run(args: &Watch) -> anyhow::Result<()> {
         } else if text != before {
             term::print(&text)?;
         }
-        // Between two runs of a suite no run is active, but the suite holds its lock.
-        let is_suite_at_work = Lock::is_held(&args.folder.join("lock")) == Some(true);
+        // A suite holds the lock of a run before the run begins, while it reads its data, and until it has ended.
+        let is_suite_at_work = holds_a_lock(&args.folder);
         let is_over = !is_suite_at_work && runs.iter().all(|run| run.state != State::AtWork);
         if args.once || is_over {
             return Ok(());
@@ -47,6 +47,14 @@ pub fn run(args: &Watch) -> anyhow::Result<()> {
         before = text;
         std::thread::sleep(Duration::from_secs(args.every));
     }
+}
+
+/// Whether a process holds the lock of a run in the folder of a suite.
+fn holds_a_lock(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths = entries.map(|entry| entry.path());
+    let is_lock = |path: &PathBuf| path.extension().is_some_and(|end| end == "lock");
+    paths.any(|path| is_lock(&path) && Lock::is_held(&path) == Some(true))
 }
 
 /// The state of a run.

@@ -289,7 +289,7 @@ mod tests {
             ("hf_ab\u{7}", r"the control character '\u{7}' as character 6"),
             ("“hf_ab”", "'“', which is not ASCII, as character 1"),
         ] {
-            let Err(Failure::Final { cause, remedy }) = check_token(token) else { panic!() };
+            let Err(Failure::Final { cause, remedy, .. }) = check_token(token) else { panic!() };
             assert!(cause.contains(words) && remedy.contains("HF_TOKEN"), "{cause}");
             assert!(!cause.contains("hf_"), "{cause}");
         }

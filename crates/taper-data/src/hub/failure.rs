@@ -21,8 +21,8 @@ pub(super) enum Failure {
     Again { cause: String, wait: Option<Duration> },
     /// The received file differs from the announced one. It has been deleted.
     Corrupt(String),
-    /// A retry cannot help.
-    Final { cause: String, remedy: String },
+    /// A retry cannot help. `os_error` is the number of the operating system's error, if there was one.
+    Final { cause: String, remedy: String, os_error: Option<i32> },
 }
 
 impl Failure {
@@ -31,7 +31,7 @@ impl Failure {
     }
 
     pub(super) fn give_up(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Final { cause: cause.into(), remedy: remedy.into() }
+        Self::Final { cause: cause.into(), remedy: remedy.into(), os_error: None }
     }
 
     /// The failure for a status code of the hub. `revision` is the requested revision.
@@ -83,13 +83,30 @@ impl Failure {
         let cause = format!("cannot access {}: {error}", path.display());
         match error.kind() {
             ErrorKind::Interrupted => Self::again(cause),
-            _ => Self::give_up(cause, CHECK_CACHE),
+            _ => {
+                let os_error = error.raw_os_error();
+                Self::Final { cause, remedy: CHECK_CACHE.to_owned(), os_error }
+            }
         }
     }
 }
 
 pub(super) fn not_an_address(error: impl std::fmt::Display) -> Failure {
     Failure::give_up(format!("the address is invalid: {error}"), "check HF_ENDPOINT")
+}
+
+/// A text without user names and passwords in its addresses: `http://user:word@host/x` becomes `http://host/x`.
+pub(super) fn without_user(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, address)) = rest.split_once("://") {
+        let is_end = |c: char| matches!(c, '/' | '?' | '#' | '"') || c.is_whitespace();
+        let (authority, after) = address.split_at(address.find(is_end).unwrap_or(address.len()));
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        shown.extend([before, "://", host]);
+        rest = after;
+    }
+    shown + rest
 }
 
 fn waited(patience: Duration) -> String {
@@ -99,4 +116,27 @@ fn waited(patience: Duration) -> String {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_and_passwords_are_not_shown() {
+        for (text, want) in [
+            ("https://user:word@mirror.corp/x@main", "https://mirror.corp/x@main"),
+            ("cannot reach http://me@host: refused", "cannot reach http://host: refused"),
+            ("https://hub.org/a and http://a:b@c/d", "https://hub.org/a and http://c/d"),
+            ("no address, a@b", "no address, a@b"),
+        ] {
+            assert_eq!(without_user(text), want);
+        }
+    }
+
+    #[test]
+    fn a_full_disk_keeps_its_error() {
+        let error = Failure::of_file(Error::from_raw_os_error(28), Path::new("cache/x"));
+        assert!(matches!(error, Failure::Final { os_error: Some(28), .. }), "{error:?}");
+    }
 }

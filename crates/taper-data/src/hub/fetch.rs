@@ -1,7 +1,7 @@
 //! Fetching one file: from the cache, or by a transfer with retries. The file is verified.
 
 use super::client::{Client, Promise};
-use super::failure::{CHECK_CACHE, CHECK_NETWORK, Failure};
+use super::failure::{CHECK_CACHE, CHECK_NETWORK, Failure, without_user};
 use super::place::place;
 use super::verify::{Entry, Verdict, mismatch, sha256};
 use super::{HubOptions, MAIN, split_revision};
@@ -125,7 +125,13 @@ impl<'a> Fetch<'a> {
         loop {
             match self.attempt() {
                 Ok(fetched) => return Ok(fetched),
-                Err(Failure::Final { cause, remedy }) => return Err(self.error(cause, &remedy)),
+                Err(Failure::Final { cause, remedy, os_error }) => {
+                    let mut error = self.error(cause, &remedy);
+                    if let DataError::Fetch { source, .. } = &mut error {
+                        *source = os_error.map(std::io::Error::from_raw_os_error);
+                    }
+                    return Err(error);
+                }
                 Err(Failure::Corrupt(how)) if was_corrupt => {
                     return Err(self.error(
                         format!("the file was corrupt twice: {how}"),
@@ -280,19 +286,19 @@ impl<'a> Fetch<'a> {
                 self.say("another process is fetching it; waiting");
                 file.lock().map_err(on_lock)?;
             }
-            // On a file system without locks, no lock is taken.
-            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(e)) => return Err(on_lock(e)),
+            // On a file system without locks, no lock is taken. Its error differs from system to system.
+            Err(TryLockError::Error(_)) => {}
         }
         Ok(file)
     }
 
     fn say(&self, text: &str) {
-        self.progress.note(&format!("{}: {text}", self.filename));
+        self.progress.note(&format!("{}: {}", self.filename, without_user(text)));
     }
 
     fn error(&self, cause: String, remedy: &str) -> DataError {
-        DataError::Fetch { url: self.url.clone(), cause, remedy: remedy.to_owned() }
+        let (url, cause) = (without_user(&self.url), without_user(&cause));
+        DataError::Fetch { url, cause, remedy: remedy.to_owned(), source: None }
     }
 }
 

@@ -67,7 +67,7 @@ impl fmt::Debug for HubOptions {
     /// Does not print the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HubOptions")
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &failure::without_user(&self.endpoint))
             .field("cache_dir", &self.cache_dir)
             .field("token", &self.token.as_ref().map(|_| "..."))
             .field("offline", &self.offline)

@@ -18,7 +18,7 @@ const ELEMENTS: usize = 1 << 20;
 ///
 /// The layer must be a convolution or linear layer without another reader. The constant of a product has one value, or
 /// one per channel. The constant of a sum may have one per pixel, if the new bias has at most 2²⁰ elements or is not
-/// larger than the constant.
+/// larger than the constant. A layer whose weights would become infinite stays as it is.
 ///
 /// # Errors
 /// If the graph is not valid.
@@ -47,8 +47,10 @@ pub(super) fn fold(
         while let Some(layer) = &mut layer
             && let Some(reader) = readers[last]
             && let Some(function) = function(graph, reader, last)?
+            && let changed = layer.changed(&function)
+            && changed.stays_finite(graph, i)?
         {
-            layer.change(&function);
+            *layer = changed;
             is_folded[reader] = true;
             last = reader;
         }
@@ -96,14 +98,36 @@ impl Layer {
         Ok(Some(Self { scales: vec![1.0; channels], bias }))
     }
 
-    /// Applies one function per channel, or one per element.
-    fn change(&mut self, functions: &[Affine]) {
+    /// With one more function per channel, or one per element.
+    fn changed(&self, functions: &[Affine]) -> Self {
         let pixels = functions.len() / self.scales.len().max(1);
         let firsts = functions.iter().step_by(pixels.max(1));
-        self.scales.iter_mut().zip(firsts).for_each(|(scale, f)| *scale *= f.scale);
+        let scales = self.scales.iter().zip(firsts).map(|(scale, f)| scale * f.scale).collect();
         let n = self.bias.len().max(functions.len());
         let pairs = spread(&self.bias, n).zip(spread(functions, n));
-        self.bias = pairs.map(|(bias, f)| f.apply(bias)).collect();
+        Self { scales, bias: pairs.map(|(bias, f)| f.apply(bias)).collect() }
+    }
+
+    /// Whether all finite weights of the layer are finite with these scales. A product can be too large for a weight,
+    /// although small inputs would have had finite results.
+    fn stays_finite(&self, graph: &Graph, node: usize) -> Result<bool, GraphError> {
+        let names: Vec<&String> = match &graph.nodes[node].op {
+            Op::Conv(Conv { weight, .. }) | Op::Linear { weight, .. } => vec![weight],
+            Op::Fused(Fused { convs, .. }) => convs.iter().map(|conv| &conv.weight).collect(),
+            _ => Vec::new(),
+        };
+        for name in names {
+            let values = graph.tensor(name)?.values();
+            let row = (values.len() / self.scales.len().max(1)).max(1);
+            let largest = |row: &[f32]| {
+                row.iter().filter(|w| w.is_finite()).fold(0.0f32, |most, w| most.max(w.abs()))
+            };
+            let mut rows = values.chunks(row).zip(&self.scales);
+            if rows.any(|(row, scale)| (f64::from(largest(row)) * scale).abs() > f32::MAX.into()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The operation with its new tensors.
@@ -197,6 +221,18 @@ mod tests {
         assert_eq!(ops(&passed), ["convolution"]);
         assert_eq!(values(&passed, "a.weight"), [6.0, 0.0]);
         assert_eq!(values(&passed, "a.bias"), [22.0, 9.0]);
+    }
+
+    #[test]
+    fn weights_do_not_become_infinite() {
+        for (factor, folds) in [(1e18, true), (1e19, false), (-1e19, false)] {
+            let mut graph = Graph::new(&[1, 1, 2]);
+            let x = conv(&mut graph, "a", 0, [2, 1, 1, 1], &[1e20, 1.0], &[0.0, 0.0]);
+            let factor = constant(&mut graph, "factor", &[2, 1, 1], &[factor, 1.0]);
+            graph.output = push(&mut graph, Op::Multiply, &[factor, x]);
+            let n_ops = ops(&fold_affine(&graph).unwrap()).len();
+            assert_eq!(n_ops == 1, folds);
+        }
     }
 
     #[test]

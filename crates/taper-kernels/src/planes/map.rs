@@ -35,7 +35,8 @@ impl Function {
             }
             Self::HardSwish => {
                 let sixth = 1.0 / 6.0;
-                let value = |v: f32| flush(v * clip(v + 3.0, 0.0, 6.0) * sixth);
+                // The factor first: `6 · v` can be infinite.
+                let value = |v: f32| flush(v * (clip(v + 3.0, 0.0, 6.0) * sixth));
                 values.iter_mut().for_each(|v| *v = value(*v));
             }
         }
@@ -301,8 +302,9 @@ mod tests {
                     let n = rows * layouts[0].pitch;
                     let mut arena: Vec<f32> =
                         numbers.many(n + rows * layouts[1].pitch).iter().map(|v| 9.0 * v).collect();
-                    let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0];
-                    arena[..columns.min(5)].copy_from_slice(&special[..columns.min(5)]);
+                    let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 3e38];
+                    let n_special = columns.min(special.len());
+                    arena[..n_special].copy_from_slice(&special[..n_special]);
                     let before = arena.clone();
                     Map { layouts, function, planes: vec![[0, n as u32]] }.run(variant, &mut arena);
                     for y in 0..rows {

@@ -39,9 +39,10 @@ impl Remap {
             self.planes.iter().for_each(|&[_, to]| self.fill(arena, to));
             return;
         };
-        let begin = self.columns[first].unwrap_or(0) as usize;
-        let end = self.columns[last].unwrap_or(0) as usize;
+        let sources = || self.columns.iter().flatten().map(|&column| column as usize);
+        let (begin, end) = (sources().min().unwrap_or(0), sources().max().unwrap_or(0));
         let n = last + 1 - first;
+        // Even steps ascend; all other orders are copied pixel by pixel.
         let step = if n > 1 { (end - begin) / (n - 1) } else { 1 };
         let is_even = step > 0
             && (first..=last).all(|c| self.columns[c] == Some((begin + (c - first) * step) as u32));
@@ -147,6 +148,8 @@ mod tests {
                     border(left).chain(twice).chain(border(right)).collect();
                 check(from, &rows, &columns, &mut numbers);
             }
+            let back: Vec<ReadFrom> = (0..columns).rev().map(Some).collect();
+            check(from, &rows, &back, &mut numbers);
             // A gap, and no source at all.
             let gap = [Some(0), None, Some(columns - 1)];
             check(from, &rows, &gap, &mut numbers);

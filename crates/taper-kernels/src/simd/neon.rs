@@ -117,8 +117,8 @@ unsafe impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn at_least(value: float32x4_t, least: float32x4_t) -> float32x4_t {
-        // SAFETY: as above. The result is NaN where one operand is NaN.
-        unsafe { vmaxq_f32(value, least) }
+        // SAFETY: as above. A maximum would prefer 0 to −0, and NaN in `least` to the value.
+        unsafe { vbslq_f32(vcgtq_f32(least, value), least, value) }
     }
 
     #[inline(always)]
@@ -132,8 +132,8 @@ unsafe impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn at_most(value: float32x4_t, most: float32x4_t) -> float32x4_t {
-        // SAFETY: as above. The result is NaN where one operand is NaN.
-        unsafe { vminq_f32(value, most) }
+        // SAFETY: as above.
+        unsafe { vbslq_f32(vcltq_f32(most, value), most, value) }
     }
 
     #[inline(always)]

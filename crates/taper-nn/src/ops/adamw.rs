@@ -26,6 +26,8 @@ pub fn adamw_step(
         Some(before) => before,
         None => moments.insert([grad.zeros_like()?, grad.zeros_like()?]),
     };
+    let others = [("gradient", grad), ("mean", &*mean), ("mean square", &*square)];
+    types::expect_shape("adamw", var, &others)?;
     if [var.as_tensor(), grad].iter().all(|t| cpu::has_kernels(t)) && var.is_contiguous() {
         return in_place::change("adamw", [var, mean, square], grad, |grad, [w, mean, square]| {
             adamw::step(step, grad, mean, square, w)

@@ -14,6 +14,7 @@ use taper_kernels::hyperbolic::{self, HyperbolicStep};
 pub fn hyperbolic_step(var: &Var, grad: &Tensor, step: HyperbolicStep) -> Result<()> {
     let tensors = [("variable", var.dtype()), ("gradient", grad.dtype())];
     let dtype = types::shared("hyperbolic step", &tensors)?;
+    types::expect_shape("hyperbolic step", var, &[("gradient", grad)])?;
     if [var.as_tensor(), grad].iter().all(|t| cpu::has_kernels(t)) && var.is_contiguous() {
         return in_place::change("hyperbolic step", [var], grad, |grad, [weights]| {
             hyperbolic::step(step, grad, weights)

@@ -10,7 +10,7 @@ use taper_kernels::loss::Scores;
 /// classes.
 ///
 /// # Errors
-/// If the shapes do not match, or a label is no class.
+/// If the shapes do not match, or a label is no class. On a GPU, labels are not checked.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
     let (batch, classes) = logits.dims2()?;
     if labels.dims() != [batch] {
@@ -20,13 +20,18 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result
             logits.dims()
         )
     }
+    // Reading labels from another device would wait for it.
+    if !logits.device().is_cpu() {
+        return composed(logits, labels, smoothing);
+    }
+    let numbers = labels.to_dtype(DType::U32)?.to_vec1::<u32>()?;
+    if let Some(label) = numbers.iter().find(|&&label| label as usize >= classes) {
+        candle_core::bail!("cross-entropy: label {label}, but there are {classes} classes")
+    }
     if !cpu::has_kernels(logits) {
         return composed(logits, labels, smoothing);
     }
-    let labels = labels.to_dtype(DType::U32)?.to_vec1::<u32>()?;
-    if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
-        candle_core::bail!("cross-entropy: label {label}, but there are {classes} classes")
-    }
+    let labels = numbers;
     logits.contiguous()?.apply_op1(CrossEntropy { labels, classes, smoothing })
 }
 
@@ -132,12 +137,16 @@ mod tests {
     #[test]
     fn labels_that_do_not_fit_are_errors() -> Result<()> {
         let logits = Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?;
-        let error = |labels: &[u32]| -> Result<String> {
-            let labels = Tensor::new(labels, &Device::Cpu)?;
-            Ok(cross_entropy(&logits, &labels, 0.0).expect_err("no loss").to_string())
-        };
-        assert!(error(&[0, 3])?.contains("label 3, but there are 3 classes"));
-        assert!(error(&[0])?.contains("labels of shape [1]"));
+        for dtype in [DType::F32, DType::F64, DType::BF16] {
+            let logits = logits.to_dtype(dtype)?;
+            let error = |labels: &[u32]| -> Result<String> {
+                let labels = Tensor::new(labels, &Device::Cpu)?;
+                Ok(cross_entropy(&logits, &labels, 0.0).expect_err("no loss").to_string())
+            };
+            assert!(error(&[0, 3])?.contains("label 3, but there are 3 classes"));
+            assert!(error(&[0, u32::MAX])?.contains("but there are 3 classes"));
+            assert!(error(&[0])?.contains("labels of shape [1]"));
+        }
         Ok(())
     }
 }

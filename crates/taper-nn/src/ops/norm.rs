@@ -33,6 +33,9 @@ pub(super) fn batch_norm_train(
             bias.dims()
         )
     }
+    if batch * height * width == 0 {
+        candle_core::bail!("batch-norm: an input of shape {:?} has no statistics", x.dims())
+    }
     let count = (batch * height * width) as f64;
     let unbias = count / (count - 1.0).max(1.0);
     if cpu::has_kernels(x) && cpu::has_kernels(weight) {
@@ -76,7 +79,7 @@ fn per_channel(values: &Tensor) -> Result<Tensor> {
     wide(values)?.reshape((1, (), 1, 1))
 }
 
-/// 1 where `x` is positive and 0 elsewhere, with a positive gradient where `x` is positive. It shows whether a path
+/// About 1 where `x` is positive (less for denormal numbers) and 0 elsewhere, with a positive gradient where `x` is positive. It shows whether a path
 /// reaches a value, and does not grow from layer to layer.
 ///
 /// # Errors
@@ -84,7 +87,9 @@ fn per_channel(values: &Tensor) -> Result<Tensor> {
 pub fn indicator(x: &Tensor) -> Result<Tensor> {
     let value = x.detach();
     let positive = value.gt(&value.zeros_like()?)?;
-    let inverse = positive.where_cond(&value.recip()?, &value.zeros_like()?)?;
+    // The inverse of a denormal number would be infinite.
+    let inverse = value.maximum(f64::from(f32::MIN_POSITIVE))?.recip()?;
+    let inverse = positive.where_cond(&inverse, &value.zeros_like()?)?;
     x * inverse
 }
 

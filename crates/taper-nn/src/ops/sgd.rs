@@ -23,6 +23,9 @@ pub fn sgd_step(
     step: SgdStep,
 ) -> Result<()> {
     let dtype = types::shared("sgd", &[("variable", var.dtype()), ("gradient", grad.dtype())])?;
+    let before = velocity.as_ref().map(|before| ("velocity", before));
+    let others: Vec<_> = before.into_iter().chain([("gradient", grad)]).collect();
+    types::expect_shape("sgd", var, &others)?;
     let dampening = if velocity.is_none() { 0.0 } else { step.dampening };
     let step = SgdStep { dampening, ..step };
     if [var.as_tensor(), grad].iter().all(|t| cpu::has_kernels(t)) && var.is_contiguous() {

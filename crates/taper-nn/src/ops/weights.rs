@@ -20,8 +20,17 @@ pub struct Weights<'a> {
 }
 
 impl Weights<'_> {
-    /// The common type of input, weight and bias.
+    /// The common type of input, weight and bias. The bias must have a value for each output.
     pub(super) fn shared_type(&self, op: &str, x: DType) -> Result<DType> {
+        if let Some(bias) = self.bias
+            && bias.dims() != &self.weight.dims()[..1]
+        {
+            candle_core::bail!(
+                "{op}: a bias of shape {:?} does not fit a weight of shape {:?}",
+                bias.dims(),
+                self.weight.dims()
+            )
+        }
         let weight = ("weight", self.weight.dtype());
         match self.bias {
             Some(bias) => types::shared(op, &[("input", x), weight, ("bias", bias.dtype())]),

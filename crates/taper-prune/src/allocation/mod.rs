@@ -100,6 +100,18 @@ pub enum AllocationError {
         /// The overall sparsity.
         overall: f64,
     },
+    /// A layer that is not in exactly one group.
+    #[error(
+        "the allocation has layer {layer} in {n_groups} of its groups; each of the {n_layers} layers must be in one"
+    )]
+    Layer {
+        /// Index of the layer.
+        layer: usize,
+        /// Number of groups with this layer.
+        n_groups: u32,
+        /// Number of layers.
+        n_layers: usize,
+    },
     /// A pattern that matches no layer.
     #[error(
         "pattern `{pattern}` matches none of the {n_layers} prunable layers; they have names such as `{example}`"

@@ -75,6 +75,9 @@ pub struct View<'a> {
 /// ```
 pub trait Criterion: Debug + Send + Sync {
     /// A score for each weight; weights are ranked by its magnitude. It must depend only on `layer`.
+    ///
+    /// Building a pruner asks for the scores, and for a [`magnitude`](Self::magnitude), of a made-up layer without a
+    /// name and with one or two weights, to find combinations that exclude each other.
     fn scores<'a>(&self, layer: &View<'a>) -> Cow<'a, [f32]>;
 
     /// Whether scores need the gradient of kept and pruned weights. Steps that choose masks then compute it in full.

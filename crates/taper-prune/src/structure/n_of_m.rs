@@ -28,7 +28,7 @@ impl NOfM {
     /// Number of weights kept of each M at a sparsity.
     fn kept(self, sparsity: Sparsity) -> usize {
         let wanted = ((1.0 - sparsity.get()) * self.m as f64).round() as usize;
-        wanted.clamp(self.n, self.m)
+        wanted.max(self.n).min(self.m)
     }
 }
 
@@ -50,7 +50,7 @@ impl NOfM {
     }
 
     fn quota(self, layer: &LayerInfo, sparsity: Sparsity) -> u64 {
-        layer.n_weights() / self.m as u64 * self.kept(sparsity) as u64
+        layer.n_weights().checked_div(self.m as u64).unwrap_or(0) * self.kept(sparsity) as u64
     }
 
     /// Masks of layers with groups along an axis.

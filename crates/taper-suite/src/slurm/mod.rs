@@ -6,5 +6,6 @@ mod submit;
 #[cfg(all(test, unix))]
 mod tests;
 
+pub(crate) use script::LEAD;
 pub use script::Submission;
 pub use submit::Submitted;

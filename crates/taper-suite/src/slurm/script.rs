@@ -6,7 +6,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use taper_host::Usage;
 
 /// Seconds between the signal to write a checkpoint and the end of the time limit.
-const LEAD: u64 = 120;
+pub(crate) const LEAD: u64 = 120;
 /// The body of every script, after its directives and variables.
 const BODY: &str = include_str!("../../templates/slurm.sh");
 
@@ -148,7 +148,7 @@ impl Submission {
 /// Whether an argument of `sbatch` requests an array.
 fn is_array(argument: &str) -> bool {
     let long = argument.split('=').next().unwrap_or_default();
-    (long.len() > "--a".len() + 1 && "--array".starts_with(long))
+    (long.len() > "--a".len() && "--array".starts_with(long))
         || (argument.starts_with("-a") && !argument.starts_with("--"))
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::hash::{FNV, fnv1a_from};
 
@@ -36,20 +36,26 @@ impl ImageSource {
     }
 }
 
-/// A hash of the names and bytes of all files below a folder, except for hidden files.
+/// Folders within a folder that are searched, at most: links may lead back.
+const DEEPEST: usize = 20;
+
+/// A hash of the names and bytes of all files below a folder, except for hidden files, pipes and devices.
 fn content(folder: &Path) -> Result<u64> {
     let mut files = Vec::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(folder) = folders.pop() {
+    let mut folders = vec![(folder.to_path_buf(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        ensure!(depth <= DEEPEST, "{} is too deep; a link in it may lead back", folder.display());
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with('.') {
                 continue;
             }
             // Links in the hub's cache point to the files.
-            match std::fs::metadata(entry.path())?.is_dir() {
-                true => folders.push(entry.path()),
-                false => files.push(entry.path()),
+            let kind = std::fs::metadata(entry.path())?;
+            if kind.is_dir() {
+                folders.push((entry.path(), depth + 1));
+            } else if kind.is_file() {
+                files.push(entry.path());
             }
         }
     }

@@ -57,6 +57,8 @@ impl Geometry {
     pub(super) fn new(shape: ConvShape) -> Self {
         let out = shape.out_hw();
         let s = shape.stride;
+        // Each phase of each channel is a plane; a number of planes that wraps around is refused here.
+        let _ = product([s, s, shape.channels_in.max(1)]);
         let along = |k: usize| {
             let at = signed(k * shape.dilation) - signed(shape.padding);
             (at.rem_euclid(signed(s)) as usize, at.div_euclid(signed(s)))

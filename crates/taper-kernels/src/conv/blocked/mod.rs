@@ -103,6 +103,9 @@ impl BlockedConv {
         self.expect(weights, false);
         source.check(&self.input);
         assert_eq!(out.len(), self.output.len(), "output of {:?}", self.shape);
+        if let Some(bias) = bias {
+            assert_eq!(bias.len(), self.output.channels, "bias of {:?}", self.shape);
+        }
         if out.is_empty() {
             return Vec::new();
         }

@@ -169,7 +169,8 @@ impl Backward<'_> {
             false => reads.units(geometry.grid.has_images_in_lanes),
         };
         let of_planes = to_input.as_ref().map_or(1, |to| to.weights.kernels.units());
-        let at_a_time = of_sums.max(of_planes).min(units.len());
+        // Chains begin at the same units, however many units the kernels take.
+        let at_a_time = of_planes.next_multiple_of(of_sums).min(units.len());
         let mut arena = Arena::take(at_a_time * unit_len);
         let Parts { memory, channel, of_weight, of_planes } = arena.parts();
         let memory = &mut memory[..at_a_time * unit_len];
@@ -207,24 +208,25 @@ impl Backward<'_> {
                     launch(variant, Pack { source, side: input, unit, pixels, planes, channel });
                 }
             }
-            let pair = Pair {
+            let chains = memory[..n_units * unit_len].chunks(of_sums * unit_len).enumerate();
+            let chains = chains.map(|(i, arena)| Pair {
                 reads,
-                arena: memory,
+                arena,
                 unit: unit_len,
-                n_units,
+                n_units: arena.len() / unit_len,
                 grad: input_len,
                 grad_slots: places.sources,
                 channels_out,
                 group_out: geometry.shape.group_out(),
-                is_first,
-            };
+                is_first: is_first && i == 0,
+            });
             let mut next = Vec::new();
             let mut steps = 0;
             if let Some(to_input) = &to_input {
                 steps += n_units * to_input.weights.kernels.steps();
             }
             if let Wanted::At(positions) = weights {
-                steps += pair.steps(positions);
+                steps += chains.clone().map(|pair| pair.steps(positions)).sum::<usize>();
             }
             for unit in first_unit + at_a_time..(first_unit + 2 * at_a_time).min(units.end) {
                 let finish = to_input.as_ref().and_then(|to| to.finish);
@@ -251,7 +253,8 @@ impl Backward<'_> {
                     let units = memory.chunks_exact(unit_len).take(n_units);
                     let sides = units.map(|unit| unit.split_at(input_len));
                     match &mut whole {
-                        WholeSums::Sums => launch(variant, AddAll { pair, sums: &mut sums.all }),
+                        WholeSums::Sums => chains
+                            .for_each(|pair| launch(variant, AddAll { pair, sums: &mut sums.all })),
                         WholeSums::Products(of) => sides.for_each(|(input, grad)| {
                             of.add(variant, input, &grad[..places.first_result]);
                         }),
@@ -270,8 +273,10 @@ impl Backward<'_> {
                     }
                 }
                 Wanted::At(positions) => {
-                    let (sums, ahead) = (&mut sums.at, &mut ahead);
-                    launch(variant, AddAt { pair, positions, sums, ahead });
+                    chains.for_each(|pair| {
+                        let (sums, ahead) = (&mut sums.at[..], &mut ahead);
+                        launch(variant, AddAt { pair, positions, sums, ahead });
+                    });
                 }
             }
             is_first = false;

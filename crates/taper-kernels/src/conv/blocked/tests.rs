@@ -190,6 +190,8 @@ fn edges() -> Vec<ConvShape> {
         ConvShape { height: 33, width: 3, ..SQUARE },
         ConvShape { height: 0, kernel: (1, 1), ..SQUARE },
         ConvShape { width: 0, kernel: (1, 1), ..SQUARE },
+        ConvShape { height: 0, kernel: (1, 1), channels_out: 8, ..SQUARE },
+        ConvShape { channels_in: 0, channels_out: 8, ..SQUARE },
         ConvShape { channels_in: 6, channels_out: 6, groups: 6, ..SQUARE },
         ConvShape { channels_in: 6, channels_out: 12, groups: 6, stride: 2, ..SQUARE },
         ConvShape { channels_in: 4, channels_out: 14, groups: 2, ..SQUARE },
@@ -319,6 +321,8 @@ fn sizes_that_wrap_around_are_refused_before_anything_is_read() {
         ConvShape { channels_out: WRAPS, ..pair },
         ConvShape { batch: WRAPS, ..pair },
         ConvShape { height: WRAPS, ..pair },
+        ConvShape { stride: 1 << 32, channels_in: 1024, ..pair },
+        ConvShape { stride: 1 << 31, channels_in: 4, ..pair },
     ] {
         let of = |run: fn(ConvShape)| std::panic::catch_unwind(|| run(shape)).is_err();
         assert!(of(|shape| drop(BlockedConv::new(shape))), "{shape:?}");
@@ -410,6 +414,53 @@ fn positions_of_a_mask_get_the_gradient_of_the_whole_and_others_none() {
         }
     }
     assert!(is_near(&mean, &whole));
+}
+
+/// Small planes, of which Winograd's algorithm takes up to sixteen at a time.
+#[test]
+fn gradients_at_positions_do_not_depend_on_the_packing_for_the_input() {
+    for (height, width, batch) in [(8, 8, 16), (5, 5, 40), (12, 7, 37), (16, 16, 24), (20, 20, 16)]
+    {
+        let shape = ConvShape { channels_in: 9, channels_out: 8, height, width, batch, ..SQUARE };
+        let conv = BlockedConv::new(shape);
+        let weight = wave(shape.n_weights(), 1.1);
+        let input = blocked(conv.input(), &wave(shape.batch * shape.in_image(), 0.7));
+        let grad = blocked(conv.output(), &wave(shape.batch * shape.out_image(), 0.3));
+        let mask = Mask::above(&wave(shape.n_weights(), 1.3), 0.4);
+        let blocks: Vec<bool> = (0..batch.div_ceil(16)).map(|block| block % 2 == 0).collect();
+        let sampled = GradAt::Sampled { exact: &mask, blocks: &blocks, scale: 2.0 };
+        for at in [GradAt::Masked(&mask), sampled, GradAt::Masked(&Mask::full(shape.n_weights()))] {
+            for variant in Variant::available() {
+                let want = variant.with(|| weight_grad(&conv, &input, &grad, at));
+                for packing in [Packing::Dense, Packing::Sparse, Packing::Winograd] {
+                    let packed = conv.pack_transposed(&weight, None, packing);
+                    let mut to_input = vec![Lanes::ZERO; input.len()];
+                    let sums = variant.with(|| {
+                        conv.backward(
+                            Source::Plain((&input).into()),
+                            GradSource::Plain(&grad),
+                            Some(InputGrad::new(&packed, &mut to_input, false)),
+                            Some(WeightGrad { at, has_bias: false }),
+                            BatchShare::whole(batch),
+                        )
+                    });
+                    let found = sums.weight.expect("it is wanted").gradients().0;
+                    assert!(found == want, "{variant} {packing:?} {height} x {width}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "bias of")]
+fn a_bias_of_another_length_is_refused() {
+    let conv = BlockedConv::new(SQUARE);
+    let weights = conv.pack(&wave(SQUARE.n_weights(), 1.0), None, Packing::Dense);
+    let input = vec![Lanes::ZERO; conv.input().len()];
+    let mut out = vec![Lanes::ZERO; conv.output().len()];
+    let bias = vec![0.0; SQUARE.channels_out + 1];
+    conv.forward(&weights, Source::Plain((&input).into()), Some(&bias), &mut out);
 }
 
 #[test]

@@ -307,12 +307,13 @@ impl Pair<'_> {
         shift: usize,
         memory: &mut [[Lanes; LANES]; O],
     ) -> Grads<O> {
+        assert!(part.len * self.n_units <= LANES, "{} units are no chain", self.n_units);
         let shift = &self.reads.shifts[shift];
         let place = |o: usize| {
             self.grad + (out + o) * self.grad_slots.len + self.grad_slots.above + part.first * LANES
         };
         // SAFETY: the planes lie in the arena, with at least as many floats before and after them as shifts reach.
-        // `memory` has sixteen vectors, and a part times the number of units has at most as many.
+        // `memory` has sixteen vectors, and a part times the number of units has at most as many, as asserted.
         unsafe {
             if shift.columns == 0 {
                 let at = std::array::from_fn(|o| self.arena.as_ptr().add(place(o)));

@@ -3,6 +3,7 @@
 //!
 //! Each weight sums over the pixels of a block of images, in their order.
 
+use super::super::ConvShape;
 use super::{
     arena::{Turned, make_room, turn_channels},
     geometry::{Geometry, Slots},
@@ -16,7 +17,8 @@ use crate::{
 
 /// Whether the gradient of the whole weight is computed this way.
 pub(super) fn fits(geometry: &Geometry) -> bool {
-    geometry.shape.groups == 1 && geometry.shape.channels_out >= 8
+    let ConvShape { groups, channels_in, channels_out, height, .. } = geometry.shape;
+    groups == 1 && channels_out >= 8 && channels_in > 0 && height > 0
 }
 
 /// Sums of a block of images.
