@@ -118,6 +118,25 @@ fn resnet20_gives_the_same_bytes_with_any_number_of_threads() {
     assert!(of("1") == of("2") && of("1") == of("3"));
 }
 
+/// At each density, the kernels for the gradient of the input and for that of some weights are chosen separately.
+#[test]
+fn resnet20_is_trained_with_fewer_gradients_at_every_density_of_the_ramp() {
+    let folder = Folder::new();
+    let data = support::cifar_of_noise(&folder);
+    for gradient in ["sampled:0.25", "live:0.1"] {
+        for threads in ["1", "2"] {
+            let out = folder.text(&format!("{gradient}-{threads}"));
+            let set = format!("prune.pruned_gradient={gradient:?}");
+            let run = ["train", "--quiet", "--model", "resnet20", "--data", &data, "--out", &out];
+            let ramp = ["--sparsity", "0.98", "--set", "prune.end=0.9", "--set", &set];
+            let short = ["--batch-size", "32", "--max-steps", "10", "--threads", threads];
+            succeed(&[&run[..], &ramp, &short].concat());
+        }
+        let of = |n: &str| bytes(&folder.path(&format!("{gradient}-{n}/pruned.safetensors")));
+        assert!(of("1") == of("2"), "{gradient}");
+    }
+}
+
 #[test]
 fn a_run_killed_twenty_times_ends_in_the_same_bytes_as_an_uninterrupted_one() {
     kill_and_resume(20, &[]);
