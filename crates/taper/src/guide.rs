@@ -187,8 +187,8 @@
 //! Some methods choose masks by gradients, or regrow weights: `lift` returns what the optimizer must do then. With
 //! [`Changed::is_skipped`](crate::prune::Changed), the gradients of this step were only for the masks, so the optimizer
 //! skips it. [`Changed::forgotten`](crate::prune::Changed) marks the weights whose momentum starts at 0 again; the
-//! optimizers of [`train`](crate::train::optimizer) do this with
-//! [`forget`](crate::train::optimizer::Optimizer::forget), and plain SGD has no momentum. This is RigL:
+//! optimizers of [`train`](crate::train) do this with [`forget`](crate::train::Optimizer::forget), and plain SGD has no
+//! momentum. This is RigL:
 //!
 //! ```
 //! # use candle_core::{DType, Device, Tensor};
