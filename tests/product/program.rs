@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "only makes test inputs")]
 
 use crate::support;
+use crate::support::bytes;
 use crate::support::{Folder, json, repository, succeed};
 use taper::record::Lock;
 use taper_host::Exit;
@@ -302,6 +303,44 @@ pins = { "conv1.*" = 0.0, "linear.*" = 0.1, "linear.weight" = 0.5 }
     );
     assert_eq!(result["layers"][0]["n_kept"], 144, "the stem is pinned dense");
     assert_eq!(result["layers"][3]["n_kept"], 320, "the classifier is pinned at a half");
+}
+
+#[test]
+fn each_setting_of_a_run_changes_its_network() {
+    let folder = Folder::new();
+    let adapt = ["prune.adapt=\"reciprocal\"", "prune.adapt_window=1", "prune.adapt_deadline=0.8"];
+    let drop = "prune.drop=\"random:1\"";
+    let settings: &[&[&str]] = &[
+        &[],
+        &["train.label_smoothing=0.1"],
+        &["train.augment=\"none\""],
+        &["train.augment=\"crop-flip\""],
+        &["train.clip_norm=0.1"],
+        &["train.warmup_epochs=1.0"],
+        &["train.normalise=\"0.2/0.7\""],
+        &[drop],
+        &[drop, "prune.drop_begin=0.75"],
+        &[drop, "prune.drop_begin=0.25", "prune.drop_end=0.75", "prune.drop_schedule=\"linear\""],
+        &[drop, "prune.drop_from=0.8"],
+        &[adapt[0], adapt[1], adapt[2]],
+        &[adapt[0], adapt[1], adapt[2], "prune.adapt_smoothing=0.0"],
+        &[adapt[0], adapt[1], adapt[2], "prune.adapt_slow=0.9"],
+    ];
+    let mut networks = std::collections::BTreeMap::new();
+    for (i, settings) in settings.iter().enumerate() {
+        let out = folder.text(&format!("run{i}"));
+        let mut run = vec!["train", "--quiet", "--max-steps", "24", "--batch-size", "16"];
+        run.extend(["--set", "train.limit=64", "--sparsity", "0.9", "--out", &out]);
+        run.extend(settings.iter().flat_map(|set| ["--set", set]));
+        succeed(&run);
+        let file = bytes(&folder.path(&format!("run{i}/pruned.safetensors")));
+        let tensors = safetensors::SafeTensors::deserialize(&file).expect("a checkpoint");
+        let tensors: Vec<u8> =
+            tensors.iter().flat_map(|(_, tensor)| tensor.data().to_vec()).collect();
+        if let Some(other) = networks.insert(tensors, settings) {
+            panic!("{settings:?} gives the network of {other:?}");
+        }
+    }
 }
 
 #[test]

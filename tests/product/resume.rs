@@ -289,6 +289,14 @@ fn runs_with_masks_from_initialisation_end_in_the_same_bytes_after_kills() {
 }
 
 #[test]
+fn runs_with_accumulated_gradients_end_in_the_same_bytes_after_kills() {
+    for method in ["snfs", "movement"] {
+        let method = format!("prune.method={method:?}");
+        kill_and_resume(3, &["--set", &method]);
+    }
+}
+
+#[test]
 fn a_run_of_phases_ends_in_the_same_bytes_after_kills() {
     let found = sparsities("ac-dc", 4);
     let phases: String = found.iter().map(|&s| if s == 0.0 { '.' } else { 'x' }).collect();
@@ -381,21 +389,34 @@ fn dead_filters_are_counted_and_each_remedy_changes_the_run() {
 
 fn kill_and_resume(n_kills: u32, more: &[&str]) -> Folder {
     let folder = Folder::new();
-    let started = Instant::now();
     succeed(&args(&folder.text("whole"), more));
-    let length = started.elapsed();
-    let (mut n_killed, out) = (0, folder.text("killed"));
+    let (mut n_killed, mut n_resumed, out) = (0, 0, folder.text("killed"));
     let resume = [more, &["--resume"]].concat();
-    // Times of the kills are spread over the run by the golden ratio. If a kill comes too late, the run has finished;
-    // its folder is then deleted and the run starts again.
-    for i in 1..=3 * n_kills {
+    let n_lines = |run: &str| {
+        let text = std::fs::read_to_string(folder.path(run).join("steps.jsonl"));
+        text.map_or(0, |text| text.lines().count())
+    };
+    let n_steps = n_lines("whole") as f64;
+    // Starts of the killed run that were not from step 0.
+    let resumed = || {
+        let run = json(&folder.path("killed/run.json"));
+        let segments = run["segments"].as_array().expect("a list");
+        segments.iter().filter(|s| s["from_step"].as_u64() > Some(0)).count()
+    };
+    // The steps at which it is killed are spread over the run by the golden ratio. If a kill comes too late, the run has
+    // finished; its folder is then deleted and the run starts again.
+    for i in 1..=6 * n_kills {
         if n_killed == n_kills {
             break;
         }
         let share = (f64::from(i) * 0.618_033_988_75).fract() * 0.9;
         let mut child: Child =
             taper(&args(&out, &resume)).stderr(Stdio::null()).spawn().expect("a child");
-        sleep(length.mul_f64(share));
+        while (n_lines("killed") as f64) < share * n_steps
+            && child.try_wait().expect("a child").is_none()
+        {
+            sleep(Duration::from_millis(1));
+        }
         if child.try_wait().expect("a child").is_none() {
             child.kill().expect("SIGKILL");
             n_killed += 1;
@@ -403,12 +424,15 @@ fn kill_and_resume(n_kills: u32, more: &[&str]) -> Folder {
         child.wait().expect("a child");
         if folder.path("killed/result.json").exists() {
             assert_same(&folder.path("whole"), &folder.path("killed"), "after kills");
+            n_resumed += resumed();
             std::fs::remove_dir_all(folder.path("killed")).expect("a folder");
         }
     }
     assert_eq!(n_killed, n_kills);
     succeed(&args(&out, &resume));
     assert_same(&folder.path("whole"), &folder.path("killed"), "after all kills");
+    n_resumed += resumed();
+    assert!(n_resumed > 0, "each run began from the start");
     folder
 }
 
@@ -633,6 +657,34 @@ fn kept_counts_follow_the_schedule_in_every_step() {
         n_steps += 1;
     }
     assert_eq!(n_steps, 90);
+}
+
+#[test]
+fn numbers_of_epochs_are_means_of_their_steps() {
+    let folder = Folder::new();
+    succeed(&args(&folder.text("run"), &[]));
+    let lines = String::from_utf8(bytes(&folder.path("run/steps.jsonl"))).expect("text");
+    let steps: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    // Ten classes: an untrained network has about this loss.
+    let first = steps[0]["loss"].as_f64().expect("a loss");
+    assert!((first - 10f64.ln()).abs() < 1.0, "{first}");
+    let csv = std::fs::read_to_string(folder.path("run/metrics.csv")).expect("a file");
+    let mut rows = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let head = rows.next().expect("a head");
+    let rows: Vec<Vec<&str>> = rows.collect();
+    // 6 epochs of 15 batches of equal size.
+    assert_eq!(rows.len(), 6);
+    for (row, steps) in rows.iter().zip(steps.chunks(15)) {
+        for (column, key) in
+            [("train_loss", "loss"), ("train_accuracy", "accuracy"), ("grad_norm", "grad_norm")]
+        {
+            let at = head.iter().position(|name| *name == column).expect("a column");
+            let found: f64 = row[at].parse().expect("a number");
+            let mean = steps.iter().map(|s| s[key].as_f64().expect("a number")).sum::<f64>() / 15.0;
+            assert!((found - mean).abs() < 1e-6 * mean, "{column}: {found}, not {mean}");
+        }
+    }
 }
 
 /// Runs the program with a file size limit, which acts like a full disk.

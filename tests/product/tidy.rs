@@ -93,6 +93,7 @@ const WITHOUT_CANDLE: &[&str] = &[
     "taper-host",
     "taper-compose",
     "taper-suite",
+    "taper-capi",
     "xtask",
 ];
 
@@ -288,6 +289,18 @@ fn every_crate_above_candle_forwards_the_device_features() {
 }
 
 #[test]
+fn the_page_lists_the_crates_without_candle() {
+    let page = read(&repository().join("ARCHITECTURE.md"));
+    let line = page.lines().find(|line| line.starts_with("- **No candle** in ")).expect("a line");
+    let sentence = line.split(". ").next().unwrap_or_default();
+    let mut listed: Vec<&str> = sentence.split('`').skip(1).step_by(2).collect();
+    let mut checked = WITHOUT_CANDLE.to_vec();
+    listed.sort_unstable();
+    checked.sort_unstable();
+    assert_eq!(listed, checked);
+}
+
+#[test]
 fn sources_keep_the_rules_of_their_crate() {
     for (name, package) in packages() {
         let sources = files(&package.folder.join("src"), ".rs");
@@ -302,6 +315,13 @@ fn sources_keep_the_rules_of_their_crate() {
                     assert!(
                         !text.contains(&format!("feature = \"{feature}\"")),
                         "{shown} has code for a device"
+                    );
+                }
+                if ["taper-zoo", "taper-train"].contains(&name.as_str()) {
+                    let asks = ["is_cpu(", "is_cuda(", "is_metal("];
+                    assert!(
+                        !asks.iter().any(|ask| text.contains(ask)),
+                        "{shown} asks for a device"
                     );
                 }
             }

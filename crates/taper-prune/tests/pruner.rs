@@ -6,7 +6,7 @@ use taper_core::{LayerId, Sparsity, Step, rng::Rng};
 use taper_kernels::threshold::Threshold;
 use taper_nn::{Init, Linear, ParamKind, Params, Pass, Scope};
 use taper_prune::{
-    Pruner, PrunerBuilder, Quantile, allocation,
+    PrunedUpdate, Pruner, PrunerBuilder, Quantile, allocation,
     criterion::{Criterion, View},
 };
 use taper_scale::Constant;
@@ -512,5 +512,39 @@ fn one_shot_pruning_waits_for_its_step() -> Result {
     assert_eq!(pruner.report().sparsity(), Sparsity::DENSE);
     pruner.begin_step(Step(3))?;
     assert_eq!(pruner.report().n_kept(), 263);
+    Ok(())
+}
+
+#[test]
+fn sampled_blocks_depend_on_the_step_and_the_seed() -> Result {
+    let keys = |seed: u64| -> Result<Vec<u64>> {
+        let params = params()?;
+        let update = PrunedUpdate::Sampled { share: 0.25, seed };
+        let mut pruner = builder(&params, 0.9)?.pruned_update(update).build()?;
+        let mut keys = Vec::new();
+        for step in 1..20 {
+            let gates = pruner.begin_step(Step(step))?;
+            keys.push(gates.get(LayerId(0)).and_then(|gate| gate.sampling).ok_or("sampled")?.key);
+        }
+        Ok(keys)
+    };
+    let (one, other) = (keys(0)?, keys(1)?);
+    assert_eq!(one, keys(0)?);
+    let all: std::collections::BTreeSet<u64> = one.iter().chain(&other).copied().collect();
+    assert_eq!(all.len(), 2 * one.len(), "no key occurs twice");
+    Ok(())
+}
+
+#[test]
+fn a_live_set_is_the_kept_weights_and_a_margin_of_them() -> Result {
+    let params = params()?;
+    let update = PrunedUpdate::Live { margin: 0.5 };
+    let mut pruner = builder(&params, 0.9)?.pruned_update(update).build()?;
+    for step in 1..TOTAL {
+        pruner.begin_step(Step(step))?;
+        let n_kept = pruner.report().n_kept() as f64;
+        let n = pruner.report().n_weights() as f64;
+        assert_eq!(pruner.n_live() as f64, (1.5 * n_kept).ceil().min(n), "step {step}");
+    }
     Ok(())
 }

@@ -443,6 +443,23 @@ mod tests {
     }
 
     #[test]
+    fn observations_are_averaged_exponentially() {
+        let choices = Adaptation {
+            window: 1,
+            smoothing: 0.75,
+            reference: Reference::Absolute(0.1),
+            ..Adaptation::by(Step(120))
+        };
+        let mut schedule = Adaptive::new(ramp(Curve::Linear, 0, 100, 0.5), choices).unwrap();
+        schedule.observe(&feedback(0, 500, 500, 50));
+        assert_eq!(schedule.rate(), 1.0);
+        // 0.1 + 0.25·(0.5 − 0.1) is twice the reference.
+        schedule.observe(&feedback(10, 500, 500, 250));
+        assert!((schedule.instability().unwrap() - 0.2).abs() < 1e-12);
+        assert!((schedule.rate() - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
     fn observations_before_and_after_the_ramp_are_ignored() {
         let choices = Adaptation {
             window: 1,
