@@ -203,3 +203,71 @@ fn a_start_that_does_not_fit_is_refused() {
     }
     assert!(!Path::new(&out).exists());
 }
+
+#[test]
+fn only_the_checkpoint_chooses_the_masks_of_fine_tuning() {
+    let folder = Folder::new();
+    let first = pruned(&folder);
+    let out = folder.text("tuned");
+    let tune = ["train", "--quiet", "--from", &first, "--method", "finetune", "--max-steps", "20"];
+    for set in ["prune.begin=0.1", "prune.allocation=uniform", "prune.end=0.3"] {
+        let args = [&tune[..], &["--set", set, "--out", &out]].concat();
+        refuse(&args, 2, &["applies only to methods that choose masks", "finetune"]);
+    }
+    // Keys of the file are for the method of the file.
+    let ramp = "[prune]\nsparsity = 0.9\nbegin = 0.2\nend = 0.4\nallocation = \"erk\"\n";
+    let file = folder.write("ramp.toml", ramp);
+    succeed(&[&tune[..], &["--out", &out, "--", &file]].concat());
+    let (before, after) = (values(&first), values(&folder.text("tuned/pruned.safetensors")));
+    for (name, before) in before.iter().filter(|(name, _)| is_layer(name)) {
+        let zeros = |weights: &[f32]| weights.iter().map(|w| *w == 0.0).collect::<Vec<_>>();
+        assert_eq!(zeros(before), zeros(&after[name]), "{name}");
+    }
+}
+
+#[test]
+fn methods_that_begin_late_keep_the_sparsity_of_the_checkpoint_until_then() {
+    let folder = Folder::new();
+    let first = pruned(&folder);
+    let sparsities = |method: &str, sparsity: &str| -> Vec<f64> {
+        let out = folder.text(method);
+        let train = ["train", "--quiet", "--from", &first, "--max-steps", "40", "--out", &out];
+        succeed(&[&train[..], &["--method", method, "--sparsity", sparsity]].concat());
+        let lines = String::from_utf8(bytes(&folder.path(method).join("steps.jsonl")));
+        let lines = lines.expect("text");
+        let steps = lines.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        steps.map(|s: serde_json::Value| s["sparsity"].as_f64().expect("a number")).collect()
+    };
+    for (method, sparsity) in [("st-3", "0.9"), ("granet", "0.95"), ("rigl", "0.9")] {
+        let found = sparsities(method, sparsity);
+        assert!(found.iter().all(|s| *s > 0.895), "{method}: {found:?}");
+        let last = found.last().copied().unwrap_or_default();
+        assert!(
+            (last - sparsity.parse::<f64>().expect("a number")).abs() < 1e-3,
+            "{method}: {last}"
+        );
+    }
+    // The first masks of RigL are those of the checkpoint, as far as its allocation allows.
+    let (before, after) = (values(&first), values(&folder.text("rigl/pruned.safetensors")));
+    let (mut n, mut n_kept) = (0, 0);
+    for (name, before) in before.iter().filter(|(name, _)| is_layer(name)) {
+        let both = before.iter().zip(&after[name]).filter(|(b, _)| **b != 0.0);
+        (n, n_kept) = both.fold((n, n_kept), |(n, m), (_, a)| (n + 1, m + usize::from(*a != 0.0)));
+    }
+    assert!(2 * n_kept > n, "{n_kept} of {n} weights are left");
+    let lower = ["train", "--from", &first, "--method", "granet", "--sparsity", "0.8"];
+    refuse(&lower, 2, &["prune.sparsity is 0.8", "has only"]);
+}
+
+#[test]
+fn the_normalization_is_that_of_the_checkpoint() {
+    let folder = Folder::new();
+    let out = folder.text("first");
+    let train = ["train", "--quiet", "--max-steps", "2", "--out", &out];
+    succeed(&[&train[..], &["--set", "train.normalise=\"0.25/0.5\""]].concat());
+    let first = folder.text("first/pruned.safetensors");
+    let out = folder.text("second");
+    succeed(&["train", "--quiet", "--max-steps", "2", "--from", &first, "--out", &out]);
+    let recipe = &json(&folder.path("second/run.json"))["recipe"];
+    assert_eq!(recipe["train"]["normalise"], "0.25/0.5");
+}

@@ -6,7 +6,7 @@ use taper_core::{Sparsity, Step};
 /// Sparsity along a [`Curve`] between two steps.
 ///
 /// ```text
-/// s(t) = 0                                                   t < begin
+/// s(t) = 0, or from if it is held                            t < begin
 ///        from + (to − from)·curve((t − begin)/(end − begin))    begin ≤ t < end
 ///        to                                                  otherwise
 /// ```
@@ -22,12 +22,13 @@ pub struct Ramp {
     end: Step,
     from: Sparsity,
     to: Sparsity,
+    is_held: bool,
 }
 
 impl Ramp {
     /// A ramp from dense to `to`.
     pub fn new(curve: Curve, begin: Step, end: Step, to: Sparsity) -> Self {
-        Self { curve, begin, end, from: Sparsity::DENSE, to }
+        Self { curve, begin, end, from: Sparsity::DENSE, to, is_held: false }
     }
 
     /// Feather's schedule: cubic from the first step to the middle of `total` steps.
@@ -40,6 +41,12 @@ impl Ramp {
     pub fn starting_at(self, from: Sparsity) -> Self {
         Self { from: if from > self.to { self.to } else { from }, ..self }
     }
+
+    /// Has the sparsity of [`starting_at`](Self::starting_at) before `begin`, too, instead of 0.
+    #[must_use]
+    pub fn held(self) -> Self {
+        Self { is_held: true, ..self }
+    }
 }
 
 closed_form_is_schedule!(Ramp);
@@ -48,7 +55,7 @@ impl ClosedForm for Ramp {
     fn at(&self, time: f64) -> Sparsity {
         let (begin, end) = (self.begin().0 as f64, self.end().0 as f64);
         if time < begin {
-            return Sparsity::DENSE;
+            return if self.is_held { self.from } else { Sparsity::DENSE };
         }
         if time >= end {
             return self.to;

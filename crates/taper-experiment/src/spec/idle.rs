@@ -1,6 +1,9 @@
 //! Rejects keys that are set, but have no effect.
 
-use super::{Resolved, Said};
+use super::{
+    Resolved, Said,
+    method::{CHOOSE_MASKS, is_like},
+};
 use crate::error::usage;
 use serde_json::Value;
 
@@ -18,7 +21,14 @@ struct Rule {
     remedy: &'static str,
 }
 
-const RULES: [Rule; 18] = [
+const RULES: [Rule; 19] = [
+    Rule {
+        keys: &CHOOSE_MASKS,
+        is_read: |r| r.method() != "finetune",
+        readers: "methods that choose masks",
+        by: &["prune.method"],
+        remedy: "choose another method",
+    },
     Rule {
         keys: &["prune.*"],
         is_read: |r| !r.is_dense(),
@@ -193,11 +203,7 @@ fn falls(resolved: &Resolved) -> bool {
 
 impl Rule {
     fn is_of(&self, key: &str) -> bool {
-        let matches = |name: &&str| match name.strip_suffix('*') {
-            Some(begin) => key.starts_with(begin),
-            None => key == *name,
-        };
-        self.keys.iter().any(matches) && !self.by.contains(&key)
+        self.keys.iter().any(|name| is_like(key, name)) && !self.by.contains(&key)
     }
 }
 
@@ -263,6 +269,36 @@ mod tests {
         let error = read(None, &[], sets).map(drop).expect_err(&format!("{sets:?}"));
         assert_eq!(crate::error::exit_code(&error), 2, "{error}");
         error.to_string()
+    }
+
+    #[test]
+    fn dense_from_the_command_line_disables_all_pruning_keys_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.toml");
+        let keys = "sparsity = 0.95\ninitial = 0.5\nbegin = 0.1\nend = 0.3\nsparse_phase = 0.1\ngrow = \"random\"\n\
+                    drop = \"smallest:0.5\"\ndrop_from = 0.6\nfreeze = 0.9\n";
+        std::fs::write(&file, format!("[prune]\n{keys}")).unwrap();
+        let dense = read(Some(&file), &[], &["prune.method=dense"]).unwrap();
+        assert_eq!((dense.sparsity().get(), dense.prune().initial), (0.0, Some(0.0)));
+        let error = read(Some(&file), &[], &["prune.method=dense", "prune.sparsity=0.9"]);
+        assert!(error.unwrap_err().to_string().contains("method `dense` has no sparsity"));
+    }
+
+    #[test]
+    fn masks_do_not_freeze_before_the_target_is_reached() {
+        for (sets, part) in [
+            (&["prune.points=[[0, 0], [0.9, 0.9]]"][..], "the last of prune.points at 0.9"),
+            (&["prune.schedule=one-shot", "prune.begin=0.9"], "prune.begin at 0.9"),
+            (
+                &["prune.adapt=reciprocal", "prune.adapt_deadline=0.9"],
+                "prune.adapt_deadline at 0.9",
+            ),
+            (&["prune.end=0.9"], "prune.end at 0.9"),
+        ] {
+            let sets = [&["prune.method=spartan"], sets].concat();
+            let said = refusal(&sets);
+            assert!(said.contains("prune.freeze is 0.8") && said.contains(part), "{said}");
+        }
     }
 
     #[test]

@@ -212,6 +212,11 @@ impl Resolved {
         };
         let ramp =
             Ramp::new(curve, at(p.begin), at(p.end), self.sparsity()).starting_at(parts.initial);
+        // The zeros of a checkpoint stay until the ramp begins.
+        let ramp = match self.start().is_some_and(|start| start.sparsity() > 0.0) {
+            true => ramp.held(),
+            false => ramp,
+        };
         if points.is_empty() {
             return scheduled(ramp, adaptation);
         }

@@ -15,7 +15,8 @@ pub fn load(file: Option<&Path>, shared: &[Setting], settings: &[Setting]) -> an
         Some(file) => read(file, &known)?,
         None => Default::default(),
     };
-    for Setting { key, value } in shared.iter().chain(settings) {
+    let (shared, settings) = (single(shared, &known), single(settings, &known));
+    for Setting { key, value } in shared.iter().chain(&settings) {
         put(&mut table, key, value.clone())?;
         keys::check(&table, &known, "")?;
     }
@@ -29,6 +30,21 @@ pub fn load(file: Option<&Path>, shared: &[Setting], settings: &[Setting]) -> an
         usage(format!("{place}: {}", keys::misfit(&table, &reason).unwrap_or(reason)))
     })?;
     Ok(Spec { said, ..spec })
+}
+
+/// Settings with those of a whole section, `prune={ begin = 0.1 }`, one by one: the other keys of the section stay.
+fn single(settings: &[Setting], known: &serde_json::Value) -> Vec<Setting> {
+    let each = settings.iter().flat_map(|setting| match &setting.value {
+        Value::Table(section) if known[&setting.key].is_object() => section
+            .iter()
+            .map(|(name, value)| Setting {
+                key: format!("{}.{name}", setting.key),
+                value: value.clone(),
+            })
+            .collect(),
+        _ => vec![setting.clone()],
+    });
+    each.collect()
 }
 
 /// Reads a file with the files that it extends. Checks the keys of each file, and makes its paths relative to it. Also
@@ -56,6 +72,20 @@ fn dotted(table: &Table) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setting_of_a_section_leaves_its_other_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.toml");
+        std::fs::write(&file, "[prune]\nmethod = \"rigl\"\nsparsity = 0.98\n").unwrap();
+        let setting =
+            Setting::parse("prune={ refresh_every = 7, pins = { \"a\" = 0.0 } }").unwrap();
+        let spec = load(Some(&file), &[], &[setting]).unwrap();
+        assert_eq!((spec.prune.method.as_deref(), spec.prune.sparsity), (Some("rigl"), Some(0.98)));
+        assert_eq!(spec.prune.refresh_every, Some(7));
+        let flags = ["prune.pins", "prune.refresh_every"].map(String::from);
+        assert_eq!(spec.said.by_flags, flags.into());
+    }
 
     #[test]
     fn unknown_keys_are_rejected_with_the_nearest_one() {

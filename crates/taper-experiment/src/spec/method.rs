@@ -42,7 +42,44 @@ impl Method {
     }
 }
 
+/// Keys that choose masks. `finetune` keeps those of its checkpoint.
+pub(super) const CHOOSE_MASKS: [&str; 12] = [
+    "prune.pins",
+    "prune.allocation",
+    "prune.begin_allocation",
+    "prune.begin_by",
+    "prune.criterion",
+    "prune.structure",
+    "prune.schedule",
+    "prune.points",
+    "prune.begin",
+    "prune.end",
+    "prune.initial",
+    "prune.adapt*",
+];
+
+/// Whether a key chooses masks.
+pub(super) fn chooses_masks(key: &str) -> bool {
+    CHOOSE_MASKS.iter().any(|name| is_like(key, name))
+}
+
+/// Whether a key is named; a `*` at the end of the name matches any ending.
+pub(super) fn is_like(key: &str, name: &str) -> bool {
+    match name.strip_suffix('*') {
+        Some(begin) => key.starts_with(begin),
+        None => key == name,
+    }
+}
+
 impl PruneSpec {
+    /// Without the keys that `is_left_out` accepts.
+    pub(super) fn without(self, is_left_out: impl Fn(&str) -> bool) -> anyhow::Result<Self> {
+        // TOML, because JSON has no NaN, which is rejected later.
+        let mut keys = toml::Table::try_from(self)?;
+        keys.retain(|key, _| !is_left_out(key));
+        Ok(keys.try_into()?)
+    }
+
     /// Fills in the keys that this section leaves out from another section.
     pub(super) fn over(self, below: Self) -> anyhow::Result<Self> {
         // The range check of the sparsity gives a better message.

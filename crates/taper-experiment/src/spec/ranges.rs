@@ -108,9 +108,20 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
             "prune.swap_milestones has {share}, outside (0, 1); give fractions of the run"
         )));
     }
-    if let Some(freeze) = prune.freeze.filter(|&freeze| freeze < end) {
+    let points = prune.points.as_deref().unwrap_or_default();
+    let (last, key) = match points.last() {
+        Some(point) => (point[0], "the last of prune.points"),
+        None if prune.schedule.as_deref() == Some("one-shot") => {
+            (prune.begin.unwrap_or(0.0), "prune.begin")
+        }
+        None if prune.adapt.as_deref().is_some_and(|adapt| adapt != "none") => {
+            (prune.adapt_deadline.unwrap_or(end), "prune.adapt_deadline")
+        }
+        None => (end, "prune.end"),
+    };
+    if let Some(freeze) = prune.freeze.filter(|&freeze| freeze < last) {
         return Err(usage(format!(
-            "prune.freeze is {freeze}, before prune.end at {end}, so the final sparsity would never be reached; set prune.end before prune.freeze"
+            "prune.freeze is {freeze}, before {key} at {last}, so the final sparsity would never be reached; set prune.freeze after it"
         )));
     }
     let (swap_begin, swap_end) = (prune.swap_begin.unwrap_or(0.0), prune.swap_end.unwrap_or(1.0));

@@ -1,7 +1,8 @@
 //! Fills in what an experiment leaves out, and checks it.
 
 use super::{
-    Method, PruneSpec, Spec, TrainSpec, operator::is_learned, parts::pattern, ranges, start::Start,
+    Method, PruneSpec, Said, Spec, TrainSpec, method::chooses_masks, operator::is_learned,
+    parts::pattern, ranges, start::Start,
 };
 use crate::error::usage;
 use serde_json::Value;
@@ -61,7 +62,7 @@ impl Defaults {
 
 impl Resolved {
     /// Fills in and checks every key, except for checks that need the data.
-    pub fn new(spec: Spec) -> anyhow::Result<Self> {
+    pub fn new(mut spec: Spec) -> anyhow::Result<Self> {
         let start = spec.from.as_deref().map(|path| Start::load(path.as_ref())).transpose()?;
         let data = match (&spec.data, &start) {
             (None, Some(start)) => start.data()?,
@@ -70,10 +71,29 @@ impl Resolved {
         let data = data.unwrap_or_else(|| "digits".into());
         let defaults = Defaults::of(&data);
         let method = spec.prune.method.clone().unwrap_or_else(|| "feather".into());
-        let part = Method::find(&method)?.prune;
+        let mut part = Method::find(&method)?.prune;
         let is_dense = method == DENSE;
         let is_small = method == DENSE_SMALL;
         let is_finetune = method == FINETUNE;
+        spec.prune = {
+            let Said { in_file, by_flags } = &spec.said;
+            let is_by_flag = by_flags.contains("prune.method");
+            let prune = spec.prune.clone();
+            prune.without(|key| {
+                let key = format!("prune.{key}");
+                // A method from the command line disables keys of the file. Keys of other files are for several methods.
+                let is_unused = match is_finetune {
+                    true => chooses_masks(&key) && (is_by_flag || !in_file.contains(&key)),
+                    false => is_dense && is_by_flag && key != "prune.method",
+                };
+                is_unused && !by_flags.contains(&key)
+            })?
+        };
+        let is_sparse_start = start.as_ref().is_some_and(|start| start.sparsity() > 0.0);
+        if is_sparse_start {
+            // The first masks are those of the checkpoint, not random ones.
+            (part.begin_by, part.begin_allocation) = (None, None);
+        }
         let threshold = spec.prune.threshold.as_ref().or(part.threshold.as_ref());
         let finds_own = threshold.is_some_and(|name| is_learned(name));
         let sparsity = match (is_dense, spec.prune.sparsity) {
@@ -92,12 +112,13 @@ impl Resolved {
                 structure.and_then(pattern).map_or(0.9, |pattern| pattern.sparsity().get())
             }
         };
-        let initial = match (spec.prune.initial.or(part.initial), &start, Sparsity::new(sparsity)) {
+        let of_method = part.initial.unwrap_or(0.0);
+        let initial = match (spec.prune.initial, &start, Sparsity::new(sparsity)) {
             (Some(initial), ..) => initial,
             (None, Some(start), Ok(target)) if !is_dense && !is_small && !finds_own => {
-                start.begin(target)?
+                start.begin(target)?.max(of_method)
             }
-            _ => 0.0,
+            _ => of_method,
         };
         let model = spec.model.or_else(|| Some(start.as_ref()?.model().into()));
         let model = model.unwrap_or_else(|| defaults.model.into());
@@ -150,7 +171,10 @@ impl Resolved {
             clip_norm: t.clip_norm.or(Some(3.0)),
             label_smoothing: t.label_smoothing.or(Some(0.0)),
             augment: t.augment.or_else(|| Some(defaults.augment.into())),
-            normalise: t.normalise.or_else(|| Some(normalise().into())),
+            normalise: t
+                .normalise
+                .or_else(|| start.as_ref()?.normalise().map(str::to_owned))
+                .or_else(|| Some(normalise().into())),
             eval_every: t.eval_every.or(Some(1)),
             checkpoint_every: t.checkpoint_every.or(Some(0)),
             keep_last: t.keep_last.or(Some(2)),

@@ -82,6 +82,11 @@ impl Start {
         is_same.then(|| n_held_out(validation, n).unwrap_or(0))
     }
 
+    /// The normalization of the pixels that it was trained on, if it records one.
+    pub fn normalise(&self) -> Option<&str> {
+        self.checkpoint.recipe["train"]["normalise"].as_str()
+    }
+
     /// The recorded fraction of its prunable weights that are zero.
     pub fn sparsity(&self) -> f64 {
         self.checkpoint.sparsity

@@ -18,7 +18,7 @@ const ELEMENTS: usize = 1 << 20;
 ///
 /// The layer must be a convolution or linear layer without another reader. The constant of a product has one value, or
 /// one per channel. The constant of a sum may have one per pixel, if the new bias has at most 2²⁰ elements or is not
-/// larger than the constant. A layer whose weights would become infinite stays as it is.
+/// larger than the constant, and all such biases together have at most 2²⁰ elements more than the graph's tensors. A layer whose weights would become infinite stays as it is.
 ///
 /// # Errors
 /// If the graph is not valid.
@@ -39,6 +39,9 @@ pub(super) fn fold(
     let mut rebuild = Rebuild::new(graph)?;
     let readers = graph.sole_readers();
     let mut is_folded = vec![false; graph.nodes.len()];
+    // A few bytes of a file repeat a constant for many layers, so all larger biases together are limited, too.
+    let stored: usize = graph.tensors.values().map(|tensor| tensor.values().len()).sum();
+    let mut left = ELEMENTS.saturating_add(stored);
     for i in 0..graph.nodes.len() {
         if is_folded[i] {
             continue;
@@ -48,8 +51,11 @@ pub(super) fn fold(
             && let Some(reader) = readers[last]
             && let Some(function) = function(graph, reader, last)?
             && let changed = layer.changed(&function)
+            && let more = changed.bias.len() - layer.bias.len()
+            && more <= left
             && changed.stays_finite(graph, i)?
         {
+            left -= more;
             *layer = changed;
             is_folded[reader] = true;
             last = reader;

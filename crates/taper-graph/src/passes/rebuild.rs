@@ -11,7 +11,12 @@ pub(super) struct Rebuild<'a> {
     places: Vec<Option<usize>>,
     /// Number of uses of each tensor in the old graph.
     readers: BTreeMap<&'a str, usize>,
+    /// The largest suffix of the changed copies of a tensor, by its name.
+    last: BTreeMap<String, u64>,
 }
+
+/// Number of the last copies of a tensor that a further copy is compared with. A file can have any number of copies.
+const COMPARED: u64 = 8;
 
 impl<'a> Rebuild<'a> {
     /// A graph with the input and metadata of `old`, which must be valid.
@@ -26,7 +31,7 @@ impl<'a> Rebuild<'a> {
         for name in old.nodes.iter().flat_map(|node| node.op.tensors()) {
             *readers.entry(name).or_insert(0) += 1;
         }
-        Ok(Self { old, new, places, readers })
+        Ok(Self { old, new, places, readers, last: BTreeMap::new() })
     }
 
     /// The new node that replaces an old node.
@@ -48,13 +53,17 @@ impl<'a> Rebuild<'a> {
     /// Adds a tensor, and returns its name: `name`, or `name.1`, `name.2` … if that is the name of another tensor.
     pub(super) fn put(&mut self, name: &str, tensor: Tensor) -> String {
         let mut free = name.to_string();
-        for n in 1.. {
+        let last = self.last.get(name).copied().unwrap_or(0);
+        for n in last.saturating_sub(COMPARED).max(1).. {
             let is_shared = self.readers.get(&*free).is_some_and(|&readers| readers > 1)
                 && self.old.tensors.get(&free) != Some(&tensor);
             match self.new.tensors.get(&free) {
                 Some(other) if *other == tensor => break,
                 None if !is_shared => {
                     self.new.add_tensor(&free, tensor);
+                    if n - 1 > last && free != name {
+                        self.last.insert(name.to_string(), n - 1);
+                    }
                     break;
                 }
                 _ => free = format!("{name}.{n}"),

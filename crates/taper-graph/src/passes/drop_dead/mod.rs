@@ -37,15 +37,19 @@ pub fn drop_dead(graph: &Graph) -> Result<Graph, GraphError> {
     if refusal(&graph).is_some() {
         return Ok(graph);
     }
-    loop {
+    for _ in 0..ROUNDS {
         let narrow = drop_unread(&without_dead(&graph)?)?;
         let is_done = work(&narrow) >= work(&graph);
         graph = narrow;
         if is_done {
-            return Ok(graph);
+            break;
         }
     }
+    Ok(graph)
 }
+
+/// Maximum number of rounds. Networks need two or three; a graph that is made for it needs one for each layer.
+const ROUNDS: usize = 16;
 
 /// The reason why the pass does not change a graph, if there is one.
 pub(super) fn refusal(graph: &Graph) -> Option<String> {
