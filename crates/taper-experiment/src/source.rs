@@ -78,6 +78,13 @@ pub fn class_names(recipe: &Value) -> Option<Vec<String>> {
     }
 }
 
+/// The first class of a checkpoint's network that has another name in these classes: both names. `None` if all agree, or
+/// the recipe records no names.
+pub fn other_class<'a>(recipe: &Value, classes: &'a [String]) -> Option<(String, &'a str)> {
+    let pairs = class_names(recipe)?.into_iter().zip(classes);
+    pairs.map(|(was, is)| (was, is.as_str())).find(|(was, is)| was != is)
+}
+
 /// Checks that `data`, read from the source of a checkpoint, has the images that the checkpoint was trained on, if its
 /// recipe records their fingerprint.
 pub fn expect_same_images(recipe: &Value, data: &Dataset, path: &Path) -> anyhow::Result<()> {

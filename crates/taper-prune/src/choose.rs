@@ -193,7 +193,11 @@ impl Choices {
                     .collect();
                 let is_whole = |layer: &Scored| layer.scores.len() as u64 == layer.info.n_weights();
                 if let Some(layer) = scored.iter().find(|layer| !is_whole(layer)) {
-                    return Err(wrong_length("score", layer.info, layer.scores.len()));
+                    return Err(wrong_length(
+                        "the criterion has a score",
+                        layer.info,
+                        layer.scores.len(),
+                    ));
                 }
                 let (n_keep, sparsity) = (group.n_keep, group.sparsity);
                 let demand = Demand { n_keep, sparsity, quantile: self.quantile };
@@ -201,7 +205,7 @@ impl Choices {
                 for (i, layer) in scored.iter().enumerate() {
                     let len = chosen.masks.get(i).map_or(0, Mask::len);
                     if len as u64 != layer.info.n_weights() {
-                        return Err(wrong_length("mask", layer.info, len));
+                        return Err(wrong_length("the structure has a mask", layer.info, len));
                     }
                 }
                 for (view, mask) in views.iter().zip(chosen.masks) {
@@ -301,9 +305,8 @@ fn smallest(weights: &[f32], mask: &Mask) -> f32 {
 /// The error of a criterion or structure that returns a number of values that a layer does not have.
 fn wrong_length(what: &str, info: &LayerInfo, n: usize) -> PruneError {
     let (name, n_weights) = (&info.name, info.n_weights());
-    let part = if what == "score" { "the criterion" } else { "the structure" };
     let reason = format!(
-        "{part} has a {what} of {n} values for {name}, which has {n_weights} weights; return a value for each weight"
+        "{what} of {n} values for {name}, which has {n_weights} weights; return a value for each weight"
     );
     PruneError::Structure { reason }
 }

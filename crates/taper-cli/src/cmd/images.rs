@@ -53,8 +53,7 @@ impl Trained<'_> {
                 data.classes.len()
             )));
         }
-        let known = source::class_names(recipe).unwrap_or_else(|| data.classes.clone());
-        if let Some((was, is)) = known.iter().zip(&data.classes).find(|(was, is)| was != is) {
+        if let Some((was, is)) = source::other_class(recipe, &data.classes) {
             return Err(usage(format!(
                 "class {was} of {} is class {is} of {}; pass the data set it was trained on with --data, or rename the classes",
                 path.display(),

@@ -126,11 +126,8 @@ impl<'a> Fetch<'a> {
             match self.attempt() {
                 Ok(fetched) => return Ok(fetched),
                 Err(Failure::Final { cause, remedy, os_error }) => {
-                    let mut error = self.error(cause, &remedy);
-                    if let DataError::Fetch { source, .. } = &mut error {
-                        *source = os_error.map(std::io::Error::from_raw_os_error);
-                    }
-                    return Err(error);
+                    let source = os_error.map(std::io::Error::from_raw_os_error);
+                    return Err(self.error_of(cause, &remedy, source));
                 }
                 Err(Failure::Corrupt(how)) if was_corrupt => {
                     return Err(self.error(
@@ -297,8 +294,12 @@ impl<'a> Fetch<'a> {
     }
 
     fn error(&self, cause: String, remedy: &str) -> DataError {
+        self.error_of(cause, remedy, None)
+    }
+
+    fn error_of(&self, cause: String, remedy: &str, source: Option<std::io::Error>) -> DataError {
         let (url, cause) = (without_user(&self.url), without_user(&cause));
-        DataError::Fetch { url, cause, remedy: remedy.to_owned(), source: None }
+        DataError::Fetch { url, cause, remedy: remedy.to_owned(), source }
     }
 }
 

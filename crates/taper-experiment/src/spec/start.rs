@@ -126,8 +126,7 @@ impl Start {
 
     /// Warns if it was trained on classes with other names. This can be intended, as the number of classes is the same.
     pub fn warn_of_classes(&self, classes: &[String]) {
-        let known = source::class_names(&self.checkpoint.recipe).unwrap_or_default();
-        if let Some((was, is)) = known.iter().zip(classes).find(|(was, is)| was != is) {
+        if let Some((was, is)) = source::other_class(&self.checkpoint.recipe, classes) {
             let path = self.path.display();
             tracing::warn!("class {was} of checkpoint {path} is class {is} of the data set");
         }
