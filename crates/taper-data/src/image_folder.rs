@@ -37,11 +37,12 @@ impl ImageFolder {
     /// If a part or the images of a class are missing, there is one class, a class contains parts, test images have a class
     /// without training images, or an image has a format that is not read or a name that is not UTF-8.
     pub fn find(dir: &Path) -> Result<Option<Self>> {
-        let parts = parts(dir)?;
+        let Listed { folders, .. } = list(dir)?;
+        let parts = parts(&folders)?;
         if parts.iter().any(Option::is_some) {
             return Self::of_parts(dir, &parts);
         }
-        let Some(classes) = classes(dir)? else { return Ok(None) };
+        let Some(classes) = classes(dir, folders)? else { return Ok(None) };
         let is_test = |position: usize| (position + 1).is_multiple_of(TEST_EVERY);
         let part = |want_test: bool| {
             let of_class = |images: &Vec<PathBuf>| {
@@ -79,8 +80,8 @@ impl ImageFolder {
                 return Err(DataError::file(dir, "the folder test (or val) is missing"));
             }
         };
-        let Some(known) = classes(train)? else { return Ok(None) };
-        let Some(tested) = classes(test)? else {
+        let Some(known) = classes(train, list(train)?.folders)? else { return Ok(None) };
+        let Some(tested) = classes(test, list(test)?.folders)? else {
             return Err(DataError::file(
                 test,
                 "no folder with PNG or JPEG files is in here; each class needs one",
@@ -104,9 +105,8 @@ impl ImageFolder {
     }
 }
 
-/// The folders `train`, `test` and `val` of a data set, in capitals or not.
-fn parts(dir: &Path) -> Result<[Option<PathBuf>; 3]> {
-    let Listed { folders, .. } = list(dir)?;
+/// The folders `train`, `test` and `val` among these, in capitals or not.
+fn parts(folders: &[PathBuf]) -> Result<[Option<PathBuf>; 3]> {
     let is_named = |folder: &&PathBuf, part: &str| {
         folder.file_name().is_some_and(|name| name.eq_ignore_ascii_case(part))
     };
@@ -145,9 +145,9 @@ fn names(classes: Vec<Labelled>) -> Vec<String> {
     classes.into_iter().map(|class| class.name).collect()
 }
 
-/// The classes in a folder, sorted by name; `None` if no folder in it has images.
-fn classes(dir: &Path) -> Result<Option<Vec<Labelled>>> {
-    let Listed { folders, .. } = list(dir)?;
+/// The classes of the folders in a folder, sorted by name; `None` if none of them has images.
+fn classes(dir: &Path, folders: Vec<PathBuf>) -> Result<Option<Vec<Labelled>>> {
+    let mut within = Vec::new();
     let mut classes = Vec::new();
     for folder in folders {
         let name = folder.file_name().and_then(|name| name.to_str()).map(str::to_owned);
@@ -161,17 +161,16 @@ fn classes(dir: &Path) -> Result<Option<Vec<Labelled>>> {
             continue;
         }
         let mut images = Vec::new();
-        collect(&folder, &mut images, 0)?;
+        within.push((collect(&folder, &mut images, 0)?, folder));
         classes.push(Labelled { name, images });
     }
     if classes.iter().all(|class| class.images.is_empty()) {
         return Ok(None);
     }
-    for Labelled { name, .. } in &classes {
-        let class = dir.join(name);
-        if parts(&class)?.iter().any(Option::is_some) {
+    for (folders, class) in &within {
+        if parts(folders)?.iter().any(Option::is_some) {
             return Err(DataError::file(
-                &class,
+                class,
                 "it contains parts of a data set, such as train, so it is not a class; give its path",
             ));
         }
@@ -185,8 +184,8 @@ fn classes(dir: &Path) -> Result<Option<Vec<Labelled>>> {
     Ok(Some(classes))
 }
 
-/// Appends the images in a folder and the folders in it, in the order of their names.
-fn collect(dir: &Path, images: &mut Vec<PathBuf>, depth: usize) -> Result<()> {
+/// Appends the images in a folder and the folders in it, in the order of their names. Returns its folders.
+fn collect(dir: &Path, images: &mut Vec<PathBuf>, depth: usize) -> Result<Vec<PathBuf>> {
     if depth > DEEPEST {
         return Err(DataError::file(dir, "the folder is too deep; a link in it may lead back"));
     }
@@ -215,7 +214,10 @@ fn collect(dir: &Path, images: &mut Vec<PathBuf>, depth: usize) -> Result<()> {
     let is_seen = |folder: &&PathBuf| {
         !folder.file_name().is_some_and(|name| is_hidden(&name.to_string_lossy()))
     };
-    folders.iter().filter(is_seen).try_for_each(|folder| collect(folder, images, depth + 1))
+    for folder in folders.iter().filter(is_seen) {
+        collect(folder, images, depth + 1)?;
+    }
+    Ok(folders)
 }
 
 /// The first image of each class, then the second of each, and so on.
