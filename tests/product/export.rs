@@ -312,6 +312,28 @@ fn an_edited_onnx_file_is_exported_as_it_computes() {
         "{before} {after}"
     );
 
+    refuse(
+        &["import", &edited, "--out", &folder.text("imported.safetensors")],
+        2,
+        &["edited.onnx has the weights of the architecture, but computes something else"],
+    );
+    // A renamed tensor: the architecture does not have it any more.
+    let mut file = bytes(&folder.path("edited.onnx"));
+    let name = b"linear.bias";
+    for at in
+        (0..file.len() - name.len()).filter(|&at| file[at..].starts_with(name)).collect::<Vec<_>>()
+    {
+        file[at..at + name.len()].copy_from_slice(b"linear.bist");
+    }
+    std::fs::write(folder.path("renamed.onnx"), file).expect("writes");
+    let renamed = folder.text("renamed.onnx");
+    succeed(&["export", &renamed, "--format", "onnx", "--out", &again, "--force"]);
+    assert!((before - loss(&again)).abs() < 1e-4);
+    // It is valid for any ONNX file whose own graph is used.
+    succeed(&[
+        "export", &renamed, "--size", "1x8x8", "--format", "onnx", "--out", &again, "--force",
+    ]);
+
     // A weight that is not finite.
     let mut file = bytes(Path::new(&checkpoint));
     let tensors = SafeTensors::deserialize(&file).expect("a checkpoint");
@@ -325,6 +347,11 @@ fn an_edited_onnx_file_is_exported_as_it_computes() {
         &["gives a loss of NaN", "check its weights"],
     );
 
+    let npz = folder.text("network.npz.d");
+    succeed(&["export", &checkpoint, "--format", "npz", "--out", &npz]);
+    let part = format!("{npz}/rest.safetensors");
+    let export = ["export", &npz, "--format", "dense", "--out", &part, "--force"];
+    refuse(&export, 2, &["is in the input folder"]);
     let bytes_before = bytes(&folder.path("edited.onnx"));
     refuse(&["import", &whole, "--out", &whole, "--force"], 2, &["is the input file"]);
     refuse(

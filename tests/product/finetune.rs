@@ -247,6 +247,23 @@ fn methods_that_begin_late_keep_the_sparsity_of_the_checkpoint_until_then() {
             "{method}: {last}"
         );
     }
+    // One-shot pruning keeps the initial sparsity until then, if it is set.
+    let out = folder.text("one-shot");
+    let train = ["train", "--quiet", "--from", &first, "--max-steps", "40", "--out", &out];
+    let set = [
+        "--set",
+        "prune.schedule=one-shot",
+        "--set",
+        "prune.begin=0.5",
+        "--set",
+        "prune.initial=0.5",
+    ];
+    succeed(&[&train[..], &["--method", "gmp", "--sparsity", "0.95"], &set].concat());
+    let lines =
+        String::from_utf8(bytes(&folder.path("one-shot").join("steps.jsonl"))).expect("text");
+    let line: serde_json::Value =
+        serde_json::from_str(lines.lines().next().expect("a step")).expect("JSON");
+    assert!((line["sparsity_target"].as_f64().expect("a number") - 0.5).abs() < 1e-3, "{line}");
     // The first masks of RigL are those of the checkpoint, as far as its allocation allows.
     let (before, after) = (values(&first), values(&folder.text("rigl/pruned.safetensors")));
     let (mut n, mut n_kept) = (0, 0);

@@ -403,18 +403,17 @@ fn kill_and_resume(n_kills: u32, more: &[&str]) -> Folder {
         let segments = run["segments"].as_array().expect("a list");
         segments.iter().filter(|s| s["from_step"].as_u64() > Some(0)).count()
     };
-    // The steps at which it is killed are spread over the run by the golden ratio. If a kill comes too late, the run has
+    // The numbers of steps until it is killed again are spread by the golden ratio. If a kill comes too late, the run has
     // finished; its folder is then deleted and the run starts again.
     for i in 1..=6 * n_kills {
         if n_killed == n_kills {
             break;
         }
         let share = (f64::from(i) * 0.618_033_988_75).fract() * 0.9;
+        let goal = n_lines("killed") as f64 + share * n_steps;
         let mut child: Child =
             taper(&args(&out, &resume)).stderr(Stdio::null()).spawn().expect("a child");
-        while (n_lines("killed") as f64) < share * n_steps
-            && child.try_wait().expect("a child").is_none()
-        {
+        while (n_lines("killed") as f64) < goal && child.try_wait().expect("a child").is_none() {
             sleep(Duration::from_millis(1));
         }
         if child.try_wait().expect("a child").is_none() {

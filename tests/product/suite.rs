@@ -380,6 +380,14 @@ fn grids_are_not_overwritten_and_sparsities_are_unique() {
         "[[row]]\nname = 'feather'\ngrid = { train = { lr = [1, 2] } }",
     );
     assert!(suite(&grid, &[]).contains("feather-lr2-s0.95-seed1"));
+    // One run's name occurs in that of another row.
+    let both = SUITE.replace(
+        "[[row]]\nname = 'feather'",
+        "[[row]]\nname = 'my-feather'\nlabel = 'M'\nexperiment = 'feather'\nset = { train = { lr = 2 } }\n[[row]]\nname = 'feather'",
+    );
+    let said = suite(&both, &["--only", "feather-s0.9-seed0"]);
+    assert!(said.contains("feather-s0.9-seed0") && !said.contains("my-feather"), "{said}");
+    assert!(suite(&both, &["--only", "r-s0.9-seed0"]).contains("my-feather-s0.9-seed0"));
     let said = suite(&grid, &["--set", "train.lr=3"]);
     assert!(said.contains("--set train.lr would replace the values of the grid"), "{said}");
     let variant = format!(
@@ -387,6 +395,9 @@ fn grids_are_not_overwritten_and_sparsities_are_unique() {
     );
     assert!(suite(&variant, &[]).contains("variant 'v' sets `train.lr`"));
     assert!(suite(&SUITE.replace("0.95", "0.9"), &[]).contains("has sparsity 0.9 twice"));
+    let twin = format!("{SUITE}[[row]]\nname = 'twin'\nlabel = 'T'\nexperiment = 'feather'\n");
+    let said = suite(&twin, &[]);
+    assert!(said.contains("rows 'feather' and 'twin' have the same settings"), "{said}");
     assert!(suite(&SUITE.replace("seeds = 2", "seeds = 1001"), &[]).contains("at most 1000"));
     let list = text(&repository.command(&["list"]).output().expect("runs"));
     assert!(

@@ -120,7 +120,9 @@ pub fn load(path: &Path, given: &Opening) -> anyhow::Result<Network> {
         own => own,
     };
     let opened = open(path)?;
-    refuse_given(path, given)?;
+    if own.is_none() {
+        refuse_given(path, given)?;
+    }
     refuse_shrunk(&opened, path)?;
     if opened.metadata("kind").is_some_and(TrainingCheckpoint::is_kind) {
         return in_training(path);
@@ -141,31 +143,58 @@ pub fn load(path: &Path, given: &Opening) -> anyhow::Result<Network> {
     };
     let model = architecture.build(classes, 0, &Device::Cpu)?;
     let like = Network::of(&*model, architecture.image, BTreeMap::new())?;
-    let network = opened.network(&like)?;
-    match own {
-        Some(mut graph) if !computes_alike(&graph, network.graph(), path)? => {
+    let network = opened.network(&like);
+    let Some(mut graph) = own else { return Ok(network?) };
+    match network {
+        Ok(network) if computes_alike(&graph, network.graph(), path)? => Ok(network),
+        // It was edited: its tensors or its operations are no longer those of the architecture.
+        _ => {
             graph.metadata.retain(|key, _| key != "architecture" && key != "classes");
             Ok(graph.into())
         }
-        _ => Ok(network),
     }
 }
 
-/// Whether two graphs give nearly the same results for an image of pseudo-random pixels. Batch norm may be folded in one
+/// Rejects an ONNX file with the tensors of a network that it does not compute: an operation or an attribute differs.
+/// Operations that the engine does not support are not compared.
+///
+/// # Errors
+/// If the file is such a file.
+pub fn refuse_edited(path: &Path, network: &Network) -> anyhow::Result<()> {
+    let image = network.graph().input_dims().try_into().ok();
+    let given = Opening { size: image, output: None };
+    match is_onnx(path)?.then(|| of_onnx(path, &given)) {
+        Some(Ok(own)) if !computes_alike(&own, network.graph(), path)? => Err(usage(format!(
+            "{} has the weights of the architecture, but computes something else; convert it with `taper export`, which keeps its operations",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether two graphs give nearly the same results for images of pseudo-random pixels. Batch norm may be folded in one
 /// of them, so results differ by rounding.
 fn computes_alike(a: &Graph, b: &Graph, path: &Path) -> anyhow::Result<bool> {
+    /// Standard deviations of the pixels: bounds of activations matter for large ones only.
+    const SCALES: [f32; 2] = [1.0, 100.0];
+    /// Relative to the largest result.
+    const TOLERANCE: f32 = 1e-3;
     if a.input_dims() != b.input_dims() || a.output_dims() != b.output_dims() {
         return Ok(false);
     }
-    let (n, mut rng) = (a.input_dims().iter().product(), Rng::for_key([0]));
-    let image: Vec<f32> = (0..n).map(|_: usize| rng.normal() as f32).collect();
-    let results =
-        |graph: &Graph| anyhow::Ok(compile(graph, &Options::default(), path)?.run(&image)?);
-    let (a, b) = (results(a)?, results(b)?);
-    let largest = b.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    Ok(a.iter()
-        .zip(&b)
-        .all(|(a, b)| a == b || (a - b).abs() <= 1e-2 * largest || (a.is_nan() && b.is_nan())))
+    let [a, b] = [compile(a, &Options::default(), path)?, compile(b, &Options::default(), path)?];
+    let n = a.input_dims().iter().product();
+    for scale in SCALES {
+        let mut rng = Rng::for_key([0]);
+        let image: Vec<f32> = (0..n).map(|_: usize| scale * rng.normal() as f32).collect();
+        let (a, b) = (a.run(&image)?, b.run(&image)?);
+        let largest = b.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        let most = if largest.is_finite() { TOLERANCE * largest } else { 0.0 };
+        if !a.iter().zip(&b).all(|(a, b)| a == b || (a - b).abs() <= most) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The shape of the images that a network reads: channels, rows, columns.

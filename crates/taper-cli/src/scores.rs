@@ -31,9 +31,14 @@ pub fn cross_entropy(logits: &[f32], label: usize) -> f64 {
     largest + log(sum) - f64::from(logits[label])
 }
 
-/// Cross-entropy of probabilities with a label. The label must be less than their number.
+/// Cross-entropy of probabilities with a label. The label must be less than their number. A probability of 0, to which
+/// `f32` rounds the softmax of distant logits, counts as the smallest normal number.
 pub fn log_loss(probabilities: &[f32], label: usize) -> f64 {
-    -log(f64::from(probabilities[label]))
+    let probability = match probabilities[label] {
+        0.0 => f32::MIN_POSITIVE,
+        probability => probability,
+    };
+    -log(f64::from(probability))
 }
 
 fn largest(logits: &[f32]) -> f64 {
@@ -69,5 +74,7 @@ mod tests {
             assert!((log_loss(&[probability as f32], 0) + log(probability)).abs() < 1e-6);
         }
         assert!((cross_entropy(&[1000.0, 0.0], 1) - 1000.0).abs() < 1e-9);
+        assert!((log_loss(&[1.0, 0.0], 1) - 126.0 * log(2.0)).abs() < 1e-9);
+        assert!(log_loss(&[f32::NAN, 0.0], 0).is_nan());
     }
 }

@@ -105,7 +105,8 @@ impl ImageFolder {
     }
 }
 
-/// The folders `train`, `test` and `val` among these, in capitals or not.
+/// The folders `train`, `test` and `val` among these. Capitals count only if there are parts for training and for
+/// testing: a folder `Train` alone may be a class.
 fn parts(folders: &[PathBuf]) -> Result<[Option<PathBuf>; 3]> {
     let is_named = |folder: &&PathBuf, part: &str| {
         folder.file_name().is_some_and(|name| name.eq_ignore_ascii_case(part))
@@ -119,7 +120,18 @@ fn parts(folders: &[PathBuf]) -> Result<[Option<PathBuf>; 3]> {
             return Err(DataError::file(first, problem));
         }
     }
+    let [train, test, val] = &parts;
+    if train.is_none() || (test.is_none() && val.is_none()) {
+        for (found, part) in parts.iter_mut().zip(PARTS) {
+            found.take_if(|folder| folder.file_name().is_some_and(|name| name != part));
+        }
+    }
     Ok(parts)
+}
+
+/// Whether the name of a file or folder begins with a dot.
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 /// A class and its images.
@@ -149,7 +161,7 @@ fn names(classes: Vec<Labelled>) -> Vec<String> {
 fn classes(dir: &Path, folders: Vec<PathBuf>) -> Result<Option<Vec<Labelled>>> {
     let mut within = Vec::new();
     let mut classes = Vec::new();
-    for folder in folders {
+    for folder in folders.into_iter().filter(|folder| !is_hidden(folder)) {
         let name = folder.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         let Some(name) = name else {
             return Err(DataError::file(
@@ -157,9 +169,6 @@ fn classes(dir: &Path, folders: Vec<PathBuf>) -> Result<Option<Vec<Labelled>>> {
                 "the name of a class must be valid UTF-8; rename the folder",
             ));
         };
-        if name.starts_with('.') {
-            continue;
-        }
         let mut images = Vec::new();
         within.push((collect(&folder, &mut images, 0)?, folder));
         classes.push(Labelled { name, images });
@@ -189,18 +198,23 @@ fn collect(dir: &Path, images: &mut Vec<PathBuf>, depth: usize) -> Result<Vec<Pa
     if depth > DEEPEST {
         return Err(DataError::file(dir, "the folder is too deep; a link in it may lead back"));
     }
-    let is_hidden = |name: &str| name.starts_with('.');
     let Listed { files, folders, unreadable } = list(dir)?;
-    if let Some(path) = unreadable.first() {
+    let extension = |path: &Path| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        extension.unwrap_or_default().to_ascii_lowercase()
+    };
+    let is_image = |path: &&PathBuf| {
+        !is_hidden(path)
+            && READABLE.iter().chain(&UNREADABLE).any(|&known| known == extension(path))
+    };
+    if let Some(path) = unreadable.iter().find(is_image) {
         return Err(DataError::file(
             path,
             "the name of an image must be valid UTF-8; rename the file",
         ));
     }
-    for file in files.into_iter().filter(|file| !is_hidden(file)) {
-        let path = dir.join(file);
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        let extension = extension.unwrap_or_default().to_ascii_lowercase();
+    for path in files.into_iter().map(|file| dir.join(file)).filter(|path| !is_hidden(path)) {
+        let extension = extension(&path);
         if UNREADABLE.contains(&extension.as_str()) {
             return Err(DataError::file(
                 &path,
@@ -211,10 +225,7 @@ fn collect(dir: &Path, images: &mut Vec<PathBuf>, depth: usize) -> Result<Vec<Pa
             images.push(path);
         }
     }
-    let is_seen = |folder: &&PathBuf| {
-        !folder.file_name().is_some_and(|name| is_hidden(&name.to_string_lossy()))
-    };
-    for folder in folders.iter().filter(is_seen) {
+    for folder in folders.iter().filter(|folder| !is_hidden(folder)) {
         collect(folder, images, depth + 1)?;
     }
     Ok(folders)
@@ -308,18 +319,43 @@ mod tests {
         let dir = folder(&[&files[..], &hidden[..]].concat());
         let found = ImageFolder::find(dir.path()).unwrap().unwrap();
         assert_eq!((found.classes.len(), found.train.len(), found.test.len()), (2, 2, 2));
-        std::fs::create_dir(dir.path().join("train")).unwrap();
-        let error = ImageFolder::find(dir.path()).unwrap_err().to_string();
+    }
+
+    // Other systems do not distinguish these names.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_part_is_there_only_once() {
+        let error = complaint(&["Train/a/1.png", "test/a/2.png", "train/a/1.png"]);
         assert!(error.contains("there is also") && error.contains("keep one"), "{error}");
     }
 
-    #[cfg(unix)]
     #[test]
-    fn names_that_are_not_utf_8_are_refused() {
+    fn a_class_may_have_the_name_of_a_part_in_capitals() {
+        let files: Vec<String> = ["Boat", "Train"]
+            .iter()
+            .flat_map(|class| (0..5).map(move |i| format!("{class}/{i}.png")))
+            .collect();
+        let dir = folder(&files.iter().map(String::as_str).collect::<Vec<_>>());
+        let found = ImageFolder::find(dir.path()).unwrap().unwrap();
+        assert_eq!(found.classes, ["Boat", "Train"]);
+        let error = complaint(&["train/a/1.png", "a/1.png"]);
+        assert!(error.contains("the folder test (or val) is missing"), "{error}");
+    }
+
+    // Other systems have no such names.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn names_of_images_that_are_not_utf_8_are_refused() {
         use std::os::unix::ffi::OsStrExt;
-        let dir = folder(&["a/1.png", "b/1.png"]);
-        let name = std::ffi::OsStr::from_bytes(b"caf\xe9.png");
-        std::fs::write(dir.path().join("b").join(name), "").unwrap();
+        let dir = folder(&["a/1.png", "a/2.png", "a/3.png", "a/4.png", "a/5.png", "b/1.png"]);
+        let write = |name| {
+            let name = std::ffi::OsStr::from_bytes(name);
+            std::fs::write(dir.path().join("b").join(name), "").unwrap();
+        };
+        write(b"\xdcbersicht.txt");
+        write(b".caf\xe9.png");
+        ImageFolder::find(dir.path()).unwrap().unwrap();
+        write(b"caf\xe9.png");
         let error = ImageFolder::find(dir.path()).unwrap_err().to_string();
         assert!(error.contains("must be valid UTF-8; rename the file"), "{error}");
     }

@@ -19,12 +19,21 @@ const START_OF_SCAN: u8 = 0xda;
 const END_OF_IMAGE: u8 = 0xd9;
 
 /// Whether a JPEG has its end: segments of a recorded length, of which scans are followed by coded pixels up to the next
-/// marker. What follows the end, such as the video of a motion photo, does not matter. Malformed segments count as an
-/// end, because the decoder names their fault.
+/// marker. What follows the end, such as the video of a motion photo, does not matter. The decoder skips bytes between
+/// segments, so they are skipped here, too.
 fn has_end(bytes: &[u8]) -> bool {
+    let next_marker = |at: usize| {
+        let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff | 0xd0..=0xd7);
+        bytes.get(at..)?.windows(2).position(is_marker).map(|n| at + n)
+    };
     let mut at = 2;
     loop {
-        let Some(&[0xff, marker]) = bytes.get(at..at + 2) else { return at + 2 <= bytes.len() };
+        let Some(&[first, marker]) = bytes.get(at..at + 2) else { return false };
+        if first != 0xff {
+            let Some(next) = next_marker(at) else { return false };
+            at = next;
+            continue;
+        }
         match marker {
             END_OF_IMAGE => return true,
             // A fill byte, and markers without a length.
@@ -34,11 +43,8 @@ fn has_end(bytes: &[u8]) -> bool {
                 let Some(&[high, low]) = bytes.get(at + 2..at + 4) else { return false };
                 at += 2 + usize::from(u16::from_be_bytes([high, low]));
                 if marker == START_OF_SCAN {
-                    let is_marker =
-                        |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff | 0xd0..=0xd7);
-                    let coded = bytes.get(at..).unwrap_or_default();
-                    let Some(n) = coded.windows(2).position(is_marker) else { return false };
-                    at += n;
+                    let Some(next) = next_marker(at) else { return false };
+                    at = next;
                 }
             }
         }
@@ -251,6 +257,17 @@ mod tests {
                     let _ = Picture::decode(&bad);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_jpeg_with_bytes_between_segments_is_found() {
+        for whole in [COLOURS, PROGRESSIVE, GREY] {
+            // After the start of the image and the first segment.
+            let at = 4 + usize::from(u16::from_be_bytes([whole[4], whole[5]]));
+            let stray = [&whole[..at], &[0], &whole[at..]].concat();
+            assert!(has_end(&stray));
+            assert!(!has_end(&stray[..stray.len() - 20]));
         }
     }
 

@@ -6,7 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use taper::{
-    record::{Lock, NAMES, RecordError, RunFiles, remove_partial_files, result::RunResult},
+    record::{
+        Lock, LockError, NAMES, RecordError, RunFiles, remove_partial_files, result::RunResult,
+    },
     train::{callback::TensorBoard, checkpoint::Checkpoints},
 };
 
@@ -103,17 +105,13 @@ fn unwritable(error: RecordError) -> anyhow::Error {
 
 /// Locks the folder for this process.
 fn lock(folder: &Path) -> anyhow::Result<Lock> {
-    let path = folder.join(NAMES.lock);
-    let cannot = |error: std::io::Error| match path.exists() {
-        // The file exists, so only the lock failed.
-        true => usage(format!(
-            "the file system of {} has no locks ({error}), which keep two processes from training in one folder; choose another folder with --out",
-            folder.display()
-        )),
-        false => anyhow::Error::new(error)
-            .context(format!("cannot write {}; is the folder writable?", path.display())),
+    let cannot = |error: LockError| match error {
+        LockError::Unsupported { .. } => {
+            usage(format!("{error}; choose another folder with --out"))
+        }
+        error => error.into(),
     };
-    Lock::take(&path).map_err(cannot)?.ok_or_else(|| {
+    Lock::take(&folder.join(NAMES.lock)).map_err(cannot)?.ok_or_else(|| {
         usage(format!(
             "another taper process is training in {}; wait for it, or pass another --out",
             folder.display()

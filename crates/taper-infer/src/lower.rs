@@ -63,6 +63,8 @@ const ALL_PLANES: usize = 1 << 22;
 const ELEMENTS: usize = 1 << 27;
 /// Largest distance in columns of the pixels that a convolution reads. Sums are shifted by one column at a time.
 const REACH: usize = 1 << 10;
+/// Largest number of weights of an average over windows as a convolution.
+const TAPS: usize = 1 << 22;
 /// Largest window, in pixels, for which the mean is computed as a convolution.
 const MEANS: usize = 1 << 10;
 
@@ -340,7 +342,9 @@ impl<'a> Lowering<'a> {
         name: &str,
     ) -> Option<Value> {
         let [down, across] = window.kernel;
-        let weight = vec![1.0 / (down * across) as f32; dims[0] * down * across];
+        let area = down.checked_mul(across)?;
+        let n = area.checked_mul(dims[0]).filter(|&n| n <= TAPS)?;
+        let weight = vec![1.0 / area as f32; n];
         let Window { padding: [top, left, ..], dilation, .. } = *window;
         let stride = strides(window, &value.layout, dims);
         let term = Term {

@@ -14,6 +14,8 @@ pub(crate) struct Call<'a> {
     /// Its index among the outputs.
     pub(crate) at: usize,
     pub(crate) n_outputs: usize,
+    /// Whether an output besides the first has a name.
+    pub(crate) has_further_outputs: bool,
     /// Inputs in order; omitted inputs are `None`.
     pub(crate) inputs: Vec<Option<Value>>,
     pub(crate) attributes: Attributes<'a>,

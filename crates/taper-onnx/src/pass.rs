@@ -74,7 +74,9 @@ impl<'a> Pass<'a> {
         for (at, output) in outputs.filter(|(_, name)| !name.is_empty()) {
             let (attributes, inputs) = (Attributes::of(node)?, inputs.clone());
             let (n_outputs, opset) = (node.output.len(), self.opset);
-            let call = Call { output, at, n_outputs, inputs, attributes, opset };
+            let has_further_outputs = node.output.iter().skip(1).any(|name| !name.is_empty());
+            let call =
+                Call { output, at, n_outputs, has_further_outputs, inputs, attributes, opset };
             let first = self.importer.graph.nodes.len();
             let value = (operator.import)(&mut self.importer, &call)?;
             let added = self.importer.graph.nodes.iter_mut().skip(first);

@@ -40,11 +40,9 @@ impl Choices {
         let groups = self.allocation.allocate(&layers, sparsity)?;
         let mut n_of = vec![0u32; layers.len()];
         for id in groups.iter().flat_map(|group| &group.layers) {
-            n_of.get_mut(id.0).map(|n| *n += 1).ok_or(AllocationError::Layer {
-                layer: id.0,
-                n_groups: 1,
-                n_layers: layers.len(),
-            })?;
+            let n_layers = layers.len();
+            let n = n_of.get_mut(id.0);
+            *n.ok_or(AllocationError::Unknown { layer: id.0, n_layers })? += 1;
         }
         if let Some(layer) = n_of.iter().position(|&n| n != 1) {
             let (n_groups, n_layers) = (n_of[layer], layers.len());
@@ -184,28 +182,21 @@ impl Choices {
                     .iter()
                     .map(|&id| self.view(id, weights[id.0], asked.gradients, asked.step))
                     .collect();
-                let scores: Vec<Cow<[f32]>> =
-                    views.iter().map(|v| asked.scores(v, retired.as_deref())).collect();
+                let scores = views.iter().map(|v| asked.scores(v, retired.as_deref()));
+                let scores = scores.collect::<Result<Vec<Cow<[f32]>>, _>>()?;
                 let scored: Vec<Scored> = views
                     .iter()
                     .zip(&scores)
                     .map(|(view, scores)| Scored { info: view.info, scores })
                     .collect();
-                let is_whole = |layer: &Scored| layer.scores.len() as u64 == layer.info.n_weights();
-                if let Some(layer) = scored.iter().find(|layer| !is_whole(layer)) {
-                    return Err(wrong_length(
-                        "the criterion has a score",
-                        layer.info,
-                        layer.scores.len(),
-                    ));
-                }
                 let (n_keep, sparsity) = (group.n_keep, group.sparsity);
                 let demand = Demand { n_keep, sparsity, quantile: self.quantile };
                 let chosen = self.structure.choose(&scored, &demand);
                 for (i, layer) in scored.iter().enumerate() {
                     let len = chosen.masks.get(i).map_or(0, Mask::len);
                     if len as u64 != layer.info.n_weights() {
-                        return Err(wrong_length("the structure has a mask", layer.info, len));
+                        let reason = wrong_length("a mask", layer.info, len);
+                        return Err(PruneError::Structure { reason });
                     }
                 }
                 for (view, mask) in views.iter().zip(chosen.masks) {
@@ -254,8 +245,12 @@ impl Choices {
 
 impl Asked<'_> {
     /// The scores of a layer. Permanently pruned and retired weights have 0 and rank below all others.
-    fn scores<'a>(&self, view: &View<'a>, retired: Option<&[Mask]>) -> Cow<'a, [f32]> {
-        let mut scores = self.criterion.scores(view);
+    fn scores<'a>(
+        &self,
+        view: &View<'a>,
+        retired: Option<&[Mask]>,
+    ) -> Result<Cow<'a, [f32]>, PruneError> {
+        let mut scores = scores(self.criterion, view)?;
         for dropped in [self.dropped, retired].into_iter().flatten() {
             let dropped = &dropped[view.id.0];
             if dropped.kept().any(|index| scores[index] != 0.0) {
@@ -263,7 +258,7 @@ impl Asked<'_> {
                 dropped.kept().for_each(|index| scores[index] = 0.0);
             }
         }
-        scores
+        Ok(scores)
     }
 
     /// A layer's mask without permanently pruned weights: a falling schedule may request more weights than remain.
@@ -302,13 +297,28 @@ fn smallest(weights: &[f32], mask: &Mask) -> f32 {
     mask.kept().map(|index| weights[index].abs()).fold(f32::INFINITY, f32::min)
 }
 
-/// The error of a criterion or structure that returns a number of values that a layer does not have.
-fn wrong_length(what: &str, info: &LayerInfo, n: usize) -> PruneError {
+/// The scores of a layer by any criterion.
+///
+/// # Errors
+/// If the criterion does not have a score for each weight.
+pub(crate) fn scores<'a>(
+    criterion: &dyn Criterion,
+    view: &View<'a>,
+) -> Result<Cow<'a, [f32]>, PruneError> {
+    let scores = criterion.scores(view);
+    if scores.len() != view.weights.len() {
+        let reason = wrong_length("scores", view.info, scores.len());
+        return Err(PruneError::Criterion { reason });
+    }
+    Ok(scores)
+}
+
+/// The fault of a criterion or structure that returns a number of values that a layer does not have.
+fn wrong_length(what: &str, info: &LayerInfo, n: usize) -> String {
     let (name, n_weights) = (&info.name, info.n_weights());
-    let reason = format!(
-        "{what} of {n} values for {name}, which has {n_weights} weights; return a value for each weight"
-    );
-    PruneError::Structure { reason }
+    format!(
+        "{name} has {n_weights} weights, but {what} of {n} values; return a value for each weight"
+    )
 }
 
 fn misfit(info: &LayerInfo, reason: &str) -> PruneError {

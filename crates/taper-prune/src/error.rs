@@ -99,6 +99,12 @@ pub enum PruneError {
         /// The parameter and its legal range.
         reason: String,
     },
+    /// A [`Criterion`](crate::criterion::Criterion) with scores that do not fit a layer.
+    #[error("scores of a criterion: {reason}")]
+    Criterion {
+        /// What does not fit, and what to do.
+        reason: String,
+    },
     /// A [`Structure`](crate::structure::Structure) that does not fit a layer, or another choice.
     #[error("structure of masks: {reason}")]
     Structure {

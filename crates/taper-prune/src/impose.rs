@@ -20,8 +20,8 @@ impl Pruner {
     /// Steps count over the whole run, not from 0 in each epoch. A step may be begun again to accumulate the gradients
     /// of several batches; the schedule observes its masks once. This is for methods that read weights only: each
     /// [`lift`](Imposed::lift) adds decay and penalties, replaces what an operator learns, updates what a criterion
-    /// remembers, and prunes and regrows. With such a method, add up the gradients first, and call
-    /// [`after_backward`](Self::after_backward) once per step.
+    /// remembers, and prunes and regrows. With such a method, compute all batches of a step between one `impose` and
+    /// one `lift`, and pass the sum of their gradients to `lift`.
     ///
     /// ```
     /// # use candle_core::{DType, Device, Tensor};

@@ -5,7 +5,7 @@ use crate::{
     Changed, Momentum,
     anew::set_where,
     choices::Choices,
-    choose::{Asked, LayerCut},
+    choose::{Asked, LayerCut, scores},
     count::kept_by,
     criterion::Criterion,
     drop::{self, Candidates, DropRule, zero_where},
@@ -504,20 +504,20 @@ impl Pruner {
                     true => Counts::exceeding(share, budget[i], kept.n_kept(), open.n_kept()),
                     false => Counts::replacing(share, budget[i], kept.n_kept(), open.n_kept()),
                 };
-                let leave = || self.choices.criterion.scores(&leaving);
-                let enter = renewal.grows_by().map(|grow| || grow.scores(&entering));
+                let leave = || scores(&*self.choices.criterion, &leaving);
+                let enter = renewal.grows_by().map(|grow| || scores(grow, &entering));
                 let info = leaving.info;
                 let structure = &*self.choices.structure;
-                let swapped = swapped(info, kept, &open, counts, leave, enter, structure);
+                let swapped = swapped(info, kept, &open, counts, leave, enter, structure)?;
                 let initial = self.initial.as_ref().map(|initial| &initial[i][..]);
                 let (gradient, entering) = (&gradients[i][..], &swapped.anew);
                 let (id, step) = (leaving.id, self.step);
                 let layer = Entering { id, step, weights, kept, gradient, initial, entering };
                 let begun = init.map(|init| (init.values(&layer), init.momenta(&layer)));
-                (swapped, begun)
+                Ok((swapped, begun))
             });
-            swaps.collect::<Vec<_>>()
-        })?;
+            swaps.collect::<Result<Vec<_>, PruneError>>()
+        })??;
         let cut = self.cut.iter().zip(&swaps);
         let cut = cut.map(|(cut, (swapped, _))| LayerCut {
             at: cut.at,

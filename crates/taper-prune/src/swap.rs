@@ -2,6 +2,7 @@
 
 use crate::{
     cut::Quantile,
+    error::PruneError,
     structure::{Demand, Scored, Structure},
 };
 use std::borrow::Cow;
@@ -53,24 +54,24 @@ pub(crate) fn swapped<'a>(
     kept: &Mask,
     open: &Mask,
     counts: Counts,
-    leave: impl FnOnce() -> Cow<'a, [f32]>,
-    enter: Option<impl FnOnce() -> Cow<'a, [f32]>>,
+    leave: impl FnOnce() -> Result<Cow<'a, [f32]>, PruneError>,
+    enter: Option<impl FnOnce() -> Result<Cow<'a, [f32]>, PruneError>>,
     structure: &dyn Structure,
-) -> Swapped {
+) -> Result<Swapped, PruneError> {
     let Counts { n_retained, n_entering } = counts;
     if n_retained == kept.n_kept() && n_entering == 0 {
-        return Swapped { mask: kept.clone(), anew: Mask::empty(kept.len()) };
+        return Ok(Swapped { mask: kept.clone(), anew: Mask::empty(kept.len()) });
     }
     let chosen = |scores: &[f32], first: &Mask, among: &Mask, n: u64| match structure.is_single() {
         true => first.union(&best(scores, &among.difference(first), n - first.n_kept())),
         false => together(info, scores, [first, among], n, structure),
     };
-    let retained = chosen(&leave(), &Mask::empty(kept.len()), kept, n_retained);
+    let retained = chosen(&leave()?, &Mask::empty(kept.len()), kept, n_retained);
     let Some(enter) = enter else {
-        return Swapped { mask: kept.clone(), anew: kept.difference(&retained) };
+        return Ok(Swapped { mask: kept.clone(), anew: kept.difference(&retained) });
     };
-    let mask = chosen(&enter(), &retained, open, n_retained + n_entering);
-    Swapped { anew: mask.difference(kept), mask }
+    let mask = chosen(&enter()?, &retained, open, n_retained + n_entering);
+    Ok(Swapped { anew: mask.difference(kept), mask })
 }
 
 /// The `n` weights with the largest scores under a structure: the weights of `first` before all others, and only
@@ -121,9 +122,10 @@ mod tests {
             let mut mask = Mask::empty(8);
             kept.iter().for_each(|&index| mask.set(index, true));
             let counts = Counts::replacing(0.5, mask.n_kept(), mask.n_kept(), 8);
-            let [leave, enter] = [&weights, &gradient].map(|scores| || Cow::from(&scores[..]));
+            let [leave, enter] = [&weights, &gradient].map(|scores| || Ok(Cow::from(&scores[..])));
             let swapped =
-                swapped(&info, &mask, &Mask::full(8), counts, leave, Some(enter), structure);
+                swapped(&info, &mask, &Mask::full(8), counts, leave, Some(enter), structure)
+                    .unwrap();
             [swapped.mask, swapped.anew].map(|mask| mask.kept().collect::<Vec<usize>>())
         };
         // Of the two rows the smaller one leaves, and the row with the largest mean gradient enters.

@@ -127,7 +127,7 @@ impl Choices {
             (
                 criterion && begins_by.is_none() && is_at_once,
                 (Part::Criterion, Part::Schedule),
-                "a criterion that accumulates gradients has none at the first step; begin the schedule later, or use prune-and-regrow with \
+                "a criterion that accumulates gradients has none at the first step; begin the schedule later, from an initial sparsity of 0, or use prune-and-regrow with \
                  another criterion for the first masks",
             ),
             (

@@ -96,7 +96,7 @@ fn each_layer_must_be_in_one_group() -> Result {
             "layer 1 in 0",
         ),
         (|groups| groups[0].layers.push(LayerId(0)), "layer 0 in 2"),
-        (|groups| groups[0].layers.push(LayerId(7)), "layer 7 in 1"),
+        (|groups| groups[0].layers.push(LayerId(7)), "has layer 7, but layers count from 0 to 1"),
     ] {
         let error = builder(&params, 0.9)?.allocation(Wrong(change)).build().unwrap_err();
         assert!(error.to_string().contains(said), "{error}");
@@ -120,7 +120,7 @@ fn a_criterion_must_score_each_weight() -> Result {
     let built = builder(&params, 0.9)?.threshold(Threshold::Hard).criterion(Short);
     let mut pruner = built.build()?;
     let error = (0..TOTAL).find_map(|step| pruner.begin_step(Step(step)).err()).expect("an error");
-    assert!(error.to_string().contains("the criterion has a score of 215 values for"), "{error}");
+    assert!(error.to_string().contains("has 216 weights, but scores of 215 values"), "{error}");
     Ok(())
 }
 

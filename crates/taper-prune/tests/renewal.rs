@@ -107,6 +107,27 @@ fn the_smallest_leave_and_those_of_the_largest_gradient_enter() -> Result {
     Ok(())
 }
 
+/// Has a score too few.
+#[derive(Debug)]
+struct Short;
+
+impl taper_prune::criterion::Criterion for Short {
+    fn scores<'a>(&self, layer: &taper_prune::criterion::View<'a>) -> std::borrow::Cow<'a, [f32]> {
+        layer.weights[1..].into()
+    }
+}
+
+#[test]
+fn a_growth_criterion_must_score_each_weight() -> Result {
+    let one = One::new()?;
+    let builder = one.builder(0.5).remainder(Remainder::zero());
+    let mut pruner = builder.renewal(swap(0.5, Short)).build()?;
+    one.step(&mut pruner, 0, &[1.0; 8])?;
+    let error = one.step(&mut pruner, 2, &[1.0; 8]).expect_err("seven scores").to_string();
+    assert!(error.contains("has 8 weights, but scores of 7 values"), "{error}");
+    Ok(())
+}
+
 #[test]
 fn random_growth_skips_no_step() -> Result {
     let one = One::new()?;

@@ -34,7 +34,7 @@ pub mod timing;
 pub use atomic::{remove_partial_files, write_atomically, write_file, write_together};
 pub use error::RecordError;
 pub use files::{NAMES, RunFiles};
-pub use lock::Lock;
+pub use lock::{Lock, LockError};
 pub use machine::Machine;
 
 /// Compiles and runs the README's example.

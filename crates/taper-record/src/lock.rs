@@ -3,7 +3,7 @@
 use std::{
     fs::{File, TryLockError},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     thread::sleep,
     time::Duration,
 };
@@ -11,6 +11,28 @@ use std::{
 /// Number of attempts to take a lock, and the time between two. Several attempts, because [`Lock::is_held`] of another
 /// process holds the lock for a moment.
 const TRIES: (u32, Duration) = (20, Duration::from_millis(10));
+
+/// Why a lock cannot be taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// The file cannot be created or opened.
+    #[error("cannot write {}; is the folder writable?", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The file system has no locks.
+    #[error("the file system of {} has no locks ({source}), which several processes need", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
+}
 
 /// A file lock of this process. It is held until the value and all copies of its file are dropped.
 #[derive(Debug)]
@@ -21,14 +43,17 @@ impl Lock {
     ///
     /// # Errors
     /// If the file cannot be created, or the file system has no locks.
-    pub fn take(path: &Path) -> io::Result<Option<Self>> {
-        let file =
-            File::options().create(true).truncate(false).read(true).write(true).open(path)?;
+    pub fn take(path: &Path) -> Result<Option<Self>, LockError> {
+        let mut options = File::options();
+        let file = options.create(true).truncate(false).read(true).write(true).open(path);
+        let file = file.map_err(|source| LockError::File { path: path.into(), source })?;
         for _ in 0..TRIES.0 {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(Self(file))),
                 Err(TryLockError::WouldBlock) => sleep(TRIES.1),
-                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::Error(source)) => {
+                    return Err(LockError::Unsupported { path: path.into(), source });
+                }
             }
         }
         Ok(None)
@@ -70,6 +95,15 @@ mod tests {
         drop(copy);
         assert_eq!(Lock::is_held(&path), Some(false));
         assert!(Lock::take(&path).expect("locks").is_some());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_not_a_missing_lock() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // A folder cannot be opened for writing, although it exists.
+        let error = Lock::take(folder.path()).expect_err("it is a folder");
+        assert!(matches!(error, LockError::File { .. }), "{error}");
+        assert!(error.to_string().contains("is the folder writable?"), "{error}");
     }
 
     #[test]

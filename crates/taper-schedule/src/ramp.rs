@@ -102,6 +102,7 @@ mod tests {
         let s = |v| Sparsity::new(v).unwrap();
         let ramp = Ramp::new(Curve::Linear, Step(1), Step(3), s(0.75)).starting_at(s(0.25));
         assert_eq!(values(ramp, 0..5), [0.0, 0.25, 0.5, 0.75, 0.75]);
+        assert_eq!(values(ramp.held(), 0..5), [0.25, 0.25, 0.5, 0.75, 0.75]);
     }
 
     #[test]
@@ -121,11 +122,12 @@ mod tests {
     proptest! {
         #[test]
         fn sparsity_never_falls_nor_passes_the_target(
-            begin in 0u64..50, length in 0u64..50, from in 0.0..=1.0f64, to in 0.0..=1.0f64, t in 0u64..120,
+            begin in 0u64..50, length in 0u64..50, from in 0.0..=1.0f64, to in 0.0..=1.0f64, t in 0u64..120, is_held: bool,
         ) {
             for (_, curve) in Curve::ALL {
                 let ramp = Ramp::new(curve, Step(begin), Step(begin + length), Sparsity::new(to).unwrap())
                     .starting_at(Sparsity::new(from).unwrap());
+                let ramp = if is_held { ramp.held() } else { ramp };
                 let (now, next) = (ramp.sparsity(Step(t)), ramp.sparsity(Step(t + 1)));
                 prop_assert!(now <= next && next <= ramp.target());
             }

@@ -76,8 +76,8 @@ fn baseline<'c, 'a>(results: &Results, all: &'c [Cell<'a>], cell: &Cell) -> Opti
         .or_else(|| candidates.find(|other| other.target.is_some() && here(other)))
 }
 
-/// The deviation of the cells of a sparsity and of their baseline, if the suite pools it. The baseline may have another
-/// sparsity, or none.
+/// The deviation of the cells of a sparsity and of their baseline, if the suite pools it. The baseline may have no
+/// sparsity.
 fn pooled(
     results: &Results,
     all: &[Cell],
@@ -252,7 +252,7 @@ mod tests {
             "{text}"
         );
 
-        // A baseline of another sparsity has a part in the deviation, too: 2 of 6 degrees of freedom.
+        // A baseline without sparsity has a part in the deviation, too: 2 of 6 degrees of freedom.
         let mut apart = results.clone();
         apart.manifest.baseline = Some("dense".to_owned());
         for run in apart.runs.iter_mut().filter(|run| run.row == "dense") {

@@ -32,7 +32,7 @@ pub struct Order {
     pub suite: Suite,
     /// Runs are executed below `runs` of this folder, and results are written below its `results`.
     pub folder: PathBuf,
-    /// Only runs with this pattern in their name.
+    /// Only runs with this pattern in their name, or the run with this name.
     pub only: String,
     /// Changes to every run.
     pub overrides: Overrides,
@@ -145,7 +145,13 @@ impl Order {
             self.suite.jobs(&self.folder, &self.overrides, &|job| launcher.resolve(job))?;
         let runs = RunsFolder::of(&self.folder, &self.suite.name);
         jobs.iter_mut().for_each(|job| job.go_on(|key| runs.run(key).is_dir()));
-        let is_chosen = |&i: &usize| matches(&self.only, &jobs[i].to_string());
+        // The name of a run can occur in the name of another one.
+        let names: Vec<String> = jobs.iter().map(Job::to_string).collect();
+        let is_name = names.contains(&self.only);
+        let is_chosen = |&i: &usize| match is_name {
+            true => names[i] == self.only,
+            false => matches(&self.only, &names[i]),
+        };
         let chosen: Vec<usize> = (0..jobs.len()).filter(is_chosen).collect();
         ensure!(
             !chosen.is_empty(),

@@ -9,7 +9,7 @@ use taper_host::host;
 use taper_record::Lock;
 
 use crate::results::Results;
-use crate::{figure, report};
+use crate::{figure, report, runs::cannot_lock};
 
 /// Files of results, without the figures.
 const FILES: [&str; 8] = [
@@ -30,8 +30,7 @@ pub(crate) fn lock(folder: &Path) -> Result<Lock> {
     std::fs::create_dir_all(&runs).with_context(|| format!("cannot create {}", runs.display()))?;
     let path = runs.join(".results.lock");
     loop {
-        let lock = Lock::take(&path).with_context(|| format!("cannot lock {}", path.display()))?;
-        if let Some(lock) = lock {
+        if let Some(lock) = Lock::take(&path).map_err(cannot_lock)? {
             return Ok(lock);
         }
         std::thread::sleep(Duration::from_millis(100));

@@ -206,7 +206,8 @@ impl Stopping {
             tracing::warn!(
                 "a run has not ended within {GRACE:?} and is stopped; it resumes from its last checkpoint. Set train.checkpoint_every to a number of steps that take less time"
             );
-            if ranks.get() > 1 { kill_group(child) } else { child.kill()? }
+            // It waits, so this happens once.
+            kill_group(child);
         }
         Ok(())
     }

@@ -2,11 +2,11 @@
 
 use anyhow::{Result, anyhow};
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 use taper_host::Usage;
-use taper_record::{Lock, NAMES};
+use taper_record::{Lock, LockError, NAMES};
 
 /// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,19 +78,7 @@ impl RunsFolder {
         let place = self.0.display();
         fs::create_dir_all(&self.0)
             .map_err(|error| anyhow::Error::new(error).context(format!("cannot create {place}")))?;
-        let path = self.lock(key);
-        Lock::take(&path).map_err(|error| self.cannot_lock(&path, error))
-    }
-
-    fn cannot_lock(&self, path: &Path, error: io::Error) -> anyhow::Error {
-        match path.exists() {
-            // The file exists, so only the lock failed.
-            true => anyhow!(Usage::new(format!(
-                "the file system of {} has no locks ({error}), which processes need to share a suite; choose another folder with --folder",
-                self.0.display()
-            ))),
-            false => anyhow::Error::new(error).context(format!("cannot create {}", path.display())),
-        }
+        Lock::take(&self.lock(key)).map_err(cannot_lock)
     }
 
     /// The state of a run.
@@ -124,6 +112,16 @@ pub(crate) fn epochs_done(run: &Path) -> u64 {
     (text.iter().filter(|byte| **byte == b'\n').count() as u64).saturating_sub(1)
 }
 
+/// Adds what to do to the error of a lock.
+pub(crate) fn cannot_lock(error: LockError) -> anyhow::Error {
+    match error {
+        LockError::Unsupported { .. } => {
+            anyhow!(Usage::new(format!("{error}; choose another folder with --folder")))
+        }
+        error => error.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,7 +148,8 @@ mod tests {
         assert_eq!(runs.state("k"), RunState::Begun);
         fs::write(runs.run("k").join(NAMES.result), "{}").expect("writes");
         assert_eq!(runs.state("k"), RunState::Finished);
-        let error = runs.cannot_lock(&runs.lock("k"), io::Error::from(io::ErrorKind::Unsupported));
+        let source = std::io::ErrorKind::Unsupported.into();
+        let error = cannot_lock(LockError::Unsupported { path: runs.lock("k"), source });
         assert!(error.is::<Usage>() && error.to_string().contains("has no locks"), "{error}");
         fs::write(dir.path().join("runs/file"), "").expect("writes");
         let error = RunsFolder::of(dir.path(), "file").claim("k").expect_err("no folder");

@@ -42,7 +42,7 @@ pub struct SuiteChoice {
     /// A folder with a suite.toml, or a name from `taper suite list`
     #[arg(default_value = "quick")]
     pub suite: String,
-    /// Only runs with PATTERN in their name, such as feather, 's0.9-' or 'ste*seed0'
+    /// Only runs with PATTERN in their name, such as feather, 's0.9-' or 'ste*seed0'; a whole name chooses only that run
     #[arg(long, value_name = "PATTERN")]
     pub only: Option<String>,
     /// Number of seeds [default: as in the suite]

@@ -158,6 +158,6 @@ fn compiled(
         }
         n_images += batch.len() as u64;
     }
-    let count = n_images.max(1) as f64;
+    let count = n_images as f64;
     Ok(Evaluation { loss: loss / count, accuracy: n_correct as f64 / count, n_images })
 }

@@ -16,13 +16,14 @@ pub(super) fn exists(flag: &str, out: &Path) -> anyhow::Error {
     crate::error::usage(format!("{out} exists already; pass another {flag}, or --force"))
 }
 
-/// Fails if a converted file would replace the file that it is read from, even with `--force`.
+/// Fails if a converted file would replace the file that it is read from, or a file of the folder that it is read from,
+/// even with `--force`.
 pub(super) fn refuse_input(from: &Path, out: &Path) -> anyhow::Result<()> {
-    match out.canonicalize().is_ok_and(|out| from.canonicalize().is_ok_and(|from| from == out)) {
-        true => {
-            let out = out.display();
-            Err(crate::error::usage(format!("{out} is the input file; pass another --out")))
+    match (from.canonicalize(), out.canonicalize()) {
+        (Ok(from), Ok(real)) if real.starts_with(&from) => {
+            let what = if real == from { "is the input file" } else { "is in the input folder" };
+            Err(crate::error::usage(format!("{} {what}; pass another --out", out.display())))
         }
-        false => Ok(()),
+        _ => Ok(()),
     }
 }

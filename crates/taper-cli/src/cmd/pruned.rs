@@ -27,7 +27,7 @@ impl Pruned {
         Ok(Self { checkpoint, architecture, model })
     }
 
-    /// Opens the data set `name`, or else the recorded one, and its normalization. The number of classes must match.
+    /// Opens the data set `name`, or else the recorded one, and its normalization, as [`Trained::data`] does.
     pub(super) fn data(
         &self,
         name: Option<&str>,

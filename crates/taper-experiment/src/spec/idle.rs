@@ -126,8 +126,13 @@ const RULES: [Rule; 19] = [
     Rule {
         keys: &["prune.initial"],
         is_read: |r| {
-            let is_ramp = !["one-shot", "phases"].contains(&text(&r.prune().schedule));
-            is_ramp && !has_points(r) || r.prune().begin_allocation.is_some() || falls(r)
+            let schedule = text(&r.prune().schedule);
+            let is_ramp = !["one-shot", "phases"].contains(&schedule);
+            // The sparsity of a checkpoint until the masks are chosen.
+            let is_kept = schedule == "one-shot" && r.is_sparse_start();
+            (is_ramp || is_kept) && !has_points(r)
+                || r.prune().begin_allocation.is_some()
+                || falls(r)
         },
         readers: "ramps",
         by: &["prune.schedule", "prune.points"],
@@ -288,6 +293,14 @@ mod tests {
     fn masks_do_not_freeze_before_the_target_is_reached() {
         for (sets, part) in [
             (&["prune.points=[[0, 0], [0.9, 0.9]]"][..], "the last of prune.points at 0.9"),
+            (
+                &[
+                    "prune.points=[[0, 0], [0.5, 0.9]]",
+                    "prune.adapt=reciprocal",
+                    "prune.adapt_deadline=0.9",
+                ],
+                "prune.adapt_deadline at 0.9",
+            ),
             (&["prune.schedule=one-shot", "prune.begin=0.9"], "prune.begin at 0.9"),
             (
                 &["prune.adapt=reciprocal", "prune.adapt_deadline=0.9"],

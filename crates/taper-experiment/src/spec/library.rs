@@ -213,7 +213,7 @@ impl Resolved {
         let ramp =
             Ramp::new(curve, at(p.begin), at(p.end), self.sparsity()).starting_at(parts.initial);
         // The zeros of a checkpoint stay until the ramp begins.
-        let ramp = match self.start().is_some_and(|start| start.sparsity() > 0.0) {
+        let ramp = match self.is_sparse_start() {
             true => ramp.held(),
             false => ramp,
         };

@@ -109,14 +109,13 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
         )));
     }
     let points = prune.points.as_deref().unwrap_or_default();
+    let is_adaptive = prune.adapt.as_deref().is_some_and(|adapt| adapt != "none");
     let (last, key) = match points.last() {
-        Some(point) => (point[0], "the last of prune.points"),
         None if prune.schedule.as_deref() == Some("one-shot") => {
             (prune.begin.unwrap_or(0.0), "prune.begin")
         }
-        None if prune.adapt.as_deref().is_some_and(|adapt| adapt != "none") => {
-            (prune.adapt_deadline.unwrap_or(end), "prune.adapt_deadline")
-        }
+        _ if is_adaptive => (prune.adapt_deadline.unwrap_or(end), "prune.adapt_deadline"),
+        Some(point) => (point[0], "the last of prune.points"),
         None => (end, "prune.end"),
     };
     if let Some(freeze) = prune.freeze.filter(|&freeze| freeze < last) {

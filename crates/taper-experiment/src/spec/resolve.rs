@@ -89,9 +89,8 @@ impl Resolved {
                 is_unused && !by_flags.contains(&key)
             })?
         };
-        let is_sparse_start = start.as_ref().is_some_and(|start| start.sparsity() > 0.0);
-        if is_sparse_start {
-            // The first masks are those of the checkpoint, not random ones.
+        if start.as_ref().is_some_and(Start::is_sparse) {
+            // The first masks are those of the largest weights, not random ones.
             (part.begin_by, part.begin_allocation) = (None, None);
         }
         let threshold = spec.prune.threshold.as_ref().or(part.threshold.as_ref());
@@ -259,7 +258,7 @@ impl Resolved {
             keys.retain(|key, _| !["data_fingerprint", "from"].contains(&key.as_str()));
         }
         let mut spec: Spec = serde_json::from_value(record)?;
-        // The record contains all that the method filled in, and `gmp` needs no checkpoint.
+        // `gmp` needs no checkpoint. The first masks of a sparse checkpoint, which the record does not have, were chosen.
         if spec.prune.method.as_deref() == Some(FINETUNE) {
             spec.prune.method = Some("gmp".into());
         }
@@ -387,6 +386,11 @@ impl Resolved {
     /// The checkpoint to start from; `None` for random weights.
     pub fn start(&self) -> Option<&Start> {
         self.start.as_ref()
+    }
+
+    /// Whether training starts from a checkpoint with zeros.
+    pub(super) fn is_sparse_start(&self) -> bool {
+        self.start().is_some_and(Start::is_sparse)
     }
 
     /// Final sparsity.

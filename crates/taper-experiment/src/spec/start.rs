@@ -92,6 +92,11 @@ impl Start {
         self.checkpoint.sparsity
     }
 
+    /// Whether any of its prunable weights is zero.
+    pub fn is_sparse(&self) -> bool {
+        self.sparsity() > 0.0
+    }
+
     /// Whether a sparsity keeps the same number of weights as the checkpoint; this is true for a range of sparsities.
     pub fn is_at(&self, sparsity: Sparsity) -> bool {
         sparsity.n_kept(self.n) == self.n_kept

@@ -107,7 +107,6 @@ pub(super) fn operator(op: &Op) -> Result<Operator, ExportError> {
     Ok(Operator { op_type, attributes, constants })
 }
 
-/// `kernel_shape`, `pads` and `strides`.
 /// Runtimes reject pooling with more padding than windows can cover without dilation.
 fn expect_small_padding(window: &Window) -> Result<(), ExportError> {
     let is_small = |i: usize| window.padding[i] < window.kernel[i % 2].max(1);
@@ -120,6 +119,7 @@ fn expect_small_padding(window: &Window) -> Result<(), ExportError> {
     }
 }
 
+/// `kernel_shape`, `pads` and `strides`.
 fn windows(window: &Window) -> [Attribute; 3] {
     [
         ints("kernel_shape", &window.kernel),

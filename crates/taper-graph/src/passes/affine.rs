@@ -9,6 +9,7 @@ use crate::{
     Affine, Conv, Fused, Graph, GraphError, Op, Tensor,
     interpret::{channels, elementwise::source, pixels},
 };
+use std::rc::Rc;
 
 /// Largest number of elements of a new bias that is larger than the constant. Networks need no larger bias, and a small
 /// file could otherwise fill the memory.
@@ -53,7 +54,7 @@ pub(super) fn fold(
             && let changed = layer.changed(&function)
             && let more = changed.bias.len() - layer.bias.len()
             && more <= left
-            && changed.stays_finite(graph, i)?
+            && changed.stays_finite()
         {
             left -= more;
             *layer = changed;
@@ -84,16 +85,21 @@ pub(super) fn of_norm(graph: &Graph, node: usize) -> Result<Option<Vec<Affine>>,
 struct Layer {
     scales: Vec<f64>,
     bias: Vec<f64>,
+    /// The largest finite magnitude among the original weights of each channel.
+    largest: Rc<[f32]>,
 }
 
 impl Layer {
     /// A layer without changes; `None` if the node is no layer, or has a residual input or an activation.
     fn of(graph: &Graph, node: usize) -> Result<Option<Self>, GraphError> {
         let node = &graph.nodes[node];
-        let bias = match &node.op {
-            Op::Conv(conv) => &conv.bias,
-            Op::Linear { bias, .. } => bias,
-            Op::Fused(Fused { residual: false, activation: None, bias, .. }) => bias,
+        let (weights, bias): (Vec<&str>, _) = match &node.op {
+            Op::Conv(Conv { weight, bias, .. }) | Op::Linear { weight, bias } => {
+                (vec![weight], bias)
+            }
+            Op::Fused(Fused { residual: false, activation: None, convs, bias, .. }) => {
+                (convs.iter().map(|conv| &*conv.weight).collect(), bias)
+            }
             _ => return Ok(None),
         };
         let channels = channels(&node.dims);
@@ -101,7 +107,16 @@ impl Layer {
             Some(name) => wide(graph.tensor(name)?),
             None => vec![0.0; channels],
         };
-        Ok(Some(Self { scales: vec![1.0; channels], bias }))
+        let mut largest = vec![0.0f32; channels];
+        for name in weights {
+            let values = graph.tensor(name)?.values();
+            let row = (values.len() / channels.max(1)).max(1);
+            for (largest, row) in largest.iter_mut().zip(values.chunks(row)) {
+                let finite = row.iter().map(|w| w.abs()).filter(|w| w.is_finite());
+                *largest = finite.fold(*largest, f32::max);
+            }
+        }
+        Ok(Some(Self { scales: vec![1.0; channels], bias, largest: largest.into() }))
     }
 
     /// With one more function per channel, or one per element.
@@ -111,29 +126,15 @@ impl Layer {
         let scales = self.scales.iter().zip(firsts).map(|(scale, f)| scale * f.scale).collect();
         let n = self.bias.len().max(functions.len());
         let pairs = spread(&self.bias, n).zip(spread(functions, n));
-        Self { scales, bias: pairs.map(|(bias, f)| f.apply(bias)).collect() }
+        let bias = pairs.map(|(bias, f)| f.apply(bias)).collect();
+        Self { scales, bias, largest: Rc::clone(&self.largest) }
     }
 
     /// Whether all finite weights of the layer are finite with these scales. A product can be too large for a weight,
     /// although small inputs would have had finite results.
-    fn stays_finite(&self, graph: &Graph, node: usize) -> Result<bool, GraphError> {
-        let names: Vec<&String> = match &graph.nodes[node].op {
-            Op::Conv(Conv { weight, .. }) | Op::Linear { weight, .. } => vec![weight],
-            Op::Fused(Fused { convs, .. }) => convs.iter().map(|conv| &conv.weight).collect(),
-            _ => Vec::new(),
-        };
-        for name in names {
-            let values = graph.tensor(name)?.values();
-            let row = (values.len() / self.scales.len().max(1)).max(1);
-            let largest = |row: &[f32]| {
-                row.iter().filter(|w| w.is_finite()).fold(0.0f32, |most, w| most.max(w.abs()))
-            };
-            let mut rows = values.chunks(row).zip(&self.scales);
-            if rows.any(|(row, scale)| (f64::from(largest(row)) * scale).abs() > f32::MAX.into()) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    fn stays_finite(&self) -> bool {
+        let mut channels = self.largest.iter().zip(&self.scales);
+        !channels.any(|(&largest, scale)| (f64::from(largest) * scale).abs() > f32::MAX.into())
     }
 
     /// The operation with its new tensors.

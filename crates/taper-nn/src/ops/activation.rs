@@ -337,9 +337,13 @@ fn blocked_conv(node: &Arc<Node>, shape: ConvShape, weights: &Weights) -> Result
 /// Batch norm of `[batch, channels, height, width]` with its own mean and biased variance per channel.
 ///
 /// # Errors
-/// If weight or bias do not have a value for each channel.
+/// If weight or bias do not have a value for each channel, or there is no image or no pixel.
 pub fn batch_norm_train(x: &Activation, params: &NormParams) -> Result<BatchNormed> {
     params.check(x)?;
+    let dims = x.dims4()?;
+    if dims.contains(&0) {
+        candle_core::bail!("batch-norm: an input of shape {dims:?} has no statistics")
+    }
     let NormParams { weight, bias, eps, is_tracked } = *params;
     if let Some(dual) = x.as_dual() {
         let [weight, bias] = params.tracked();

@@ -22,11 +22,12 @@ pub fn adamw_step(
     step: AdamWStep,
 ) -> Result<()> {
     let dtype = types::shared("adamw", &[("variable", var.dtype()), ("gradient", grad.dtype())])?;
+    types::expect_shape("adamw", var, &[("gradient", grad)])?;
     let [mean, square] = match moments {
         Some(before) => before,
         None => moments.insert([grad.zeros_like()?, grad.zeros_like()?]),
     };
-    let others = [("gradient", grad), ("mean", &*mean), ("mean square", &*square)];
+    let others = [("mean", &*mean), ("mean square", &*square)];
     types::expect_shape("adamw", var, &others)?;
     if [var.as_tensor(), grad].iter().all(|t| cpu::has_kernels(t)) && var.is_contiguous() {
         return in_place::change("adamw", [var, mean, square], grad, |grad, [w, mean, square]| {

@@ -461,7 +461,8 @@ fn invalid_inputs_are_errors_with_one_sentence() -> Result<()> {
     };
     let params = NormParams { weight: &each, bias: &each, eps: 1e-5, is_tracked: true };
     let windows = MaxWindows { size: 2, stride: 2, padding: 1 };
-    let refused: [(Result<Activation>, &str); 14] = [
+    let no_rows = Activation::from(zeros(&[16, 3, 0, 4], DType::F32)?);
+    let refused: [(Result<Activation>, &str); 15] = [
         (
             ops::conv2d(&double, &weights, &ConvConfig::same(3)),
             "conv2d: the weight is F32, but the input is F64",
@@ -474,6 +475,10 @@ fn invalid_inputs_are_errors_with_one_sentence() -> Result<()> {
         (
             ops::batch_norm_eval(&x, &params, &each, &zeros(&[2], DType::F32)?),
             "batch-norm: an input of 3 channels does not fit a statistic of shape [2]",
+        ),
+        (
+            ops::batch_norm_train(&no_rows, &params).map(|normed| normed.y),
+            "batch-norm: an input of shape [16, 3, 0, 4] has no statistics",
         ),
         (ops::relu(&bytes), "relu: the input is U8"),
         (ops::average(&x, 5), "windows of 5x5 over a plane of 4x4; choose a size from 1 to 4"),

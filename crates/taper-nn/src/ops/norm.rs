@@ -1,7 +1,7 @@
 //! Batch norm on tensors.
 
 use super::{cpu, types::wide, with_values};
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor};
 use taper_kernels::norm::{self, NormShape, Stats};
 
 /// The result of a batch norm with the statistics of the batch.
@@ -32,9 +32,6 @@ pub(super) fn batch_norm_train(
             weight.dims(),
             bias.dims()
         )
-    }
-    if batch * height * width == 0 {
-        candle_core::bail!("batch-norm: an input of shape {:?} has no statistics", x.dims())
     }
     let count = (batch * height * width) as f64;
     let unbias = count / (count - 1.0).max(1.0);
@@ -79,16 +76,21 @@ fn per_channel(values: &Tensor) -> Result<Tensor> {
     wide(values)?.reshape((1, (), 1, 1))
 }
 
-/// About 1 where `x` is positive (less for denormal numbers) and 0 elsewhere, with a positive gradient where `x` is positive. It shows whether a path
-/// reaches a value, and does not grow from layer to layer.
+/// About 1 where `x` is positive (less below the normal numbers) and 0 elsewhere, with a positive gradient where `x` is
+/// positive. It shows whether a path reaches a value, and does not grow from layer to layer.
 ///
 /// # Errors
 /// If candle has no kernel for an operation on this device.
 pub fn indicator(x: &Tensor) -> Result<Tensor> {
     let value = x.detach();
     let positive = value.gt(&value.zeros_like()?)?;
-    // The inverse of a denormal number would be infinite.
-    let inverse = value.maximum(f64::from(f32::MIN_POSITIVE))?.recip()?;
+    // The inverse of a smaller number can be infinite.
+    let smallest = match x.dtype() {
+        DType::F64 => f64::MIN_POSITIVE,
+        DType::F16 => 1.0 / 16384.0,
+        _ => f32::MIN_POSITIVE.into(),
+    };
+    let inverse = value.maximum(smallest)?.recip()?;
     let inverse = positive.where_cond(&inverse, &value.zeros_like()?)?;
     x * inverse
 }
@@ -149,7 +151,7 @@ impl CustomOp3 for BatchNormTrain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device, Var};
+    use candle_core::{Device, Var};
 
     #[test]
     fn statistics_of_bf16_values_are_computed_in_f32() -> Result<()> {

@@ -23,7 +23,7 @@ impl Weights<'_> {
     /// The common type of input, weight and bias. The bias must have a value for each output.
     pub(super) fn shared_type(&self, op: &str, x: DType) -> Result<DType> {
         if let Some(bias) = self.bias
-            && bias.dims() != &self.weight.dims()[..1]
+            && self.weight.dims().get(..1) != Some(bias.dims())
         {
             candle_core::bail!(
                 "{op}: a bias of shape {:?} does not fit a weight of shape {:?}",

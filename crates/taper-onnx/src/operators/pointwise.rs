@@ -49,7 +49,7 @@ pub(super) fn clip(importer: &mut Importer, call: &Call) -> Result<Value, String
 pub(super) fn batch_norm(importer: &mut Importer, call: &Call) -> Result<Value, String> {
     call.attributes.ignore(&["momentum"]);
     // Before opset 14, further outputs, such as the statistics of the batch, mean training.
-    let trains = call.opset < 14 && call.n_outputs > 1;
+    let trains = call.opset < 14 && call.has_further_outputs;
     if call.attributes.flag("training_mode", false)? || trains {
         return Err("it uses batch statistics; export the network in eval mode".into());
     }

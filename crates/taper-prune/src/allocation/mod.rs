@@ -100,6 +100,14 @@ pub enum AllocationError {
         /// The overall sparsity.
         overall: f64,
     },
+    /// A group with a layer that does not exist.
+    #[error("a group of the allocation has layer {layer}, but layers count from 0 to {}", .n_layers - 1)]
+    Unknown {
+        /// Index of the layer.
+        layer: usize,
+        /// Number of layers, at least 1.
+        n_layers: usize,
+    },
     /// A layer that is not in exactly one group.
     #[error(
         "the allocation has layer {layer} in {n_groups} of its groups; each of the {n_layers} layers must be in one"

@@ -70,10 +70,16 @@ impl DotPlot {
         screen: Screen,
         area: &Area,
     ) -> Result<()> {
+        let widest = |of: &dyn Fn(&Dot) -> &str| {
+            let rows = groups.iter().flat_map(|group| &group.rows);
+            rows.map(|row| width(of(row), SIZE)).fold(0.0, f64::max).ceil()
+        };
+        // The same for all groups, so that their axes begin and end at the same places.
+        let widths = [widest(&|row| &row.name), widest(&|row| &row.text)];
         let mut below = area.clone();
         for group in groups {
             let (own, rest) = below.split_vertically(px(group.own_height(screen)));
-            group.paint_own(label, screen, &own)?;
+            group.paint_own(label, widths, screen, &own)?;
             below = rest;
         }
         Ok(())
@@ -83,19 +89,23 @@ impl DotPlot {
         HEAD + line_height(screen) * self.rows.len() as i32 + FOOT
     }
 
-    fn paint_own(&self, label: &dyn Fn(&f64) -> String, screen: Screen, area: &Area) -> Result<()> {
+    /// Draws one group. `widths` are those of the widest name and of the widest number.
+    fn paint_own(
+        &self,
+        label: &dyn Fn(&f64) -> String,
+        [name, text]: [f64; 2],
+        screen: Screen,
+        area: &Area,
+    ) -> Result<()> {
         let whole = f64::from(screen.width() - 2 * GAP);
         let title = font(13.0, INK, HPos::Left, VPos::Top);
         area.draw(&Text::new(fitted(&self.title, 13.0, whole), (px(GAP), px(4)), title))?;
 
-        let widest = |of: &dyn Fn(&Dot) -> &str| {
-            self.rows.iter().map(|row| width(of(row), SIZE)).fold(0.0, f64::max).ceil()
-        };
-        let texts = widest(&|row| &row.text).min(whole / 2.0);
+        let texts = text.min(whole / 2.0);
         // On narrow screens, names are above the dots.
         let (names, left) = match screen {
             Screen::Wide => {
-                let names = widest(&|row| &row.name).min(WIDEST_NAME);
+                let names = name.min(WIDEST_NAME);
                 (names, GAP + names as i32 + GAP)
             }
             Screen::Narrow => (whole - texts - f64::from(GAP), GAP),
@@ -310,6 +320,23 @@ mod tests {
             assert_eq!((svg.matches("row 0\n").count(), svg.matches("row 2\n").count()), (2, 1));
             assert_eq!((svg.matches("+2\n").count(), svg.matches("Gain\n").count()), (1, 2));
         }
+    }
+
+    #[test]
+    fn the_axes_of_all_groups_begin_and_end_at_the_same_places() {
+        let mut groups = [group(&[None; 3]), group(&[None; 3])];
+        groups[1].rows[0].name = "a row with a longer name".to_owned();
+        groups[1].rows[2].text = "+2.00 ± 0.50".to_owned();
+        let (wide, _) = super::super::draw(
+            |screen| DotPlot::height(&groups, screen),
+            |screen, area| DotPlot::paint(&groups, &label, screen, area),
+        )
+        .expect("draws");
+        let x =
+            |circle: &str| circle.split_once("cx=\"")?.1.split_once('"').map(|x| x.0.to_owned());
+        let dots: Vec<String> = wide.split("<circle").skip(1).filter_map(x).collect();
+        assert_eq!(dots.len(), 6);
+        assert_eq!(dots[..3], dots[3..]);
     }
 
     #[test]

@@ -172,6 +172,9 @@ impl Suite {
                 row.name
             );
         }
+        if let Some(key) = self.grid.is_set_by(&self.set) {
+            bail!("set of the suite has `{key}`, but its grid sets it, too; remove one of them");
+        }
         for row in &self.rows {
             if let Some(key) = self.grid_of(row).is_set_by(&row.set) {
                 bail!(

@@ -255,6 +255,8 @@ fn a_suite_that_cannot_be_run_is_refused() {
         "set = { train = { lr = 0.7 } }\ngrid = { 'train.lr' = [0.05, 0.1] }\nsparsities = []";
     let grid = refused("sparsities = []", grid);
     assert!(grid.contains("row 'dense' sets `train.lr`, but its grid"), "{grid}");
+    let both = "seeds = 2\nset = { train = { lr = 0.7 } }\ngrid = { 'train.lr' = [0.05, 0.1] }";
+    assert!(refused("seeds = 2", both).contains("set of the suite has `train.lr`"));
     assert!(refused("'feather'", "'../x'").contains("row name '../x'"));
     let set = |text: &str| refused("seeds = 2", &format!("seeds = 2\nset = {text}"));
     assert!(set("{ seed = 1 }").contains("has `seed`"));
