@@ -157,8 +157,12 @@ pub unsafe extern "C" fn taper_run(
         // that nothing writes them during the call.
         let images = unsafe { std::slice::from_raw_parts(images, n_in) };
         // SAFETY: the pointer is neither null nor misaligned. The caller promises that it has room for `n_out` floats,
-        // and that nothing else reads or writes them during the call.
-        let results = unsafe { std::slice::from_raw_parts_mut(results, n_out) };
+        // and that nothing else reads or writes them during the call. A slice must be initialised, and memory of C may
+        // not be.
+        let results = unsafe {
+            results.write_bytes(0, n_out);
+            std::slice::from_raw_parts_mut(results, n_out)
+        };
         let mut workspace = workspace.lock().unwrap_or_else(PoisonError::into_inner);
         engine.run_with(&mut workspace, images, results).map_err(|e| e.to_string())?;
         Ok(0)

@@ -81,7 +81,7 @@ pub(crate) fn compile_by(
     // A plane of zeros, read by channels that have fewer weights than the channels computed together with them.
     let zeros = end;
     let largest = regions.iter().map(|r| r.layout.stride()).max().unwrap_or(0);
-    let arena = zeros + largest.next_multiple_of(ALIGNMENT);
+    let arena = zeros.saturating_add(largest.next_multiple_of(ALIGNMENT));
     if arena > (u32::MAX / 4) as usize {
         let largest = drafts.iter().max_by_key(|draft| draft.dims.iter().product::<usize>());
         let named = largest.map(|draft| format!(", {:?} of `{}`", draft.dims, draft.name));

@@ -54,8 +54,12 @@ pub(crate) fn places(
         }
         places[i] = end;
         slots.push(Slot { place: end, used: vec![needed] });
-        let floats = region.planes * region.layout.stride() + region.layout.halo;
-        end += floats.next_multiple_of(ALIGNMENT);
+        // Saturated sizes are above any limit.
+        let planes = region.planes.saturating_mul(region.layout.stride());
+        let floats = planes.saturating_add(region.layout.halo);
+        end = floats
+            .checked_next_multiple_of(ALIGNMENT)
+            .map_or(usize::MAX, |floats| floats.saturating_add(end));
     }
     (places, end)
 }

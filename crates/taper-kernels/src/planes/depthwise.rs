@@ -4,7 +4,7 @@ mod run;
 mod window;
 
 use super::{
-    layout::Layout,
+    layout::{Layout, expect_inside},
     spec::{Columns, ConvSpec, Epilogue, Output, TapLists, WeightedPixel, WindowKind},
 };
 use crate::Variant;
@@ -84,6 +84,8 @@ impl Depthwise {
     /// If a source or output lies outside of the arena.
     pub fn new(variant: Variant, spec: &ConvSpec<'_>) -> Option<Self> {
         let &ConvSpec { layout, columns, outputs, finish, windows, arena, .. } = spec;
+        // Distances between places are stored with a sign.
+        assert!(i32::try_from(arena).is_ok(), "the arena has 2³¹ floats or more");
         if columns == Columns::InPlace || outputs.count() == 0 || !layout.is_whole() {
             return None;
         }
@@ -131,7 +133,7 @@ impl Depthwise {
                 _ => (from, sources.iter().map(|source| source.at).collect()),
             };
             for (at, end) in read_at.into_iter().map(|at| (at, read)).chain([(to, end)]) {
-                assert!(at as usize + end <= arena, "{at} is outside of the arena");
+                expect_inside(at, end, arena);
             }
             let mut weights = [0.0; 9];
             let of_column = |shift| sources.iter().filter(move |source| source.shift == shift);

@@ -2,7 +2,7 @@
 #![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
 use super::{
-    layout::Layout,
+    layout::{Layout, expect_inside},
     spec::{ConvSpec, Epilogue, Output, TapLists},
 };
 use crate::{
@@ -39,7 +39,8 @@ const BLOCK: usize = 64;
 impl Dots {
     /// Whether planes of this layout have few enough pixels.
     pub fn fits(layout: &Layout) -> bool {
-        layout.is_full() && layout.vectors() * layout.lanes <= MOST
+        layout.is_full()
+            && layout.vectors().checked_mul(layout.lanes).is_some_and(|n| (1..=MOST).contains(&n))
     }
 
     /// Packs a convolution without addends and without shifts.
@@ -51,8 +52,7 @@ impl Dots {
         let &ConvSpec { layout, outputs, finish, arena, .. } = spec;
         assert!(Self::fits(layout) && spec.reach == [0, 0], "{layout:?} does not fit");
         let pixels = layout.vectors() * layout.lanes;
-        let check =
-            |at: u32| assert!(at as usize + pixels <= arena, "{at} is outside of the arena");
+        let check = |at: u32| expect_inside(at, pixels, arena);
         let n = outputs.count();
         let (n_blocks, mut taps) = (n.div_ceil(BLOCK), Vec::new());
         let (mut weights, mut bias, mut places) = (Vec::new(), Vec::new(), Vec::new());
@@ -107,7 +107,8 @@ impl Dots {
             1 => launch(self.variant, DotsRun::<1> { dots: self, arena }),
             2 => launch(self.variant, DotsRun::<2> { dots: self, arena }),
             3 => launch(self.variant, DotsRun::<3> { dots: self, arena }),
-            _ => launch(self.variant, DotsRun::<4> { dots: self, arena }),
+            4 => launch(self.variant, DotsRun::<4> { dots: self, arena }),
+            n => unreachable!("planes of {n} pixels"),
         }
     }
 }
@@ -133,7 +134,11 @@ impl<const P: usize> Kernel for DotsRun<'_, P> {
                     let part = Part::<P> {
                         arena,
                         taps: &dots.taps,
-                        weights: dots.weights.as_ptr().add(block * dots.taps.len() * BLOCK + first),
+                        // Without taps there are no weights.
+                        weights: dots
+                            .weights
+                            .as_ptr()
+                            .wrapping_add(block * dots.taps.len() * BLOCK + first),
                         bias: dots.bias.as_ptr().add(block * BLOCK + first),
                         finish: dots.finish,
                         flushes: dots.flushes,
@@ -181,7 +186,8 @@ impl<const P: usize> Kernel for Part<'_, P> {
                     sums[p][0] = S::fma(loaded[0], pixel, sums[p][0]);
                     sums[p][1] = S::fma(loaded[1], pixel, sums[p][1]);
                 }
-                weights = weights.add(BLOCK);
+                // After the last tap, this is behind the weights.
+                weights = weights.wrapping_add(BLOCK);
             }
             for p in 0..P {
                 self.finish.apply::<S, 2>(self.flushes, &mut sums[p]);
@@ -269,6 +275,6 @@ mod tests {
         };
         assert!(!is_refused(3, 5, 5));
         assert!(is_refused(3, 6, 0) && is_refused(3, 0, 6) && is_refused(3, u32::MAX, 0));
-        assert!(is_refused(5, 0, 0));
+        assert!(is_refused(5, 0, 0) && is_refused(0, 0, 0));
     }
 }

@@ -20,13 +20,27 @@ pub struct Layout {
 
 impl Layout {
     /// Vectors of a plane.
+    ///
+    /// # Panics
+    /// If a plane is larger than memory: kernels could otherwise read more than they have checked.
     pub fn vectors(&self) -> usize {
-        (self.rows * self.pitch).div_ceil(self.lanes)
+        self.floats().div_ceil(self.lanes)
     }
 
     /// Floats from one plane to the next.
+    ///
+    /// # Panics
+    /// If a plane is larger than memory.
     pub fn stride(&self) -> usize {
-        self.vectors() * self.lanes + self.halo
+        let plane = self.vectors().checked_mul(self.lanes);
+        let stride = plane.and_then(|plane| plane.checked_add(self.halo));
+        stride.unwrap_or_else(|| panic!("{self:?} is larger than memory"))
+    }
+
+    /// Floats of all rows of a plane.
+    fn floats(&self) -> usize {
+        let floats = self.rows.checked_mul(self.pitch);
+        floats.unwrap_or_else(|| panic!("{self:?} is larger than memory"))
     }
 
     /// Whether a row is a whole number of vectors, or a vector a whole number of rows.
@@ -36,6 +50,38 @@ impl Layout {
 
     /// Whether each lane of each vector is a pixel.
     pub fn is_full(&self) -> bool {
-        self.pitch == self.columns && (self.rows * self.pitch).is_multiple_of(self.lanes)
+        self.pitch == self.columns && self.floats().is_multiple_of(self.lanes)
+    }
+}
+
+/// Checks that `n` floats from a place on lie in an arena.
+///
+/// # Panics
+/// If they do not.
+pub(super) fn expect_inside(at: u32, n: usize, arena: usize) {
+    // The sum of place and length could overflow.
+    let room = usize::try_from(at).ok().and_then(|at| arena.checked_sub(at));
+    assert!(room.is_some_and(|room| n <= room), "{at} is outside of the arena");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::catch_unwind;
+
+    #[test]
+    fn floats_are_inside_up_to_the_end() {
+        let is_inside = |at, n, arena| catch_unwind(|| expect_inside(at, n, arena)).is_ok();
+        assert!(is_inside(0, 4, 4) && is_inside(3, 1, 4) && is_inside(4, 0, 4));
+        assert!(!is_inside(1, 4, 4) && !is_inside(5, 0, 4) && !is_inside(u32::MAX, usize::MAX, 4));
+    }
+
+    #[test]
+    fn planes_larger_than_memory_are_refused() {
+        let layout = Layout { rows: usize::MAX / 4, columns: 8, pitch: 8, halo: 0, lanes: 4 };
+        assert!(catch_unwind(|| layout.vectors()).is_err());
+        assert!(catch_unwind(|| layout.is_full()).is_err());
+        let halo = Layout { rows: 1, halo: usize::MAX, ..layout };
+        assert!(catch_unwind(|| halo.stride()).is_err());
     }
 }

@@ -187,7 +187,9 @@ impl<F: Fold> Kernel for PoolRun<'_, F> {
                     }
                     let place = |row: u32| from as usize + row as usize * pool.from.pitch;
                     let pixels = &arena[place(rows.start)..place(rows.end - 1) + n_from];
-                    // SAFETY: the caller guarantees the instruction set; a row is at least as long as a vector.
+                    assert!(pixels.len() >= n_from, "rows must lie one after another");
+                    // SAFETY: the caller guarantees the instruction set; a row is at least as long as a vector, and the
+                    // pixels are at least as long as a row.
                     unsafe { fold_rows::<S, F>(line, pixels, pool.steps[0], pool.from.pitch) };
                 }
                 let lines = scratch.chunks_exact(windows.line).zip(rows);
@@ -219,7 +221,8 @@ fn vectors<S: Simd>(n: usize) -> impl Iterator<Item = usize> {
 /// Reduces every `step`-th row to a line of one row's length. Rows begin `pitch` floats apart.
 ///
 /// # Safety
-/// The instructions of `S` must be available, and the line must be at least as long as a vector.
+/// The instructions of `S` must be available, the line must be at least as long as a vector, and the pixels at least as
+/// long as the line.
 #[inline(always)]
 unsafe fn fold_rows<S: Simd, F: Fold>(line: &mut [f32], pixels: &[f32], step: usize, pitch: usize) {
     let more = (pixels.len() - line.len()) / pitch / step;

@@ -1,7 +1,7 @@
 //! Splits planes by the parity of rows and columns, for convolutions of stride 2.
 #![allow(clippy::needless_range_loop, reason = "loops over constants by index become registers")]
 
-use super::layout::Layout;
+use super::layout::{Layout, expect_inside};
 use crate::{
     Variant,
     simd::{Kernel, Simd, launch_on},
@@ -59,10 +59,8 @@ impl ParitySplit {
     ) -> Self {
         assert!(Self::fits(&from, &to), "planes of these layouts cannot be split");
         for &[source, ref results @ ..] in &planes {
-            assert!(source as usize + from.vectors() * from.lanes <= arena, "outside of the arena");
-            for &at in results {
-                assert!(at as usize + to.vectors() * to.lanes <= arena, "outside of the arena");
-            }
+            expect_inside(source, from.vectors() * from.lanes, arena);
+            results.iter().for_each(|&at| expect_inside(at, to.vectors() * to.lanes, arena));
         }
         let mut split =
             Self { variant, from, to, arena, planes, places: Vec::new(), masks: Vec::new() };

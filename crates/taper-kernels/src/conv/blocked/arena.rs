@@ -185,7 +185,9 @@ impl<'a> Side<'a> {
             for first in [even, odd] {
                 planes[first + n..first + self.slots.body].fill(0.0);
             }
-            let (even_to, odd_to) = (planes[even..].as_mut_ptr(), planes[odd..].as_mut_ptr());
+            let to = planes.as_mut_ptr();
+            // SAFETY: both begin within the planes, see above.
+            let (even_to, odd_to) = unsafe { (to.add(even), to.add(odd)) };
             for r in 0..height / 2 {
                 let row = &from[(2 * r + py) * 2 * pitch..][..2 * pitch];
                 let mut x = 0;

@@ -9,6 +9,7 @@ use crate::planes::spec::Outputs;
 use crate::{
     Variant,
     planes::{
+        layout::expect_inside,
         spec::{Columns, ConvSpec, Output, TapLists, WeightedPixel, WindowKind},
         tile::Tap,
     },
@@ -70,7 +71,7 @@ impl PlaneConv {
         let conv = &mut packer.conv;
         for block in 0..n_blocks {
             let first = block * at.len();
-            conv.bounds.extend(starts.iter().map(|start| (first + start) as u32));
+            conv.bounds.extend(starts.iter().map(|start| bound(first + start)));
             conv.places.extend_from_slice(&at);
             conv.addend_bounds.push(0);
         }
@@ -127,6 +128,8 @@ impl<'a> Packer<'a> {
         let (layout, units) = (spec.layout, Units::of(spec));
         assert!(units.fit(tile), "{tile:?} does not fit {layout:?}");
         assert!(spec.windows == WindowKind::Any, "tiles require windows of any kind");
+        // Places are stored in bytes.
+        assert!(spec.arena <= (u32::MAX / 4) as usize, "the arena is larger than 4 GiB");
         let step = vectors / units.vectors;
         let begin = |tile: usize| (tile * step).min(units.n - step) * units.vectors * layout.lanes;
         let tiles: Vec<usize> = (0..units.n.div_ceil(step)).map(begin).collect();
@@ -180,7 +183,7 @@ impl<'a> Packer<'a> {
 
     /// Checks that the tiles of a plane lie in the arena. Returns where the plane begins, in bytes.
     fn check(&self, at: u32) -> u32 {
-        assert!(at as usize + self.end <= self.spec.arena, "{at} is outside of the arena");
+        expect_inside(at, self.end, self.spec.arena);
         at * 4
     }
 
@@ -224,7 +227,7 @@ impl<'a> Packer<'a> {
         }
         let mut n = 0;
         for shift in self.shifts.clone() {
-            self.conv.bounds.push(self.conv.taps.len() as u32);
+            self.conv.bounds.push(bound(self.conv.taps.len()));
             let lists = block.iter().map(|output| {
                 let mut taps: Vec<Tap> =
                     sources(output, shift).map(|s| self.tap(s.weight, s.at)).collect();
@@ -245,7 +248,7 @@ impl<'a> Packer<'a> {
         let first = self.conv.taps.len();
         for i in 0..self.shifts.len() {
             let shift = self.shifts[i];
-            self.conv.bounds.push(self.conv.taps.len() as u32);
+            self.conv.bounds.push(bound(self.conv.taps.len()));
             for source in sources(output, shift) {
                 let tap = self.tap(source.weight, source.at);
                 self.conv.taps.push(tap);
@@ -265,7 +268,7 @@ impl<'a> Packer<'a> {
     fn shared(&mut self, block: &[Output]) {
         let mut n = 0;
         for shift in self.shifts.clone() {
-            self.conv.bounds.push(self.conv.places.len() as u32);
+            self.conv.bounds.push(bound(self.conv.places.len()));
             let lists = block.iter().map(|output| sources(output, shift).collect());
             let lists: Vec<Vec<&WeightedPixel>> = lists.collect();
             n += lists.iter().map(Vec::len).sum::<usize>();
@@ -283,7 +286,7 @@ impl<'a> Packer<'a> {
             }
         }
         check_reach(block, n);
-        self.conv.addend_bounds.push(self.conv.taps.len() as u32);
+        self.conv.addend_bounds.push(bound(self.conv.taps.len()));
         let addends = |output: &Output| {
             output.addends.iter().map(|&at| self.tap(1.0, at)).collect::<Vec<Tap>>()
         };
@@ -304,16 +307,24 @@ impl<'a> Packer<'a> {
 
     fn finish(self) -> PlaneConv {
         let Self { mut conv, .. } = self;
-        conv.bounds.push(match conv.lists {
+        conv.bounds.push(bound(match conv.lists {
             TapLists::Own => conv.taps.len(),
             TapLists::Shared => conv.places.len(),
-        } as u32);
-        conv.addend_bounds.push(conv.taps.len() as u32);
+        }));
+        conv.addend_bounds.push(bound(conv.taps.len()));
         conv.taps.shrink_to_fit();
         conv.places.shrink_to_fit();
         conv.weights.shrink_to_fit();
         conv
     }
+}
+
+/// A number of taps, in the type that kernels store.
+///
+/// # Panics
+/// If it is 2³² or more.
+fn bound(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or_else(|_| panic!("a convolution has {n} taps, which is 2³² or more"))
 }
 
 /// The sources of a shift, in order.
