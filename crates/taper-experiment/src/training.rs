@@ -169,8 +169,9 @@ impl Training {
         let mut segments = begun.map(|begun| begun.segments).unwrap_or_default();
         segments.push(self.compute.segment(progress.step, &setup.device, &self.ranks));
         folder.write(NAMES.run, &description(&setup, &run, segments))?;
-        warn(&setup, run.recipe.total_steps(run.train));
-        let mut callbacks = self.records(folder.files()).with(watch);
+        let total = run.recipe.total_steps(run.train);
+        warn(&setup, total);
+        let mut callbacks = self.records(folder.files(), total).with(watch);
         self.ranks.each(progress.step as f64)?;
         let outcome = train(&mut run, progress, &mut callbacks, Some(&mut checkpoints))?;
         drop(callbacks);
@@ -247,7 +248,7 @@ impl Training {
     }
 
     /// The callbacks that write the files of the run, and those that may end it.
-    fn records(&self, files: &RunFiles) -> Callbacks {
+    fn records(&self, files: &RunFiles, total: u64) -> Callbacks {
         let mut callbacks = Callbacks::default()
             .with(EpochCsv::new(&files.path(NAMES.epochs)))
             .with(StepLines::new(&files.path(NAMES.steps)))
@@ -261,7 +262,8 @@ impl Training {
         }
         if let Some(patience) = self.experiment.early_stop() {
             let target = self.experiment.sparsity();
-            callbacks = callbacks.with(EarlyStop { patience, target });
+            let from = self.experiment.phases_end(total);
+            callbacks = callbacks.with(EarlyStop { patience, target, from });
         }
         callbacks
     }

@@ -100,6 +100,12 @@ impl Resolved {
         positive(self.train().early_stop).filter(|_| !self.finds_own())
     }
 
+    /// The step of a run of `total` steps at which the last of several phases begins; 0 for other schedules.
+    pub(crate) fn phases_end(&self, total: u64) -> Step {
+        let has_phases = self.prune().schedule.as_deref() == Some("phases");
+        share_of(total, self.prune().end.filter(|_| has_phases))
+    }
+
     /// The pruner of a run of `total` steps, including `warmup` warm-up steps; `None` for a dense run.
     pub fn pruner(
         &self,
@@ -293,6 +299,12 @@ mod tests {
             [0, 25, 50, 75, 99].map(|t| own.sparsity(Step(t)).get()),
             [0.0, 0.3, 0.6, 0.9, 0.9]
         );
+        let ac_dc = |sets: &[&str]| {
+            let sets: Vec<Setting> = sets.iter().map(|set| Setting::parse(set).unwrap()).collect();
+            Resolved::new(load(None, &[], &sets).unwrap()).unwrap().phases_end(100)
+        };
+        assert_eq!(ac_dc(&["prune.method=ac-dc", "prune.end=0.8"]), Step(80));
+        assert_eq!(ac_dc(&["prune.method=gmp", "prune.end=0.8"]), Step(0));
         assert_eq!(probes(3, 40), [10, 20, 30].map(Step));
         assert_eq!(probes(9, 2), [0, 1].map(Step));
     }
