@@ -59,7 +59,7 @@ pub struct Train {
     /// Images per step [default: 32 for the digits, else 128]
     #[arg(long, value_name = "N")]
     pub batch_size: Option<u64>,
-    /// Seed of initial weights, data order and augmentation [default: 0]
+    /// Seed of initial weights, data order, augmentation and random masks [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Set any key of an experiment file, such as train.lr=0.05
