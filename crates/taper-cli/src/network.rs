@@ -155,21 +155,25 @@ pub fn load(path: &Path, given: &Opening) -> anyhow::Result<Network> {
     }
 }
 
-/// Rejects an ONNX file with the tensors of a network that it does not compute: an operation or an attribute differs.
-/// Operations that the engine does not support are not compared.
+/// Rejects an ONNX file with the tensors of a model for images of a shape, which it does not compute: an operation or an
+/// attribute differs. Operations that the engine does not support are not compared.
 ///
 /// # Errors
 /// If the file is such a file.
-pub fn refuse_edited(path: &Path, network: &Network) -> anyhow::Result<()> {
-    let image = network.graph().input_dims().try_into().ok();
-    let given = Opening { size: image, output: None };
-    match is_onnx(path)?.then(|| of_onnx(path, &given)) {
-        Some(Ok(own)) if !computes_alike(&own, network.graph(), path)? => Err(usage(format!(
+pub fn refuse_edited(path: &Path, model: &dyn Model, image: [usize; 3]) -> anyhow::Result<()> {
+    if !is_onnx(path)? {
+        return Ok(());
+    }
+    let given = Opening { size: Some(image), output: None };
+    let Ok(own) = of_onnx(path, &given) else { return Ok(()) };
+    let network = Network::of(model, image, BTreeMap::new())?;
+    if !computes_alike(&own, network.graph(), path)? {
+        return Err(usage(format!(
             "{} has the weights of the architecture, but computes something else; convert it with `taper export`, which keeps its operations",
             path.display()
-        ))),
-        _ => Ok(()),
+        )));
     }
+    Ok(())
 }
 
 /// Whether two graphs give nearly the same results for images of pseudo-random pixels. Batch norm may be folded in one

@@ -163,7 +163,7 @@ impl Launcher for Program {
             if looks.is_multiple_of(10) {
                 (launch.at)(epochs_done(launch.folder));
             }
-            stopping.pass_on(&mut child, self.ranks, launch.stop)?;
+            stopping.pass_on(&mut child, self.ranks, launch.stop);
         };
 
         if launch.stop.is_raised() || status.code() == Some(Exit::Interrupted.code().into()) {
@@ -190,12 +190,7 @@ struct Stopping {
 impl Stopping {
     /// Passes new requests on to the run, and kills it if it takes too long. A killed run resumes from its last
     /// checkpoint.
-    fn pass_on(
-        &mut self,
-        child: &mut Child,
-        ranks: NonZeroUsize,
-        stop: &StopRequest,
-    ) -> Result<()> {
+    fn pass_on(&mut self, child: &mut Child, ranks: NonZeroUsize, stop: &StopRequest) {
         let n_requests = stop.n_raised();
         if self.n_passed_on < n_requests {
             self.n_passed_on = n_requests;
@@ -209,7 +204,6 @@ impl Stopping {
             // It waits, so this happens once.
             kill_group(child);
         }
-        Ok(())
     }
 }
 

@@ -10,10 +10,10 @@ use crate::{
 use anyhow::bail;
 use candle_core::Device;
 use serde_json::json;
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 use taper::{
     core::Sparsity,
-    export::{Network, Opened, open},
+    export::{Opened, open},
     nn::Model,
     train::{
         checkpoint::{PrunedCheckpoint, TrainingCheckpoint},
@@ -60,8 +60,7 @@ pub fn run(args: &Import) -> anyhow::Result<()> {
     let (n_kept, n) = n_kept(model.params())?;
     let sparsity = Sparsity::of(n_kept, n).get();
     let recipe = network::recipe(opened.metadata("recipe"), &args.file)?;
-    let network = Network::of(&*model, architecture.image, BTreeMap::new())?;
-    network::refuse_edited(&args.file, &network)?;
+    network::refuse_edited(&args.file, &*model, architecture.image)?;
     let checkpoint = PrunedCheckpoint::of(&*model, &architecture.name, classes, sparsity, recipe);
     checkpoint.save(&args.out)?;
     if args.json {

@@ -142,7 +142,6 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
             "prune.initial is {initial}, outside [0, {sparsity}] (the final sparsity)"
         )));
     }
-    let points = prune.points.as_deref().unwrap_or_default();
     let is_ramp = !["one-shot", "phases"].contains(&prune.schedule.as_deref().unwrap_or_default());
     if is_ramp && points.is_empty() && end == 1.0 && initial < sparsity {
         return Err(usage(format!(

@@ -19,7 +19,8 @@ const ELEMENTS: usize = 1 << 20;
 ///
 /// The layer must be a convolution or linear layer without another reader. The constant of a product has one value, or
 /// one per channel. The constant of a sum may have one per pixel, if the new bias has at most 2²⁰ elements or is not
-/// larger than the constant, and all such biases together have at most 2²⁰ elements more than the graph's tensors. A layer whose weights would become infinite stays as it is.
+/// larger than the constant. All larger biases together may add 2²⁰ elements to those of the graph's tensors. A layer
+/// whose weights would become infinite stays as it is.
 ///
 /// # Errors
 /// If the graph is not valid.

@@ -74,7 +74,7 @@ impl DotPlot {
             let rows = groups.iter().flat_map(|group| &group.rows);
             rows.map(|row| width(of(row), SIZE)).fold(0.0, f64::max).ceil()
         };
-        // The same for all groups, so that their axes begin and end at the same places.
+        // Shared by all groups: their axes then begin and end at the same places.
         let widths = [widest(&|row| &row.name), widest(&|row| &row.text)];
         let mut below = area.clone();
         for group in groups {

@@ -10,7 +10,8 @@ use taper_core::{Sparsity, Step};
 /// Epochs count from the first one with the best accuracy, whether they are evaluated or not. The run stops only after
 /// an evaluation. Epochs before the final sparsity do not count, because accuracy falls while the network is being
 /// pruned. Nor do epochs that end before a step, since a network that alternates between sparse and dense phases has its
-/// final sparsity several times. The decision depends only on the history, so a resumed run stops at the same epoch as an uninterrupted one.
+/// final sparsity several times. The decision depends only on the history: a resumed run stops at the same epoch as an
+/// uninterrupted one.
 #[derive(Clone, Copy, Debug)]
 pub struct EarlyStop {
     /// Epochs without an improvement after which the run stops, evaluated or not; at least 1.
