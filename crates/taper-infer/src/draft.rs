@@ -204,7 +204,7 @@ impl<'a> Drafts<'a> {
         delta: i32,
         to: &Value,
     ) {
-        let (end, delta) = ((to.layout.vectors() * to.layout.lanes) as i64, i64::from(delta));
+        let (end, delta) = (to.layout.plane_len() as i64, i64::from(delta));
         let [above, below] = [-delta, end + delta].map(|floats| floats.max(0) as usize);
         self.widen_halo(planes, above, below);
     }
@@ -219,7 +219,7 @@ impl<'a> Drafts<'a> {
     ) {
         for plane in planes {
             let layout = &mut self.regions[plane.region].layout;
-            let below = end.saturating_sub(layout.vectors() * layout.lanes);
+            let below = end.saturating_sub(layout.plane_len());
             let needed = above.max(below);
             if needed > layout.halo {
                 layout.halo = needed.next_multiple_of(layout.lanes);

@@ -107,7 +107,7 @@ impl Depthwise {
             _ => places::<Whole>(&pattern)?,
         };
         let layout = &Layout { lanes, ..*layout };
-        let end = layout.vectors() * layout.lanes;
+        let end = layout.plane_len();
         // Floats from the place of a source to the end of the data that is read from there.
         let read = match windows {
             WindowKind::Strided(from) => Self::reads(&from, layout),

@@ -39,8 +39,7 @@ const BLOCK: usize = 64;
 impl Dots {
     /// Whether planes of this layout have few enough pixels.
     pub fn fits(layout: &Layout) -> bool {
-        layout.is_full()
-            && layout.vectors().checked_mul(layout.lanes).is_some_and(|n| (1..=MOST).contains(&n))
+        layout.is_full() && (1..=MOST).contains(&layout.plane_len())
     }
 
     /// Packs a convolution without addends and without shifts.
@@ -51,7 +50,7 @@ impl Dots {
     pub fn new(variant: Variant, spec: &ConvSpec<'_>) -> Self {
         let &ConvSpec { layout, outputs, finish, arena, .. } = spec;
         assert!(Self::fits(layout) && spec.reach == [0, 0], "{layout:?} does not fit");
-        let pixels = layout.vectors() * layout.lanes;
+        let pixels = layout.plane_len();
         let check = |at: u32| expect_inside(at, pixels, arena);
         let n = outputs.count();
         let (n_blocks, mut taps) = (n.div_ceil(BLOCK), Vec::new());

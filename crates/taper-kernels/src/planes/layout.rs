@@ -24,7 +24,16 @@ impl Layout {
     /// # Panics
     /// If a plane is larger than memory: kernels could otherwise read more than they have checked.
     pub fn vectors(&self) -> usize {
-        self.floats().div_ceil(self.lanes)
+        self.pixels().div_ceil(self.lanes)
+    }
+
+    /// Floats of the vectors of a plane.
+    ///
+    /// # Panics
+    /// If a plane is larger than memory.
+    pub fn plane_len(&self) -> usize {
+        let len = self.vectors().checked_mul(self.lanes);
+        len.unwrap_or_else(|| panic!("{self:?} is larger than memory"))
     }
 
     /// Floats from one plane to the next.
@@ -32,15 +41,14 @@ impl Layout {
     /// # Panics
     /// If a plane is larger than memory.
     pub fn stride(&self) -> usize {
-        let plane = self.vectors().checked_mul(self.lanes);
-        let stride = plane.and_then(|plane| plane.checked_add(self.halo));
+        let stride = self.plane_len().checked_add(self.halo);
         stride.unwrap_or_else(|| panic!("{self:?} is larger than memory"))
     }
 
     /// Floats of all rows of a plane.
-    fn floats(&self) -> usize {
-        let floats = self.rows.checked_mul(self.pitch);
-        floats.unwrap_or_else(|| panic!("{self:?} is larger than memory"))
+    fn pixels(&self) -> usize {
+        let pixels = self.rows.checked_mul(self.pitch);
+        pixels.unwrap_or_else(|| panic!("{self:?} is larger than memory"))
     }
 
     /// Whether a row is a whole number of vectors, or a vector a whole number of rows.
@@ -50,7 +58,7 @@ impl Layout {
 
     /// Whether each lane of each vector is a pixel.
     pub fn is_full(&self) -> bool {
-        self.pitch == self.columns && self.floats().is_multiple_of(self.lanes)
+        self.pitch == self.columns && self.pixels().is_multiple_of(self.lanes)
     }
 }
 

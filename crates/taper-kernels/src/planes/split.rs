@@ -40,7 +40,7 @@ impl ParitySplit {
             );
         // Rows of results are written two at a time.
         let written = (from.rows / 2).next_multiple_of(2) * to.pitch;
-        let is_paired = from.pitch == from.lanes && written <= to.vectors() * to.lanes;
+        let is_paired = from.pitch == from.lanes && written <= to.plane_len();
         let is_wide = from.pitch.is_multiple_of(2 * from.lanes) && from.rows <= 2 * to.rows;
         halves && (is_wide || is_paired || is_small)
     }
@@ -59,8 +59,8 @@ impl ParitySplit {
     ) -> Self {
         assert!(Self::fits(&from, &to), "planes of these layouts cannot be split");
         for &[source, ref results @ ..] in &planes {
-            expect_inside(source, from.vectors() * from.lanes, arena);
-            results.iter().for_each(|&at| expect_inside(at, to.vectors() * to.lanes, arena));
+            expect_inside(source, from.plane_len(), arena);
+            results.iter().for_each(|&at| expect_inside(at, to.plane_len(), arena));
         }
         let mut split =
             Self { variant, from, to, arena, planes, places: Vec::new(), masks: Vec::new() };
@@ -233,7 +233,7 @@ mod tests {
 
     /// Splits a plane between others, and compares the whole arena.
     fn check(variant: Variant, from: Layout, to: Layout, numbers: &mut Numbers) {
-        let (size, part) = (from.vectors() * from.lanes, to.vectors() * to.lanes);
+        let (size, part) = (from.plane_len(), to.plane_len());
         let gap = 3;
         let len = 2 * (size + 4 * (part + gap)) + gap;
         let mut arena = numbers.many(len);
