@@ -323,15 +323,22 @@ fn finish(
     progress: &Progress,
 ) -> anyhow::Result<RunResult> {
     let Setup { resolved, data, architecture, model, validation, .. } = setup;
-    let last = progress.history.last().context("a run without epochs has no result")?;
+    let last = progress
+        .history
+        .last()
+        .context("the run was stopped in its first epoch and has no result")?;
+    let is_measured = last.step == progress.step && !last.choice_accuracy().is_nan();
+    let (mut test, mut held_out) =
+        ([last.test_accuracy, last.test_loss], [last.validation_accuracy, last.validation_loss]);
+    // A callback can stop a run in the middle of an epoch, or after an epoch without an evaluation.
+    if !is_measured && let Some(now) = run.validation_now()? {
+        held_out = [now.accuracy, now.loss];
+    }
     // Test images that no choice was made on are used once, here.
-    let (test_accuracy, test_loss) = match validation {
-        None => (last.test_accuracy, last.test_loss),
-        Some(_) => {
-            let test = run.test_now()?;
-            (test.accuracy, test.loss)
-        }
-    };
+    if !is_measured || validation.is_some() {
+        let now = run.test_now()?;
+        test = [now.accuracy, now.loss];
+    }
     let Baked { report, fates, analysis, checkpoint } = Baked::of(run, setup)?;
     if resolved.n_probes() > 0 && !resolved.is_dense() {
         folder.write_text(
@@ -351,10 +358,10 @@ fn finish(
         seed: resolved.seed(),
         epochs: progress.history.len() as u64,
         steps: progress.step,
-        test_accuracy,
-        test_loss,
-        validation_accuracy: last.validation_accuracy,
-        validation_loss: last.validation_loss,
+        test_accuracy: test[0],
+        test_loss: test[1],
+        validation_accuracy: held_out[0],
+        validation_loss: held_out[1],
         n_validation: validation.as_ref().map_or(0, Loader::n_images),
         chosen_on: setup.chosen_on().map(str::to_owned),
         train_loss: last.train_loss,
@@ -389,5 +396,57 @@ fn record_of(fate: &prune::Fate) -> FateRow {
         n_pruned: fate.n_pruned,
         n_back: fate.n_back,
         n_kept: fate.n_kept,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Experiment;
+    use taper::train::{Callback, Flow, StepEvent, TrainError};
+
+    /// Stops the run after a step.
+    struct StopAfter(u64);
+
+    impl Callback for StopAfter {
+        fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
+            Ok(if event.step == self.0 { Flow::Stop } else { Flow::Continue })
+        }
+    }
+
+    #[test]
+    fn the_result_of_a_run_stopped_in_an_epoch_is_measured_on_its_last_weights()
+    -> anyhow::Result<()> {
+        for validation in [0.0, 0.2] {
+            let folder = tempfile::tempdir()?;
+            let experiment = Experiment::default()
+                .set("prune.sparsity", 0.9)
+                .set("train.epochs", 3)
+                .set("train.limit", 320)
+                .set("train.batch_size", 32)
+                .set("train.validation", validation);
+            let training = Training::new(experiment.resolve()?).out(folder.path().join("run"));
+            // An epoch has ten steps, or eight with held-out images.
+            let ended = training.run(Callbacks::default().with(StopAfter(14)))?;
+            let Ended::Finished { folder, result, .. } = ended else {
+                anyhow::bail!("the run has no result")
+            };
+            assert_eq!((result.steps, result.epochs), (15, 1));
+            let setup = training.setup()?;
+            let mut run = setup.run()?;
+            let checkpoint = setup.checkpoints(&folder)?.latest()?.context("a checkpoint")?;
+            let progress = checkpoint.restore(&mut run)?;
+            let now = run.test_now()?;
+            assert_eq!((result.test_loss, result.test_accuracy), (now.loss, now.accuracy));
+            let last = progress.history.last().context("an epoch")?;
+            match run.validation_now()? {
+                Some(now) => {
+                    assert_eq!(result.validation_loss, now.loss);
+                    assert_ne!(result.validation_loss, last.validation_loss);
+                }
+                None => assert_ne!(result.test_loss, last.test_loss),
+            }
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The graph: nodes in order, and the tensors that they name.
 
-use crate::{GraphError, Op, Tensor, infer, tensor::n_elements};
+use crate::{GraphError, Op, Tensor, shape, tensor::n_elements};
 use std::collections::BTreeMap;
 
 /// The computation of a network for one image.
@@ -61,7 +61,7 @@ impl Graph {
     /// # Errors
     /// If no constant has this name.
     pub fn tensor(&self, name: &str) -> Result<&Tensor, GraphError> {
-        infer::tensor(&self.tensors, name).map_err(GraphError::new)
+        shape::tensor(&self.tensors, name).map_err(GraphError::new)
     }
 
     /// Appends an operation, and returns its index. Its tensors must be in the graph.
@@ -181,7 +181,7 @@ impl Graph {
                 }
             }
         }
-        infer::shape(&self.tensors, op, &dims)
+        shape::shape(&self.tensors, op, &dims)
     }
 }
 

@@ -10,13 +10,11 @@
 //! | [`op`] | operations and their parameters |
 //! | [`passes`] | folding of batch norm and constants, fusion, elimination of dead channels |
 //! | [`Graph::layers`] | convolutions and linear layers, with their multiply-accumulates |
-//! | [`shape`] | shape inference |
 #![forbid(unsafe_code)]
 
 mod affine;
 mod error;
 mod graph;
-mod infer;
 pub mod interpret;
 mod layers;
 pub mod op;
@@ -24,7 +22,7 @@ pub mod passes;
 #[cfg(any(test, feature = "random"))]
 #[doc(hidden)]
 pub mod random;
-pub mod shape;
+mod shape;
 mod tensor;
 
 pub use affine::Affine;

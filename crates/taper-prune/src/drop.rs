@@ -1,10 +1,8 @@
 //! Permanent pruning.
 
 use crate::{cut::relative, error::PruneError};
-use candle_core::{DType, Var};
 use taper_core::{Sparsity, Step, rng::Rng};
 use taper_kernels::mask::Mask;
-use taper_nn::ops::{flags, with_values};
 use taper_schedule::Curve;
 
 /// Which pruned weights are permanently pruned first.
@@ -126,17 +124,6 @@ pub(crate) fn first_dropped(rule: DropRule, layers: &[Candidates], n: usize) -> 
         found[place as usize].set(index as usize, true);
     }
     found
-}
-
-/// Sets the weights of a mask to 0. All other weights stay bit-identical.
-pub(crate) fn zero_where(mask: &Mask, var: &Var) -> candle_core::Result<()> {
-    let are_zero = |w: &[&[f32]]| mask.kept().all(|index| w[0][index] == 0.0);
-    // A value that rounds to 0 in f32 may not be 0 in f64.
-    if var.dtype() != DType::F64 && with_values(&[var.as_tensor()], are_zero)? {
-        return Ok(());
-    }
-    let dense = var.as_detached_tensor();
-    var.set(&flags(mask, &dense)?.where_cond(&dense.zeros_like()?, &dense)?)
 }
 
 #[cfg(test)]

@@ -27,7 +27,6 @@
 #![forbid(unsafe_code)]
 
 pub mod allocation;
-mod anew;
 mod builder;
 mod changed;
 mod choices;
@@ -43,6 +42,7 @@ mod grads;
 mod history;
 mod impose;
 mod initial_scale;
+mod masked_write;
 mod measure;
 mod memory;
 pub mod operator;

@@ -3,16 +3,16 @@
 
 use crate::{
     Changed, Momentum,
-    anew::set_where,
     choices::Choices,
     choose::{Asked, LayerCut, scores},
     count::kept_by,
     criterion::Criterion,
-    drop::{self, Candidates, DropRule, zero_where},
+    drop::{self, Candidates, DropRule},
     error::PruneError,
     gates::{Imposing, Update, with_gated, with_whole_gradients},
     grads::{add_decay, change, of_layers},
     history::History,
+    masked_write::{set_where, zero_where},
     measure::GradientOracle,
     memory::Memory,
     operator::{Gated, Operator},

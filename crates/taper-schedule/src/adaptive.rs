@@ -162,11 +162,6 @@ impl Adaptive {
         // For steps before the last observation, time stands still.
         (time + rate * (t - set_at).max(0.0)).max(latest)
     }
-
-    /// The rate since the last observation, in steps of the plain ramp per training step.
-    pub fn rate(&self) -> f64 {
-        self.clock.rate
-    }
 }
 
 impl SparsitySchedule for Adaptive {
@@ -379,7 +374,7 @@ mod tests {
                 last = now;
                 let Some((before, kept, entered)) = seen else { continue };
                 schedule.observe(&feedback(t, before, kept, entered));
-                prop_assert!((schedule.choices.slow..=schedule.choices.fast).contains(&schedule.rate()));
+                prop_assert!((schedule.choices.slow..=schedule.choices.fast).contains(&schedule.clock.rate));
                 prop_assert_eq!(schedule.sparsity(Step(t)), now, "an observation changes only later steps");
             }
         }
@@ -432,14 +427,14 @@ mod tests {
         };
         let mut schedule = Adaptive::new(ramp(Curve::Linear, 0, 100, 0.5), choices).unwrap();
         schedule.observe(&feedback(0, 500, 500, 100)); // twice the reference: half the rate
-        assert_eq!((schedule.rate(), schedule.time(Step(40))), (0.5, 20.0));
+        assert_eq!((schedule.clock.rate, schedule.time(Step(40))), (0.5, 20.0));
         schedule.observe(&feedback(40, 500, 500, 500)); // ten times: the smallest rate
-        assert_eq!((schedule.rate(), schedule.time(Step(80))), (0.25, 30.0));
+        assert_eq!((schedule.clock.rate, schedule.time(Step(80))), (0.25, 30.0));
         // From step 86 on only the fastest rate arrives in time.
         assert_eq!(schedule.time(Step(90)), 40.0);
         assert_eq!(schedule.sparsity(Step(120)).get(), 0.5);
         schedule.observe(&feedback(90, 500, 500, 0));
-        assert_eq!((schedule.rate(), schedule.time(Step(100))), (2.0, 60.0));
+        assert_eq!((schedule.clock.rate, schedule.time(Step(100))), (2.0, 60.0));
     }
 
     #[test]
@@ -452,11 +447,11 @@ mod tests {
         };
         let mut schedule = Adaptive::new(ramp(Curve::Linear, 0, 100, 0.5), choices).unwrap();
         schedule.observe(&feedback(0, 500, 500, 50));
-        assert_eq!(schedule.rate(), 1.0);
+        assert_eq!(schedule.clock.rate, 1.0);
         // 0.1 + 0.25·(0.5 − 0.1) is twice the reference.
         schedule.observe(&feedback(10, 500, 500, 250));
         assert!((schedule.instability().unwrap() - 0.2).abs() < 1e-12);
-        assert!((schedule.rate() - 0.5).abs() < 1e-12);
+        assert!((schedule.clock.rate - 0.5).abs() < 1e-12);
     }
 
     #[test]

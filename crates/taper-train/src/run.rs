@@ -204,8 +204,21 @@ impl<'a> Run<'a> {
     /// # Errors
     /// As [`evaluate`], or if a weight cannot be read.
     pub fn test_now(&self) -> Result<Evaluation, TrainError> {
+        self.on(self.test)
+    }
+
+    /// Loss and accuracy on the validation images, with the current weights, or `None` without such images. Every rank
+    /// computes them separately.
+    ///
+    /// # Errors
+    /// As [`Run::test_now`].
+    pub fn validation_now(&self) -> Result<Option<Evaluation>, TrainError> {
+        self.validation.map(|split| self.on(split)).transpose()
+    }
+
+    fn on(&self, split: &Loader) -> Result<Evaluation, TrainError> {
         let gates = self.refreshed()?.0;
-        evaluate(self.model, &gates, self.test, &*self.loss, self.device, &self.kernels)
+        evaluate(self.model, &gates, split, &*self.loss, self.device, &self.kernels)
     }
 
     /// Gates for evaluating the current weights, and the counts of kept weights. A dense run has no report.

@@ -2,9 +2,11 @@
 
 use crate::{
     Callback, Callbacks, EpochEvent, EpochMetrics, Evaluation, Flow, Progress, Run, StepEvent,
+    Tally,
     checkpoint::{Checkpoints, Snapshot},
     error::TrainError,
     eval::Evaluated,
+    run::StepDone,
 };
 use taper_core::Step;
 use taper_distributed::Ranks;
@@ -43,7 +45,6 @@ pub fn train(
     let ranks = run.ranks.clone();
     ranks.expect_images(run.train.n_images_of(0))?;
     expect_same(run, &progress)?;
-    let n_prunable = run.n_prunable();
     let (total, per_epoch) =
         (run.recipe.total_steps(run.train), run.train.batches_per_epoch() as u64);
     let epochs = progress.history.len() as u64;
@@ -70,13 +71,8 @@ pub fn train(
             let lr = run.learning_rate.at(step.0);
             let done = run.step_of(step, part, run.train.n_images_of(number), lr)?;
             progress.step += 1;
-            progress.tally.loss += done.loss * done.n_images as f64;
-            progress.tally.n_correct += done.n_correct;
-            progress.tally.n_images += done.n_images;
-            progress.tally.grad_norm += done.norm.all;
-            progress.tally.dead_grad_share += done.norm.dead_share();
-            progress.tally.n_live += run.pruner.as_ref().map_or(n_prunable, |p| p.n_live()) as f64;
-            progress.tally.n_steps += 1;
+            let n_live = run.pruner.as_ref().map_or(run.n_prunable(), |p| p.n_live());
+            progress.tally.add(&done, n_live);
             let wanted = watch.step(&StepEvent {
                 step: step.0,
                 epoch,
@@ -109,48 +105,10 @@ pub fn train(
             tracing::info!(epoch, bytes_per_step = bytes, "sent by rank {}", ranks.rank());
         }
         if progress.step == end {
-            let (gates, report) = run.refreshed()?;
-            let is_evaluated = (epoch + 1).is_multiple_of(run.recipe.eval_every) || end == total;
-            let found = match is_evaluated {
-                true => {
-                    let Run { model, device, ref loss, ref kernels, .. } = *run;
-                    Evaluated { model, gates: &gates, loss: &**loss, device, kernels }
-                        .by(&ranks, run.validation.unwrap_or(run.test))?
-                }
-                false => Evaluation::NONE,
-            };
-            let (what, [validation, test]) = match run.validation {
-                Some(_) => ("the validation loss", [found, Evaluation::NONE]),
-                None => ("the test loss", [Evaluation::NONE, found]),
-            };
-            if is_evaluated && !found.loss.is_finite() {
-                let place = match params.first_not_finite()? {
-                    Some(entry) => format!("parameter {} is not finite", entry.name),
-                    None => "every parameter is finite".into(),
-                };
-                let (value, step) = (found.loss, progress.step - 1);
-                return Err(TrainError::NotFinite { what, value, step, place });
-            }
             let tally = std::mem::take(&mut progress.tally);
-            progress.history.push(EpochMetrics {
-                epoch,
-                step: progress.step,
-                lr: run.learning_rate.at(progress.step - 1),
-                sparsity_target: run.pruner.as_ref().map_or(0.0, |p| p.sparsity().get()),
-                sparsity: report.as_ref().map_or(0.0, |r| r.sparsity().get()),
-                n_kept: report.as_ref().map_or(n_prunable, Report::n_kept),
-                train_loss: mean(tally.loss, tally.n_images),
-                train_accuracy: mean(tally.n_correct as f64, tally.n_images),
-                test_loss: test.loss,
-                test_accuracy: test.accuracy,
-                grad_norm: mean(tally.grad_norm, tally.n_steps),
-                dead_grad_share: mean(tally.dead_grad_share, tally.n_steps),
-                n_dead_filters: report.as_ref().map_or(0, Report::n_dead_filters),
-                n_dropped: report.as_ref().map_or(0, Report::n_dropped),
-                n_live: mean(tally.n_live, tally.n_steps),
-                validation_loss: validation.loss,
-                validation_accuracy: validation.accuracy,
-            });
+            let is_evaluated = (epoch + 1).is_multiple_of(run.recipe.eval_every) || end == total;
+            let metrics = metrics_of(run, epoch, progress.step, &tally, is_evaluated)?;
+            progress.history.push(metrics);
             let wanted = watch.epoch(&EpochEvent { history: &progress.history, tally })?;
             flow = of_all(&ranks, flow.or(wanted))?;
             expect_same(run, &progress)?;
@@ -167,6 +125,69 @@ pub fn train(
     }
     watch.end(&progress)?;
     Ok(Outcome::Finished(progress))
+}
+
+impl Tally {
+    /// Adds a step in which `n_live` weights had a gradient.
+    fn add(&mut self, done: &StepDone, n_live: u64) {
+        self.loss += done.loss * done.n_images as f64;
+        self.n_correct += done.n_correct;
+        self.n_images += done.n_images;
+        self.grad_norm += done.norm.all;
+        self.dead_grad_share += done.norm.dead_share();
+        self.n_live += n_live as f64;
+        self.n_steps += 1;
+    }
+}
+
+/// The metrics of an epoch whose last step has just been done: its sums, and the current network. `step` is the number
+/// of steps so far.
+fn metrics_of(
+    run: &Run,
+    epoch: u64,
+    step: u64,
+    tally: &Tally,
+    is_evaluated: bool,
+) -> Result<EpochMetrics, TrainError> {
+    let (gates, report) = run.refreshed()?;
+    let found = match is_evaluated {
+        true => {
+            let Run { model, device, ref loss, ref kernels, .. } = *run;
+            Evaluated { model, gates: &gates, loss: &**loss, device, kernels }
+                .by(&run.ranks, run.validation.unwrap_or(run.test))?
+        }
+        false => Evaluation::NONE,
+    };
+    let (what, [validation, test]) = match run.validation {
+        Some(_) => ("the validation loss", [found, Evaluation::NONE]),
+        None => ("the test loss", [Evaluation::NONE, found]),
+    };
+    if is_evaluated && !found.loss.is_finite() {
+        let place = match run.model.params().first_not_finite()? {
+            Some(entry) => format!("parameter {} is not finite", entry.name),
+            None => "every parameter is finite".into(),
+        };
+        return Err(TrainError::NotFinite { what, value: found.loss, step: step - 1, place });
+    }
+    Ok(EpochMetrics {
+        epoch,
+        step,
+        lr: run.learning_rate.at(step - 1),
+        sparsity_target: run.pruner.as_ref().map_or(0.0, |p| p.sparsity().get()),
+        sparsity: report.as_ref().map_or(0.0, |r| r.sparsity().get()),
+        n_kept: report.as_ref().map_or(run.n_prunable(), Report::n_kept),
+        train_loss: mean(tally.loss, tally.n_images),
+        train_accuracy: mean(tally.n_correct as f64, tally.n_images),
+        test_loss: test.loss,
+        test_accuracy: test.accuracy,
+        grad_norm: mean(tally.grad_norm, tally.n_steps),
+        dead_grad_share: mean(tally.dead_grad_share, tally.n_steps),
+        n_dead_filters: report.as_ref().map_or(0, Report::n_dead_filters),
+        n_dropped: report.as_ref().map_or(0, Report::n_dropped),
+        n_live: mean(tally.n_live, tally.n_steps),
+        validation_loss: validation.loss,
+        validation_accuracy: validation.accuracy,
+    })
 }
 
 /// `Stop` if the callbacks of any rank return `Stop`.

@@ -1,8 +1,7 @@
 //! Densities given by name.
 
-use super::{Allocation, AllocationError, Group, Layer, no_match, per_layer};
+use super::{Allocation, AllocationError, Group, Layer, patterns::Patterns, per_layer};
 use taper_core::Sparsity;
-use wildmatch::WildMatch;
 
 /// Gives each layer a density proportional to a given number, at most 1.
 ///
@@ -19,16 +18,10 @@ pub struct Given {
 
 impl Allocation for Given {
     fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError> {
-        let given = self.densities.iter().map(|(name, density)| (WildMatch::new(name), *density));
-        let given: Vec<(WildMatch, f64)> = given.collect();
-        for ((pattern, _), (matcher, _)) in self.densities.iter().zip(&given) {
-            if !layers.iter().any(|layer| matcher.matches(&layer.info.name)) {
-                return Err(no_match(pattern, layers));
-            }
-        }
+        let patterns = Patterns::of(self.densities.iter().map(|(pattern, _)| pattern), layers)?;
         Ok(per_layer(layers, overall, |layer| {
-            let found = given.iter().find(|(matcher, _)| matcher.matches(&layer.name));
-            found.map_or(1.0, |&(_, density)| density) * layer.n_weights() as f64
+            let found = patterns.first_match(&layer.name);
+            found.map_or(1.0, |i| self.densities[i].1) * layer.n_weights() as f64
         }))
     }
 }

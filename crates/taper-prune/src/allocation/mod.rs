@@ -9,6 +9,7 @@ mod er;
 mod erk;
 mod given;
 mod global;
+mod patterns;
 mod pinned;
 mod switched;
 mod uniform;
@@ -132,15 +133,6 @@ pub enum AllocationError {
         /// Name of the first layer.
         example: String,
     },
-}
-
-/// The error for a pattern that matches none of these layers.
-fn no_match(pattern: &str, layers: &[Layer]) -> AllocationError {
-    AllocationError::NoMatch {
-        pattern: pattern.into(),
-        n_layers: layers.len(),
-        example: layers.first().map(|layer| layer.info.name.clone()).unwrap_or_default(),
-    }
 }
 
 /// Number of kept weights of each group of weights: `n_keep` in total, in proportion to the sizes.

@@ -3,10 +3,10 @@
 use super::{
     Allocation, AllocationError, Group, Layer,
     apportion::{Claim, apportion},
-    n_weights, no_match,
+    n_weights,
+    patterns::Patterns,
 };
 use taper_core::Sparsity;
-use wildmatch::WildMatch;
 
 /// The largest sparsity of the layers that match a pattern.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,19 +31,13 @@ pub struct Pinned {
 
 impl Allocation for Pinned {
     fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError> {
-        let matchers: Vec<WildMatch> =
-            self.pins.iter().map(|p| WildMatch::new(&p.pattern)).collect();
-        for (pin, matcher) in self.pins.iter().zip(&matchers) {
-            if !layers.iter().any(|l| matcher.matches(&l.info.name)) {
-                return Err(no_match(&pin.pattern, layers));
-            }
-        }
+        let patterns = Patterns::of(self.pins.iter().map(|pin| &pin.pattern), layers)?;
         // Each pinned layer has its own claim, with its count at the pin as lower bound; the free layers share the last
         // claim. The count of the free layers falls with the overall count, like every claim, and the inner allocation
         // distributes it.
         let (mut pinned, mut bounds, mut free) = (Vec::new(), Vec::new(), Vec::new());
         for &layer in layers {
-            match matchers.iter().position(|m| m.matches(&layer.info.name)) {
+            match patterns.first_match(&layer.info.name) {
                 None => free.push(layer),
                 Some(pin) => {
                     let n = layer.info.n_weights();
