@@ -28,7 +28,8 @@ pub struct Dataset {
     /// Test images.
     pub test: Arc<Split>,
     /// The default normalisation: [`Normalisation::DIGITS`] for the digits, [`Normalisation::FEATHER`] for both CIFARs,
-    /// [`Normalisation::IMAGENET`] for image folders. Its scale is the largest pixel value.
+    /// [`Normalisation::IMAGENET`] for image folders, or that of the digits if their images are read as grey. Its scale
+    /// is the largest pixel value.
     pub normalisation: Normalisation,
     /// The first 16 hexadecimal digits of the SHA-256 over shapes, counts, pixels and labels of both parts, in order.
     /// Data sets with equal content have equal fingerprints.

@@ -106,7 +106,7 @@ impl Normalisation {
         }
     }
 
-    /// The same mean and standard deviation for pixels from 0 to `scale`; 255 for a [`Picture`](crate::Picture).
+    /// The same mean and standard deviation for pixels from 0 to `scale`, which must be above 0; 255 for a [`Picture`](crate::Picture).
     #[must_use]
     pub fn with_scale(self, scale: f32) -> Self {
         Self { scale, ..self }

@@ -77,7 +77,7 @@ impl Gate {
     /// Turns the gradient of the pruned weight into the gradient of the dense weight, in place.
     ///
     /// # Panics
-    /// If `weights`, the mask and `grad` differ in length.
+    /// If `weights`, the mask, the live set and `grad` differ in length.
     pub fn scale_grad(&self, weights: &[f32], grad: &mut [f32]) {
         taper_kernels::threshold::scale_pruned_grad(
             weights,

@@ -157,9 +157,9 @@ impl Params {
                     found: value.dims().to_vec(),
                 });
             }
-            values.push(
-                value.to_dtype(entry.var.dtype()).and_then(|v| v.to_device(entry.var.device()))?,
-            );
+            // A copy, because `Var::set` refuses the storage of the variable itself.
+            let value = value.to_dtype(entry.var.dtype())?.to_device(entry.var.device())?.copy()?;
+            values.push(value);
         }
         for (entry, value) in self.entries.iter().zip(&values) {
             entry.var.set(value)?;
@@ -232,6 +232,18 @@ mod tests {
         assert_eq!(params.entries()[0].var.to_vec2::<f32>()?, before);
         let error = params.load(|_| Some(ones.clone())).unwrap_err();
         assert!(error.to_string().contains("[2, 2]"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn values_may_be_the_variables_themselves() -> Result<()> {
+        let params = two()?;
+        let bias = params.entries()[1].var.as_tensor().clone();
+        let ones = Tensor::ones((2, 2), DType::F32, &Device::Cpu)?;
+        let loaded =
+            params.load(|name| Some(if name == "weight" { ones.clone() } else { bias.clone() }));
+        loaded.expect("values that fit");
+        assert_eq!(params.entries()[0].var.to_vec2::<f32>()?, [[1.0; 2]; 2]);
         Ok(())
     }
 

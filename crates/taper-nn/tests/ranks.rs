@@ -125,6 +125,18 @@ fn on_ranks<R: Send + 'static>(
 }
 
 #[test]
+fn each_rank_passes_the_labels_of_its_own_images() {
+    let errors = on_ranks(2, |rank| {
+        let kernels = KernelContext::default().of_ranks(&rank, 32);
+        let labels = Tensor::new(&[0u32; 32], &Device::Cpu).expect("labels");
+        ops::gathered_labels(&labels, &kernels).map(drop).unwrap_err().to_string()
+    });
+    for error in errors {
+        assert!(error.contains("expected 16 labels of this rank's images, got 32"), "{error}");
+    }
+}
+
+#[test]
 fn gradients_of_a_shared_batch_have_the_bits_of_one_process() -> Result<()> {
     use Pruned::*;
     for pruned in [Dense, Exact, Sampled, FewLive, ManyLive, SampledLive] {

@@ -64,6 +64,10 @@ impl Choices {
         }
         weight::check(&self.layers)?;
         self.remainder.check()?;
+        let of_renewal = self.renewal.grows_by().into_iter().chain(self.renewal.begins_by());
+        for criterion in of_renewal.chain([&*self.criterion]) {
+            criterion.check().map_err(|reason| PruneError::Criterion { reason })?;
+        }
         self.operator.check().map_err(|reason| PruneError::Operator { reason })?;
         self.renewal.check().map_err(|reason| PruneError::Renewal { reason })?;
         self.check_together()?;
@@ -78,6 +82,17 @@ impl Choices {
         if total > 0 && reached < target {
             let (reached, target) = (reached.get(), target.get());
             return Err(PruneError::NeverReached { reached, total, target });
+        }
+        if let Some(from) = self.operator.frozen_from() {
+            let reached = self.schedule.sparsity(from);
+            let is_late = self.schedule.deadline().is_some_and(|deadline| deadline > from);
+            if reached < target || is_late {
+                let target = target.get();
+                let reason = format!(
+                    "masks are final from step {from}, but the schedule reaches its target {target} later; set this step after the end of the schedule"
+                );
+                return Err(PruneError::Operator { reason });
+            }
         }
         // Without observations, an adaptive schedule follows the plain ramp, so the check above does not find a late
         // deadline.

@@ -93,16 +93,17 @@ pub enum PruneError {
         /// What is missing, and what to do.
         reason: String,
     },
-    /// An [`Operator`](crate::operator::Operator) with parameters out of range.
+    /// An [`Operator`](crate::operator::Operator) with parameters out of range, or with values that do not fit a layer.
     #[error("operator on kept weights: {reason}")]
     Operator {
         /// The parameter and its legal range.
         reason: String,
     },
-    /// A [`Criterion`](crate::criterion::Criterion) with scores that do not fit a layer.
-    #[error("scores of a criterion: {reason}")]
+    /// A [`Criterion`](crate::criterion::Criterion) with parameters out of range, or with scores that do not fit a
+    /// layer.
+    #[error("criterion: {reason}")]
     Criterion {
-        /// What does not fit, and what to do.
+        /// The parameter and its legal range, or what does not fit and what to do.
         reason: String,
     },
     /// A [`Structure`](crate::structure::Structure) that does not fit a layer, or another choice.

@@ -153,6 +153,24 @@ impl Imposing<'_> {
         let Choices { layers, operator, .. } = self.choices;
         let groups = self.choices.group_numbers(self.sparsity)?;
         let given = with_gated(layers, self.cut, &groups, self.step, |l| operator.values(l))?;
+        if given.len() != layers.len() {
+            let (found, n) = (given.len(), layers.len());
+            let reason = format!(
+                "it returns values of {found} layers; return an entry for each of the {n} layers"
+            );
+            return Err(PruneError::Operator { reason });
+        }
+        for ((info, _), values) in layers.iter().zip(&given) {
+            if let Some(values) = values
+                && values.len() as u64 != info.n_weights()
+            {
+                let (name, n, found) = (&info.name, info.n_weights(), values.len());
+                let reason = format!(
+                    "{name} has {n} weights, but values of {found}; return one for each weight"
+                );
+                return Err(PruneError::Operator { reason });
+            }
+        }
         let hard = Value::from(Threshold::Hard);
         let value = |(cut, given): (&LayerCut, Option<Vec<f32>>)| match given {
             Some(values) => Some(Value::Given(Arc::new(values))),

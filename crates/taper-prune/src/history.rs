@@ -29,7 +29,7 @@ pub(crate) fn is_code(code: u8) -> bool {
     code == NOT_PRUNED || usize::from(code) < N_DECILES * N_AGES
 }
 
-/// The smallest age in steps of an age class.
+/// The smallest age in steps of an age class, below [`N_AGES`].
 pub fn least_age(class: usize) -> u64 {
     if class == 0 { 0 } else { 1 << (class - 1) }
 }
@@ -111,6 +111,8 @@ impl History {
             note(since, &before.mask, &now.mask, step);
         }
         for probe in self.probes.iter_mut().filter(|probe| probe.step < step) {
+            // The masks before include what prune-and-regrow changed in the step of the probe.
+            probe.note(before.iter().map(|cut| &*cut.mask));
             probe.note(now.iter().map(|cut| &*cut.mask));
         }
     }

@@ -6,7 +6,8 @@ use taper_core::{LayerInfo, LayerKind};
 use taper_kernels::mask::Mask;
 use taper_nn::ops::tensor_like;
 
-/// Factor on initial weights, applied once when the first masks are chosen, before the first optimizer update.
+/// Factor on initial weights, applied once when the first masks are chosen at step 0, before the first optimizer update.
+/// A pruner whose first step is a later one does not scale weights.
 ///
 /// Weights are initialized for the fan-in or fan-out of dense layers. With fewer weights, activations and gradients
 /// shrink from layer to layer.

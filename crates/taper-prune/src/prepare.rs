@@ -30,6 +30,11 @@ impl Prepared {
             with_values(&choices.tensors(), |w| w.iter().map(|w| w.to_vec()).collect())?;
         let rounds = measure.rounds().max(1);
         let mut cut = asked.before.to_vec();
+        let n_weights: u64 = choices.infos().map(|info| info.n_weights()).sum();
+        let density = asked.sparsity.density();
+        let before = Sparsity::of(cut.iter().map(|cut| cut.mask.n_kept()).sum(), n_weights);
+        // Rounds to a higher density begin with all weights.
+        let before = if before.density() < density { 1.0 } else { before.density() };
         for round in 1..=rounds {
             let layers = choices.infos().zip(&weights).zip(&cut);
             let layers: Vec<Measured> = layers
@@ -45,7 +50,7 @@ impl Prepared {
                 true => asked.sparsity,
                 false => {
                     let share = f64::from(round) / f64::from(rounds);
-                    Sparsity::saturating(1.0 - libm::pow(asked.sparsity.density(), share))
+                    Sparsity::saturating(1.0 - before * libm::pow(density / before, share))
                 }
             };
             let asked = Asked { sparsity, gradients: Some(&scores), before: &cut, ..*asked };

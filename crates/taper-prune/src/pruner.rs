@@ -109,7 +109,7 @@ impl Pruner {
     /// [measures](Criterion::measure) the network, such as GraSP or SynFlow. In other steps it does nothing. A training
     /// loop with such a criterion calls it before each [`begin_step`](Self::begin_step).
     ///
-    /// It changes no weights. The measurement is used in this one step; masks are held afterwards. A run that resumes
+    /// It sets weights that stay at 0 back to 0 if an optimizer has moved them, and changes no others. The measurement is used in this one step; masks are held afterwards. A run that resumes
     /// after this step measures nothing.
     ///
     /// ```
@@ -149,8 +149,9 @@ impl Pruner {
     /// ```
     ///
     /// # Errors
-    /// [`PruneError::Step`] if a later step was begun before; [`PruneError::Preparation`] if the network does not
-    /// return what the criterion needs.
+    /// [`PruneError::Step`] if a later step was begun before; [`PruneError::Preparation`] if the derivatives of the
+    /// network do not fit its layers or give no order; the error of the [`GradientOracle`], such as a derivative that it
+    /// does not implement.
     pub fn prepare(
         &mut self,
         step: Step,
@@ -196,7 +197,7 @@ impl Pruner {
         }
         self.hold_zeros()?;
         let now = self.moment(step);
-        if self.choices.renewal.chooses(&now) && !self.choices.operator.is_frozen() {
+        if self.chooses(&now) {
             self.sparsity = now.wanted;
             self.refresh_masks(&now, is_repeated)?;
         } else if !self.choices.operator.is_frozen() {
@@ -293,9 +294,14 @@ impl Pruner {
         self.drop_more()
     }
 
+    /// Whether masks are chosen at the start of a step.
+    fn chooses(&self, now: &Moment) -> bool {
+        self.choices.renewal.chooses(now) && !self.choices.operator.is_frozen()
+    }
+
     /// The criterion that measures the network before a step, if there is one.
     fn measuring(&self, now: &Moment) -> Option<&dyn Criterion> {
-        let is_asked = !now.wanted.is_dense() && self.choices.renewal.chooses(now);
+        let is_asked = !now.wanted.is_dense() && self.chooses(now);
         Some(self.choices.chooser(now)).filter(|by| is_asked && by.measure().is_some())
     }
 
@@ -474,7 +480,8 @@ impl Pruner {
 
     /// The prune-and-regrow fraction of this step, once masks prune.
     fn swap_share(&self) -> Option<f64> {
-        self.choices.renewal.swaps(self.step).filter(|_| !self.sparsity.is_dense())
+        let is_pruning = !self.sparsity.is_dense() && !self.choices.operator.is_frozen();
+        self.choices.renewal.swaps(self.step).filter(|_| is_pruning)
     }
 
     /// Prunes and regrows this fraction of each layer's kept weights, and returns the initial momentum of regrown
@@ -604,7 +611,8 @@ impl Pruner {
 
     /// Gates from the current weights at the sparsity of the current step: for evaluation, after the optimizer has
     /// updated the weights. It does not change the state of the pruner, and the schedule does not observe it. If new masks
-    /// are chosen, permanently pruned weights that an optimizer has moved are set back to 0 first; held masks hide them.
+    /// are chosen, weights that stay at 0 (permanently pruned ones, or all with [`Remainder::zero`](crate::Remainder::zero))
+    /// and that an optimizer has moved are set back to 0 first; held masks hide them.
     ///
     /// Thresholds and masks are those that a step would begin with now. If masks are held between updates and nothing
     /// shrinks by the threshold, they are held here as well: the evaluated network is exactly the trained one.

@@ -41,7 +41,7 @@ impl Pruner {
         self.cut.iter().fold(0.0, |max, cut| cut.at.max(max))
     }
 
-    /// Number of weights that receive a gradient in the current step.
+    /// Number of weights whose gradient is computed in the current step; a gradient scale of 0 does not count.
     pub fn n_live(&self) -> u64 {
         let layers = self.live.iter().zip(self.choices.infos());
         let n_live = layers.map(|(live, info)| match live {

@@ -181,19 +181,34 @@ impl Choices {
     /// Whether pruned weights never return: with a schedule that does not fall, masks are only chosen from the
     /// remaining weights.
     fn renewal_holds_for_good(&self) -> bool {
-        !self.has_swaps() && !self.renewal.is_top_k()
+        let sparsity = |step| self.schedule.sparsity(step);
+        let falls = || self.first_steps().any(|t| sparsity(Step(t.0 + 1)) < sparsity(t));
+        !self.has_swaps() && !self.renewal.is_top_k() && !falls()
     }
 
-    /// Choices with which every step skips the optimizer, or an adaptive schedule observes masks that are held.
+    /// The first steps of a run, enough to find steps in a row that do the same.
+    fn first_steps(&self) -> impl Iterator<Item = Step> {
+        (0..self.total_steps.clamp(MOST_IN_A_ROW as u64 + 1, 100_000)).map(Step)
+    }
+
+    /// Whether each of the first steps chooses masks, if an adaptive schedule observes nothing.
+    fn choosing(&self) -> impl Iterator<Item = bool> {
+        let (mut imposed, target) = (Sparsity::DENSE, self.schedule.target());
+        self.first_steps().map(move |step| {
+            let wanted = self.schedule.sparsity(step);
+            let chooses = self.renewal.chooses(&Moment { step, imposed, wanted, target });
+            if chooses {
+                imposed = wanted;
+            }
+            chooses && !wanted.is_dense()
+        })
+    }
+
+    /// Choices with which many steps in a row skip the optimizer, or an adaptive schedule observes masks that are held.
     fn without_change(&self) -> Option<(Part, Part, &'static str)> {
         let target = self.schedule.target();
-        let in_two = |changes: &dyn Fn(Step) -> bool| changes(Step(1)) && changes(Step(2));
-        let chooses = |step| {
-            let moment = Moment { step, imposed: target, wanted: target, target };
-            self.renewal.chooses(&moment)
-        };
-        let swaps = |step| self.renewal.swaps(step).is_some();
-        let (is_renewed, is_swapped) = (in_two(&chooses), in_two(&swaps));
+        let chooses = in_a_row(self.choosing());
+        let swaps = in_a_row(self.first_steps().map(|step| self.renewal.swaps(step).is_some()));
         let grows_by_gradient = self.renewal.grows_by().is_some_and(Criterion::needs_gradient);
         let init = self.renewal.grow_init();
         let has_momentum = init.is_some_and(|init| init.momentum > 0.0);
@@ -202,17 +217,19 @@ impl Choices {
         let halfway = Sparsity::saturating(target.get() / 2.0);
         let begin = Moment { step: Step::ZERO, imposed: halfway, wanted: halfway, target };
         let is_held = !self.renewal.chooses(&begin) && !self.has_swaps();
-        let reason = "a step that chooses masks by its gradients skips the optimizer, and every step would do so; choose masks every 2 steps \
-                      or less often, or a criterion that needs no gradient";
+        let reason = "a step that chooses masks by its gradients skips the optimizer, and many steps in a row would do so; choose masks less \
+                      often, or by a criterion that needs no gradient";
+        // Held masks are chosen whenever the schedule changes.
+        let chosen_by = if is_held { Part::Schedule } else { Part::Cadence };
         let rules = [
             (
-                self.criterion.needs_gradient() && (is_renewed || is_swapped),
-                (Part::Criterion, Part::Cadence),
+                self.criterion.needs_gradient() && (chooses || swaps),
+                (Part::Criterion, chosen_by),
                 reason,
             ),
-            (grows_by_gradient && is_swapped, (Part::Growth, Part::Cadence), reason),
-            (has_momentum && is_swapped, (Part::Momentum, Part::Cadence), reason),
-            (begins_by_gradient && is_swapped, (Part::GrowInit, Part::Cadence), reason),
+            (grows_by_gradient && swaps, (Part::Growth, Part::Cadence), reason),
+            (has_momentum && swaps, (Part::Momentum, Part::Cadence), reason),
+            (begins_by_gradient && swaps, (Part::GrowInit, Part::Cadence), reason),
             (
                 is_held && self.schedule.clock(Step::ZERO).is_some(),
                 (Part::Clock, Part::Renewal),
@@ -281,6 +298,19 @@ impl Choices {
             self.remainder.gradient.at(&Now { achieved, target, progress })
         })
     }
+}
+
+/// Steps in a row that may skip the optimizer: a step before the schedule reaches its target, the step that reaches it,
+/// and the next one.
+const MOST_IN_A_ROW: usize = 3;
+
+/// Whether more steps in a row are `true` than may skip the optimizer.
+fn in_a_row(steps: impl Iterator<Item = bool>) -> bool {
+    let mut n = 0;
+    steps.into_iter().any(|is_true| {
+        n = if is_true { n + 1 } else { 0 };
+        n > MOST_IN_A_ROW
+    })
 }
 
 /// Whether a rule is broken, the two parts that exclude each other, and why.

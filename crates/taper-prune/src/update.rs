@@ -21,8 +21,8 @@ pub enum PrunedUpdate {
         /// Seed of the choice of blocks; it also depends on the step.
         seed: u64,
     },
-    /// Only for the pruned weights closest to the threshold: `margin` times the number of kept weights. The other
-    /// pruned weights receive no gradient.
+    /// Only for the pruned weights of the largest magnitude, whatever the criterion: `margin` times the number of kept
+    /// weights of a group. The other pruned weights receive no gradient.
     Live {
         /// At least 0.
         margin: f64,

@@ -23,7 +23,9 @@ use taper_core::{LayerInfo, LayerKind};
 /// The bias of a convolution has one value for each output channel. If its length differs from the first axis of the
 /// weight, the convolution is transposed, with its output channels along the second axis. If both axes have the same
 /// length, or there is no bias, the two cases cannot be distinguished, and a plain convolution is assumed. The kind
-/// only matters for counts of filters and for [`DeadFilters`](crate::DeadFilters); set it yourself if you need it:
+/// matters for filters: their counts, [`DeadFilters`](crate::DeadFilters), [`FilterUnits`](crate::structure::FilterUnits),
+/// N:M patterns, [`InitialScale`](crate::InitialScale), and operators with a value for each output. Set it yourself if you
+/// use one of them:
 ///
 /// ```
 /// use candle_core::{DType, Device};

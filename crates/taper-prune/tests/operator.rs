@@ -7,8 +7,9 @@ use taper_nn::{Gates, ops::threshold_ste};
 use taper_prune::{
     Pruner, PrunerBuilder, Remainder,
     allocation::Uniform,
+    criterion::Random,
     operator::{Gated, LearnedThreshold, Operator, PowerPropagation, RescaledSoft, SoftTopK},
-    renewal::Hold,
+    renewal::{Hold, Swap, SwapDecay},
     structure::NOfM,
 };
 use taper_schedule::{Curve, Ramp};
@@ -271,5 +272,63 @@ fn frozen_factors_leave_pruned_weights_without_gradient() -> Result {
     }
     pruner.begin_step(Step(9))?;
     assert_eq!(pruner.state().masks, kept);
+    Ok(())
+}
+
+#[test]
+fn final_masks_are_not_regrown() -> Result {
+    let two = Two::new()?;
+    let grow = Some(Box::new(Random { seed: 1 }) as _);
+    let swap = Swap { every: 2, share: 0.5, decay: SwapDecay::Constant, grow, ..Swap::default() };
+    let operator = SoftTopK::new([1.0, 20.0], Step(6));
+    let mut pruner = two.builder(0.75).operator(operator).remainder(ste()).renewal(swap).build()?;
+    let mut masks = Vec::new();
+    for step in 0..TOTAL {
+        two.step(&mut pruner, step, false)?;
+        masks.push(pruner.state().masks);
+        if step >= 2 {
+            assert_eq!(pruner.report().n_kept(), 12, "step {step}");
+        }
+    }
+    assert_ne!(masks[3], masks[4], "regrowth before the masks are final");
+    assert!(masks[6..].iter().all(|mask| *mask == masks[6]));
+    Ok(())
+}
+
+#[test]
+fn masks_may_not_be_final_before_the_target() -> Result {
+    let two = Two::new()?;
+    let built = two.builder(0.75).operator(SoftTopK::new([1.0, 20.0], Step(1))).build();
+    let error = built.err().ok_or("it was built")?.to_string();
+    assert!(error.contains("masks are final from step 1, but"), "{error}");
+    assert!(two.builder(0.75).operator(SoftTopK::new([1.0, 20.0], Step(2))).build().is_ok());
+    Ok(())
+}
+
+/// Returns the wrong number of values.
+#[derive(Debug)]
+struct Few {
+    layers: usize,
+    of_each: usize,
+}
+
+impl Operator for Few {
+    fn values(&self, _layers: &[Gated]) -> Vec<Option<Vec<f32>>> {
+        vec![Some(vec![1.0; self.of_each]); self.layers]
+    }
+}
+
+#[test]
+fn values_of_an_operator_must_fit_the_layers() -> Result {
+    let two = Two::new()?;
+    for (layers, of_each, said) in
+        [(1, 24, "values of 1 layers"), (2, 23, "fc.weight has 24 weights, but values of 23")]
+    {
+        let mut pruner = two.builder(0.5).operator(Few { layers, of_each }).build()?;
+        let error = pruner.begin_step(Step(2)).err().ok_or("it was accepted")?.to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    let mut pruner = two.builder(0.5).operator(Few { layers: 2, of_each: 24 }).build()?;
+    pruner.begin_step(Step(2))?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use taper_prune::{
     criterion::{Criterion, Gradient, Grasp, Magnitude, Random, Saliency, SynFlow},
     renewal::{Hold, Swap, SwapDecay, TopK},
 };
-use taper_schedule::{Cadence, Curve, Ramp};
+use taper_schedule::{Cadence, Curve, Points, Ramp};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -334,4 +334,29 @@ proptest! {
             prop_assert!((n as f64 - of(round as i32)).abs() <= 0.5 + 1e-9);
         }
     }
+}
+
+#[test]
+fn rounds_continue_from_the_present_density() -> Result {
+    let mut net = Net::of(&WEIGHTS)?;
+    let layers = net.vars.iter().enumerate().map(|(i, var)| {
+        let (name, shape) = (format!("fc{i}.weight"), var.dims().to_vec());
+        (LayerInfo { name, kind: LayerKind::Linear, shape }, var.clone())
+    });
+    let points = [(Step(0), 0.5), (Step(9), 0.5), (Step(10), 0.9)];
+    let points = points.map(|(step, sparsity)| (step, Sparsity::saturating(sparsity)));
+    let mut pruner = Pruner::builder(layers, Points::new(points.to_vec())?, 100)
+        .threshold(Threshold::Hard)
+        .renewal(Hold)
+        .remainder(Remainder::resting())
+        .criterion(SynFlow { rounds: 2 })
+        .build()?;
+    for step in [0, 10] {
+        pruner.prepare(Step(step), &mut net)?;
+        pruner.begin_step(Step(step))?;
+    }
+    // 20·0.5^(k/2) from all weights: 14.1; 10·0.2^(k/2) from ten: 4.5.
+    assert_eq!(net.seen, [20, 14, 10, 4]);
+    assert_eq!(pruner.report().n_kept(), 2);
+    Ok(())
 }

@@ -3,13 +3,15 @@
 
 use candle_core::{Device, Tensor, Var};
 use taper_core::{LayerId, Sparsity, Step, rng::Rng};
-use taper_kernels::threshold::Threshold;
+use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_nn::{Init, Linear, ParamKind, Params, Pass, Scope};
 use taper_prune::{
     PrunedUpdate, Pruner, PrunerBuilder, Quantile, allocation,
-    criterion::{Criterion, View},
+    criterion::{Criterion, Fisher, GradientEma, Grasp, Inverted, Mest, Normalised, SynFlow, View},
+    renewal::{Hold, TopK},
+    structure::{Blocks, MaxBlocks},
 };
-use taper_scale::Constant;
+use taper_scale::{Constant, Fall, Falling, Over};
 use taper_schedule::{Adaptation, Adaptive, Cadence, Curve, Ramp, Reference, Signal};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -545,6 +547,83 @@ fn a_live_set_is_the_kept_weights_and_a_margin_of_them() -> Result {
         let n_kept = pruner.report().n_kept() as f64;
         let n = pruner.report().n_weights() as f64;
         assert_eq!(pruner.n_live() as f64, (1.5 * n_kept).ceil().min(n), "step {step}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_live_set_has_the_kept_weights_of_held_masks() -> Result {
+    let params = params()?;
+    let cadence = Cadence::every(5)?;
+    let pruner = builder(&params, 0.9)?.pruned_update(PrunedUpdate::Live { margin: 0.0 });
+    let mut pruner = pruner.threshold(Threshold::Hard).renewal(TopK { cadence }).build()?;
+    pruner.begin_step(Step(30))?;
+    // All kept weights become smaller than all pruned ones.
+    let state = pruner.state();
+    for ((_, var), words) in params.prunable().zip(state.masks) {
+        let mask = Mask::from_words(words, var.elem_count()).ok_or("a mask")?;
+        let values: Vec<f32> =
+            (0..var.elem_count()).map(|i| if mask.is_kept(i) { 1e-3 } else { 1.0 }).collect();
+        var.set(&Tensor::from_vec(values, var.dims(), &Device::Cpu)?)?;
+    }
+    let gates = pruner.begin_step(Step(31))?;
+    for (i, _) in params.prunable().enumerate() {
+        let gate = gates.get(LayerId(i)).ok_or("a gate")?;
+        let live = gate.live.as_ref().ok_or("a live set")?;
+        assert_eq!(gate.mask.difference(live).n_kept(), 0, "layer {i}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_annealed_gradient_scale_falls_with_the_steps() -> Result {
+    let params = params()?;
+    let annealed = Falling::new(Fall::Linear, 0.0)?.over(Over::Training);
+    let mut pruner = builder(&params, 0.9)?.gradient(annealed).build()?;
+    for (step, factor) in [(10, 0.75), (30, 0.25), (TOTAL, 0.0), (TOTAL + 5, 0.0)] {
+        let gates = pruner.begin_step(Step(step))?;
+        let gate = gates.get(LayerId(0)).ok_or("a gate")?;
+        assert_eq!((gate.grad_at_zero, gate.grad_at_cut), (factor, factor), "step {step}");
+    }
+    Ok(())
+}
+
+#[test]
+fn parameters_out_of_range_are_refused() -> Result {
+    let params = params()?;
+    let flow = || SynFlow { rounds: 100 };
+    let criteria: [(Box<dyn Criterion>, &str); 9] = [
+        (Box::new(GradientEma { beta: 1.0 }), "the EMA coefficient is 1, outside [0, 1)"),
+        (Box::new(Fisher { beta: f32::NAN }), "the EMA coefficient is NaN"),
+        (Box::new(Mest { lambda: -1.0 }), "the factor on the gradient is -1"),
+        (Box::new(Grasp { per_class: 0, temperature: 1.0 }), "there are 0 images per class"),
+        (Box::new(Grasp { per_class: 1, temperature: 0.0 }), "the temperature is 0"),
+        (Box::new(SynFlow { rounds: 0 }), "in 0 rounds"),
+        (Box::new(Inverted { of: Box::new(flow()) }), "in 100 rounds, so its order"),
+        (Box::new(Inverted { of: Box::new(Mest { lambda: -1.0 }) }), "the factor on the gradient"),
+        (Box::new(Normalised { of: Box::new(SynFlow { rounds: 0 }) }), "in 0 rounds"),
+    ];
+    for (criterion, said) in criteria {
+        let built = builder(&params, 0.9)?.threshold(Threshold::Hard).renewal(Hold);
+        let error = built.criterion(criterion).build().unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    let given = |density| allocation::Given { densities: vec![("conv.*".into(), density)] };
+    let allocations: [(Box<dyn allocation::Allocation>, &str); 4] = [
+        (Box::new(allocation::Erk { power: f64::NAN }), "the power is NaN"),
+        (Box::new(allocation::Erk { power: f64::INFINITY }), "the power is inf"),
+        (Box::new(given(0.0)), "the density of conv.* is 0; give a number above 0"),
+        (Box::new(given(f64::NAN)), "the density of conv.* is NaN"),
+    ];
+    for (allocation, said) in allocations {
+        let error = builder(&params, 0.9)?.allocation(allocation).build().unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    let empty = Blocks { rows: 2, columns: 0 };
+    let hard = || Result::Ok(builder(&params, 0.9)?.threshold(Threshold::Hard));
+    for built in [hard()?.structure(empty), hard()?.structure(MaxBlocks(empty))] {
+        let error = built.build().unwrap_err().to_string();
+        assert!(error.contains("blocks of 2 × 0 weights are empty"), "{error}");
     }
     Ok(())
 }

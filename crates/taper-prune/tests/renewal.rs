@@ -6,7 +6,7 @@ use taper_kernels::{mask::Mask, threshold::Threshold};
 use taper_prune::{
     Changed, DropPolicy, DropRule, InitialScale, Momentum, Pruner, PrunerBuilder, Remainder,
     criterion::{Gradient, Magnitude, Mest, Random, Saliency},
-    renewal::{GrowInit, Hold, InitialValue, Swap, SwapDecay, TopK},
+    renewal::{GrowInit, Hold, InitialValue, Swap, SwapDecay, TopK, TopKHold},
 };
 use taper_scale::Constant;
 use taper_schedule::{Cadence, Curve, Ramp};
@@ -506,7 +506,7 @@ fn choices_that_exclude_each_other_are_refused() -> Result {
     assert!(refusal(one.builder(0.5).remainder(Remainder::decayed(f32::NAN))).contains("NaN"));
     let every_step = Swap { every: 1, ..swap(0.5, Gradient) };
     let refused = refusal(zero().renewal(every_step));
-    assert!(refused.contains("every step") && refused.contains("growth"), "{refused}");
+    assert!(refused.contains("many steps in a row") && refused.contains("growth"), "{refused}");
     let refused = refusal(one.builder(0.5).criterion(Saliency));
     assert!(refused.contains("the criterion and the steps of mask updates"), "{refused}");
     let refused =
@@ -538,5 +538,53 @@ fn restoring_forgets_an_unfinished_step() -> Result {
     let (changed, _) = one.step(&mut pruner, 3, &[9.0, 0.0, 0.0, 0.0, 9.0, 0.0, 0.0, 9.0])?;
     assert!(!changed.is_skipped, "masks are held until step 4");
     assert_eq!(kept(&pruner), before);
+    Ok(())
+}
+
+#[test]
+fn rules_that_skip_many_steps_in_a_row_are_refused_wherever_they_do() -> Result {
+    let one = One::new()?;
+    let ramp = |end| Ramp::new(Curve::Linear, Step(0), Step(end), Sparsity::saturating(0.5));
+    let on_ramp = |end| {
+        let info =
+            LayerInfo { name: "fc.weight".into(), kind: LayerKind::Linear, shape: vec![2, 4] };
+        Pruner::builder([(info, one.var.clone())], ramp(end), 100).threshold(Threshold::Hard)
+    };
+    let is_refused = |builder: PrunerBuilder| {
+        builder.build().is_err_and(|error| error.to_string().contains("many steps in a row"))
+    };
+    let late = |every| Swap { every, from: Step(40), end: Step(90), ..swap(0.5, Gradient) };
+    assert!(is_refused(one.builder(0.5).renewal(late(1))));
+    assert!(one.builder(0.5).renewal(late(2)).build().is_ok());
+    // Held masks that follow a ramp step by step.
+    let top_k = |every| TopKHold { cadence: Cadence::every(every).expect("a cadence") };
+    assert!(is_refused(on_ramp(50).criterion(Saliency).renewal(Hold)));
+    assert!(is_refused(on_ramp(50).criterion(Saliency).renewal(top_k(1))));
+    // The target is reached between two updates.
+    assert!(on_ramp(51).criterion(Saliency).renewal(top_k(2)).build().is_ok());
+    assert!(on_ramp(51).criterion(Magnitude).renewal(top_k(1)).build().is_ok());
+    Ok(())
+}
+
+#[test]
+fn a_probe_counts_weights_regrown_in_its_own_step() -> Result {
+    let one = One::new()?;
+    let remainder = Remainder::zero();
+    let builder = one.builder(0.5).remainder(remainder).renewal(swap(0.5, Gradient));
+    let mut pruner = builder.probe_at(vec![Step(2)]).build()?;
+    let slope = [0.0, 3.0, 1.0, 0.0, -2.0, 1.0, 0.0, 0.5];
+    for step in 0..4 {
+        one.step(&mut pruner, step, &slope)?;
+    }
+    assert_eq!(kept(&pruner), [0, 1, 3, 4], "weights 1 and 4 entered at step 2");
+    // They leave again, for 2 and 7.
+    let slope = [0.0, 0.0, 9.0, 0.0, 0.0, 0.0, 0.0, 9.0];
+    one.step(&mut pruner, 4, &slope)?;
+    assert_eq!(kept(&pruner), [0, 2, 3, 7]);
+    let fates = pruner.fates()?;
+    let sum = |count: fn(&taper_prune::Fate) -> u64| fates.iter().map(count).sum::<u64>();
+    // Of the pruned weights 1, 2, 4 and 7, all have been kept since, and 2 and 7 are kept now.
+    let found = (sum(|f| f.n_pruned), sum(|f| f.n_back), sum(|f| f.n_kept));
+    assert_eq!(found, (4, 4, 2));
     Ok(())
 }

@@ -12,7 +12,7 @@ use taper_prune::{
     structure::{Blocks, NOfM},
 };
 use taper_scale::{Constant, Proximity};
-use taper_schedule::{Adaptation, Adaptive, Cadence, Curve, Ramp, SparsitySchedule};
+use taper_schedule::{Adaptation, Adaptive, Cadence, Curve, Phases, Ramp, SparsitySchedule};
 
 const PAIRS: NOfM = NOfM { n: 1, m: 2 };
 const BLOCKS: Blocks = Blocks { rows: 1, columns: 2 };
@@ -67,7 +67,16 @@ fn choices_that_exclude_each_other_are_refused_with_both_names() {
         let cadence = Cadence::every(3).expect("a cadence");
         zero().criterion(criterion).renewal(TopK { cadence })
     };
-    let cases: [(PrunerBuilder, Part, Part); 26] = [
+    let phases = Phases {
+        target: half(),
+        begin: Step(4),
+        sparse: 4,
+        dense: 4,
+        last_dense: 4,
+        end: Step(28),
+    };
+    let alternating = builder(phases).operator(PowerPropagation { alpha: 2.0 }).renewal(Hold);
+    let cases: [(PrunerBuilder, Part, Part); 27] = [
         (by(Box::new(Gradient)), Part::Criterion, Part::Remainder),
         (by(Box::new(Movement)), Part::Criterion, Part::Remainder),
         (plain().renewal(swap(2, flow())), Part::Growth, Part::Renewal),
@@ -102,6 +111,7 @@ fn choices_that_exclude_each_other_are_refused_with_both_names() {
         (clocked().criterion(flow()).renewal(Hold), Part::Clock, Part::Renewal),
         (zero().gradient(near()), Part::Gradient, Part::Remainder),
         (by_power().criterion(flow()), Part::Threshold, Part::Criterion),
+        (alternating.remainder(Remainder::zero()), Part::Threshold, Part::Remainder),
     ];
     for (i, (builder, first, second)) in cases.into_iter().enumerate() {
         match builder.build() {

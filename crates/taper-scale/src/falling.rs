@@ -115,7 +115,7 @@ impl Falling {
         Ok(Self { fall, end, start: Sparsity::DENSE, over: Over::Sparsity })
     }
 
-    /// Sets the sparsity at which pruning begins; the default is 0.
+    /// Sets the sparsity at which pruning begins; the default is 0. It has no effect on [`Over::Training`].
     #[must_use]
     pub fn starting_at(self, start: Sparsity) -> Self {
         Self { start, ..self }

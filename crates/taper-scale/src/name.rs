@@ -134,6 +134,13 @@ mod tests {
             assert!((got - want).abs() < 1e-6, "{text}: {got}");
         }
         assert_eq!(at("proximity:0.1,0.9", 0.4, 0.1), PrunedGrad { at_zero: 0.1, at_cut: 0.9 });
+        let start = Sparsity::saturating(0.4);
+        for (achieved, want) in [(0.4, 1.0), (0.6, 0.75), (0.8, 0.5)] {
+            let achieved = Sparsity::saturating(achieved);
+            let now = Now { achieved, target: Sparsity::saturating(0.8), progress: 0.1 };
+            let got = by_name("linear:0.5", start).unwrap().at(&now).at_zero;
+            assert!((got - want).abs() < 1e-6, "begun at 0.4, now {achieved}: {got}");
+        }
         assert!(by_name("per-layer/0.5", Sparsity::DENSE).unwrap().is_per_layer());
     }
 

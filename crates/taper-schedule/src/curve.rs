@@ -17,7 +17,7 @@ pub enum Curve {
     Cubic,
     /// `(1 − cos πx) / 2`: slow at both ends.
     Cosine,
-    /// `(1 − e^(−4x)) / (1 − e^(−4))`: faster at first than [`Cubic`](Self::Cubic), slower at the end.
+    /// `(1 − e^(−4x)) / (1 − e^(−4))`: faster than [`Cubic`](Self::Cubic) at first and at the end, slower in between.
     Exponential,
     /// A logistic function of `14·x − 5`, shifted and scaled to be 0 at 0 and 1 at 1: slow, then fast, then slow.
     ///

@@ -46,7 +46,12 @@ impl ClosedForm for Joined {
     }
 
     fn begin(&self) -> Step {
-        self.0[0].1.begin()
+        // A part prunes from its own begin, but not before its step; the first part applies from the start.
+        let begins = self.0.iter().enumerate().map(|(i, (step, part))| match i {
+            0 => part.begin(),
+            _ => part.begin().max(*step),
+        });
+        begins.min().unwrap_or(Step::ZERO)
     }
 
     fn end(&self) -> Step {
@@ -81,6 +86,11 @@ mod tests {
         assert_eq!([at(0), at(4), at(8), at(12)], [0.0, 0.2, 0.4, 0.4]);
         assert!((at(13) - 0.45).abs() < 1e-12);
         assert_eq!((at(18), at(99), joined.end()), (0.9, 0.9, Step(18)));
+        assert_eq!(joined.begin(), Step(0));
+        // The second part begins before the first would.
+        let points = Points::new(vec![(Step(5), s(0.5)), (Step(30), s(0.9))]).unwrap();
+        let early = vec![(Step(0), linear(10, 20, 0.5)), (Step(5), Arc::new(points))];
+        assert_eq!(Joined::new(early).unwrap().begin(), Step(5));
         assert!(Joined::new(vec![]).is_err());
         let twice = vec![(Step(2), linear(0, 1, 0.5)), (Step(2), linear(0, 1, 0.5))];
         assert!(Joined::new(twice).is_err());

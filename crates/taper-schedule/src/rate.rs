@@ -5,7 +5,8 @@ use std::{fmt, str::FromStr};
 /// The rate of an adaptive schedule as a function of `z`, the mask churn divided by its reference. It is 1 at z = 1 and
 /// never rises with z.
 ///
-/// Each function is limited to the smallest and the largest rate of its schedule.
+/// Each function is limited to the smallest and the largest rate of its schedule. Gains and powers are at least 0, and
+/// the bound of a gate at least 1; [`Adaptive::new`](crate::Adaptive::new) rejects other numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
     /// `1 / z`.
@@ -75,6 +76,9 @@ impl Rate {
     }
 
     /// The rate in steps of the plain ramp per training step, between `slow` and `fast`.
+    ///
+    /// # Panics
+    /// If `slow` is above `fast`, or one of them is NaN.
     pub fn at(self, z: f64, slow: f64, fast: f64) -> f64 {
         let rate = match self {
             Self::Reciprocal => 1.0 / z,

@@ -1,7 +1,7 @@
 //! Cross-entropy loss.
 
 use super::{cpu, types::wide, with_values};
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, DType, Error, Layout, Result, Shape, Tensor};
 use taper_kernels::loss::Scores;
 
 /// Mean cross-entropy of `logits` `[batch, classes]` and `labels` `[batch]`.
@@ -10,7 +10,7 @@ use taper_kernels::loss::Scores;
 /// classes.
 ///
 /// # Errors
-/// If the shapes do not match, or a label is no class. On a GPU, labels are not checked.
+/// If the shapes do not match, or a label is no class. On a GPU, labels are not checked. Labels must be integers.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result<Tensor> {
     let (batch, classes) = logits.dims2()?;
     if labels.dims() != [batch] {
@@ -24,10 +24,17 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result
     if !logits.device().is_cpu() {
         return composed(logits, labels, smoothing);
     }
-    let numbers = labels.to_dtype(DType::U32)?.to_vec1::<u32>()?;
-    if let Some(label) = numbers.iter().find(|&&label| label as usize >= classes) {
-        candle_core::bail!("cross-entropy: label {label}, but there are {classes} classes")
+    if !labels.dtype().is_int() {
+        candle_core::bail!("cross-entropy: labels of {:?}; pass integers", labels.dtype())
     }
+    let numbers = labels.to_dtype(DType::I64)?.to_vec1::<i64>()?;
+    let class = |label: i64| u32::try_from(label).ok().filter(|&label| (label as usize) < classes);
+    let numbers = numbers.into_iter().map(|label| {
+        class(label).ok_or_else(|| {
+            Error::msg(format!("cross-entropy: label {label}, but there are {classes} classes"))
+        })
+    });
+    let numbers: Vec<u32> = numbers.collect::<Result<_>>()?;
     if !cpu::has_kernels(logits) {
         return composed(logits, labels, smoothing);
     }
@@ -146,6 +153,15 @@ mod tests {
             assert!(error(&[0, 3])?.contains("label 3, but there are 3 classes"));
             assert!(error(&[0, u32::MAX])?.contains("but there are 3 classes"));
             assert!(error(&[0])?.contains("labels of shape [1]"));
+            let refused = |labels: Tensor| {
+                cross_entropy(&logits, &labels, 0.0).expect_err("no loss").to_string()
+            };
+            for label in [-1i64, 1 << 32] {
+                let labels = Tensor::new(&[0, label], &Device::Cpu)?;
+                assert!(refused(labels).contains(&format!("label {label}, but")), "{label}");
+            }
+            let floats = Tensor::new(&[0.0f32, 1.0], &Device::Cpu)?;
+            assert!(refused(floats).contains("labels of F32; pass integers"));
         }
         Ok(())
     }

@@ -69,6 +69,15 @@ fn check(weight: &Tensor, gate: &Gate) -> Result<()> {
             weight.dims()
         )
     }
+    if let Some(live) = &gate.live
+        && live.len() != wanted
+    {
+        let found = live.len();
+        candle_core::bail!(
+            "{NAME}: a live set of {found} weights does not fit a weight of shape {:?}",
+            weight.dims()
+        )
+    }
     if let Value::Given(values) = &gate.value
         && values.len() != wanted
     {
@@ -337,6 +346,9 @@ mod tests {
             threshold_ste(&weight, &gate).unwrap_err().to_string().contains("mask of 3 weights")
         );
         let gate = Gate { mask: Arc::new(Mask::full(4)), ..gate };
+        let live = Gate { live: Some(Arc::new(Mask::full(3))), ..gate.clone() };
+        let error = threshold_grad(&weight, &live, &weight).unwrap_err();
+        assert!(error.to_string().contains("live set of 3 weights"), "{error}");
         let error = threshold_grad(&weight, &gate, &weight.narrow(0, 0, 1)?).unwrap_err();
         assert!(error.to_string().contains("a gradient of shape [1, 2]"), "{error}");
         Ok(())

@@ -25,6 +25,10 @@ impl Default for Erk {
 
 impl Allocation for Erk {
     fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError> {
+        if !self.power.is_finite() {
+            let reason = format!("the power is {}; give a finite number", self.power);
+            return Err(AllocationError::Parameter { reason });
+        }
         Ok(per_layer(layers, overall, |layer| {
             // n·(Σ/n)^power, in a form that is exact for the powers 0 and 1.
             let sum: usize = layer.shape.iter().sum();

@@ -18,6 +18,12 @@ pub struct Given {
 
 impl Allocation for Given {
     fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError> {
+        if let Some((name, density)) =
+            self.densities.iter().find(|(_, d)| !(*d > 0.0 && d.is_finite()))
+        {
+            let reason = format!("the density of {name} is {density}; give a number above 0");
+            return Err(AllocationError::Parameter { reason });
+        }
         let patterns = Patterns::of(self.densities.iter().map(|(pattern, _)| pattern), layers)?;
         Ok(per_layer(layers, overall, |layer| {
             let found = patterns.first_match(&layer.name);

@@ -63,7 +63,7 @@ pub trait Allocation: Debug + Send + Sync {
     /// no weight has changed; permanently pruned weights cannot be regrown.
     ///
     /// # Errors
-    /// [`AllocationError`] if `overall` cannot be met.
+    /// [`AllocationError`] if `overall` cannot be met, or a parameter is out of range.
     fn allocate(&self, layers: &[Layer], overall: Sparsity) -> Result<Vec<Group>, AllocationError>;
 }
 
@@ -73,7 +73,7 @@ impl<A: Allocation + ?Sized> Allocation for Box<A> {
     }
 }
 
-/// Error: an overall sparsity that an allocation cannot meet.
+/// Error: an overall sparsity that an allocation cannot meet, or a parameter out of range.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AllocationError {
@@ -120,6 +120,12 @@ pub enum AllocationError {
         n_groups: u32,
         /// Number of layers.
         n_layers: usize,
+    },
+    /// A parameter out of range.
+    #[error("allocation: {reason}")]
+    Parameter {
+        /// The parameter and its legal range.
+        reason: String,
     },
     /// A pattern that matches no layer.
     #[error(

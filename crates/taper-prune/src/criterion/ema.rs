@@ -22,6 +22,14 @@ impl Default for GradientEma {
     }
 }
 
+/// Rejects an EMA coefficient out of range.
+pub(super) fn check_coefficient(beta: f32) -> Result<(), String> {
+    match (0.0..1.0).contains(&beta) {
+        true => Ok(()),
+        false => Err(format!("the EMA coefficient is {beta}, outside [0, 1)")),
+    }
+}
+
 /// Updates a moving average, element by element.
 pub(super) fn average(beta: f32, mean: &mut [f32], values: impl Iterator<Item = f32>) {
     for (mean, value) in mean.iter_mut().zip(values) {
@@ -40,6 +48,10 @@ impl Criterion for GradientEma {
 
     fn remember(&self, memory: &mut [f32], layer: &View) {
         average(self.beta, memory, layer.gradient.unwrap_or_default().iter().copied());
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_coefficient(self.beta)
     }
 }
 

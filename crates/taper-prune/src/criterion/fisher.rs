@@ -1,6 +1,10 @@
 //! Increase of the loss without a weight, estimated from squared gradients.
 
-use super::{Criterion, View, ema::average, of_both};
+use super::{
+    Criterion, View,
+    ema::{average, check_coefficient},
+    of_both,
+};
 use std::borrow::Cow;
 
 /// `|w|·√v`, which ranks like `w²·v`. Here v is the exponential moving average of squared gradients,
@@ -35,6 +39,10 @@ impl Criterion for Fisher {
     fn remember(&self, memory: &mut [f32], layer: &View) {
         let squares = layer.gradient.unwrap_or_default().iter().map(|g| g * g);
         average(self.beta, memory, squares);
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_coefficient(self.beta)
     }
 }
 

@@ -38,6 +38,15 @@ impl Criterion for Grasp {
     fn measure(&self) -> Option<&dyn Measure> {
         Some(self)
     }
+
+    fn check(&self) -> Result<(), String> {
+        let Self { per_class, temperature } = *self;
+        match (per_class, temperature > 0.0 && temperature.is_finite()) {
+            (0, _) => Err("there are 0 images per class; give at least 1".into()),
+            (_, false) => Err(format!("the temperature is {temperature}, outside (0, inf)")),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Measure for Grasp {

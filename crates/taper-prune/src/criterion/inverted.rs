@@ -41,6 +41,16 @@ impl Criterion for Inverted {
     fn measure(&self) -> Option<&dyn Measure> {
         self.of.measure()
     }
+
+    fn check(&self) -> Result<(), String> {
+        match self.of.measure().map_or(1, Measure::rounds) {
+            0 | 1 => self.of.check(),
+            rounds => Err(format!(
+                "{:?} measures the network in {rounds} rounds, so its order cannot be inverted; choose one round",
+                self.of
+            )),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -28,4 +28,13 @@ impl Criterion for Mest {
     fn needs_gradient(&self) -> bool {
         true
     }
+
+    fn check(&self) -> Result<(), String> {
+        match self.lambda >= 0.0 && self.lambda.is_finite() {
+            true => Ok(()),
+            false => {
+                Err(format!("the factor on the gradient is {}, outside [0, inf)", self.lambda))
+            }
+        }
+    }
 }

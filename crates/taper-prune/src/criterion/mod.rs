@@ -106,6 +106,14 @@ pub trait Criterion: Debug + Send + Sync {
     fn magnitude(&self, _layer: &View, _score: f32) -> Option<f32> {
         None
     }
+
+    /// Checks the parameters of this criterion.
+    ///
+    /// # Errors
+    /// A message: which parameter is out of range, and its legal range.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 impl<C: Criterion + ?Sized> Criterion for Box<C> {
@@ -131,6 +139,10 @@ impl<C: Criterion + ?Sized> Criterion for Box<C> {
 
     fn magnitude(&self, layer: &View, score: f32) -> Option<f32> {
         (**self).magnitude(layer, score)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        (**self).check()
     }
 }
 

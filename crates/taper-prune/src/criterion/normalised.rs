@@ -47,6 +47,10 @@ impl Criterion for Normalised {
     fn magnitude(&self, layer: &View, score: f32) -> Option<f32> {
         self.of.magnitude(layer, score * norm(&self.of.scores(layer)))
     }
+
+    fn check(&self) -> Result<(), String> {
+        self.of.check()
+    }
 }
 
 #[cfg(test)]

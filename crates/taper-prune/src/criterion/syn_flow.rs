@@ -39,6 +39,13 @@ impl Criterion for SynFlow {
     fn measure(&self) -> Option<&dyn Measure> {
         Some(self)
     }
+
+    fn check(&self) -> Result<(), String> {
+        match self.rounds {
+            0 => Err("the network is measured in 0 rounds; give at least 1".into()),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Measure for SynFlow {

@@ -100,7 +100,8 @@ pub trait Operator: Debug + Send + Sync {
         None
     }
 
-    /// Called with the layers of each step, before [`values`](Self::values).
+    /// Called with the layers of each step, before [`values`](Self::values). Operators with a threshold compute no
+    /// values of their own, and are not called.
     fn begin_step(&mut self, _layers: &[Gated]) {}
 
     /// Whether [`backward`](Self::backward) has an effect; if not, it is not called.
@@ -114,6 +115,11 @@ pub trait Operator: Debug + Send + Sync {
     /// Whether masks are final: they are held from now on, and pruned weights receive no gradient.
     fn is_frozen(&self) -> bool {
         false
+    }
+
+    /// The step from which masks are final, if it is known in advance. The schedule must be at its target by then.
+    fn frozen_from(&self) -> Option<Step> {
+        None
     }
 
     /// The threshold of a layer, if the operator decides which weights are kept: all weights of larger magnitude. The
@@ -186,6 +192,10 @@ impl Operator for Box<dyn Operator> {
 
     fn is_frozen(&self) -> bool {
         (**self).is_frozen()
+    }
+
+    fn frozen_from(&self) -> Option<Step> {
+        (**self).frozen_from()
     }
 
     fn cut(&self, layer: LayerId) -> Option<f32> {

@@ -102,6 +102,10 @@ impl Operator for SoftTopK {
         self.frozen.is_some()
     }
 
+    fn frozen_from(&self) -> Option<Step> {
+        Some(self.end)
+    }
+
     fn state(&self) -> Vec<f32> {
         self.frozen.iter().flatten().flatten().copied().collect()
     }

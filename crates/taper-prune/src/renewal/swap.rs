@@ -19,7 +19,7 @@ use taper_core::Step;
 pub struct Swap {
     /// Steps from one update to the next, at least 1.
     pub every: u64,
-    /// Initial fraction of the kept weights that is replaced, in `(0, 1]`.
+    /// Initial fraction of the kept weights that is replaced, in `(0, 1]`; never more weights than are pruned.
     pub share: f64,
     /// Decay of the fraction from `from` to `end`.
     pub decay: SwapDecay,

@@ -5,6 +5,7 @@ use super::{
     units::{self, Unit},
 };
 use crate::cut::Chosen;
+use taper_core::LayerInfo;
 
 /// Blocks of `rows` × `columns` weights of the matrix `[first axis, all other axes]`, ranked by the mean magnitude of
 /// their weights. Blocks at the edges may be smaller. At most the requested number of weights is kept, but at least one
@@ -22,12 +23,12 @@ impl Blocks {
     pub(super) fn of(&self, layer: &Scored) -> Vec<Unit> {
         let n_rows = layer.info.shape.first().copied().unwrap_or(1).max(1);
         let n_columns = layer.scores.len() / n_rows;
-        let begins = |n: usize, size: usize| (0..n).step_by(size.max(1));
+        let begins = |n: usize, size: usize| (0..n).step_by(size);
         let mut blocks = Vec::new();
         for row in begins(n_rows, self.rows) {
             for column in begins(n_columns, self.columns) {
-                let end = n_columns.min(column + self.columns.max(1));
-                let rows = row..n_rows.min(row + self.rows.max(1));
+                let end = n_columns.min(column + self.columns);
+                let rows = row..n_rows.min(row + self.rows);
                 blocks.push(rows.map(|r| r * n_columns + column..r * n_columns + end).collect());
             }
         }
@@ -36,6 +37,16 @@ impl Blocks {
 }
 
 impl Structure for Blocks {
+    fn check(&self, _layer: &LayerInfo) -> Result<(), String> {
+        let Self { rows, columns } = self;
+        match rows * columns {
+            0 => {
+                Err(format!("blocks of {rows} × {columns} weights are empty; give at least 1 × 1"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn choose(&self, layers: &[Scored], demand: &Demand) -> Chosen {
         units::choose(layers, demand, units::mean, |layer| self.of(layer))
     }

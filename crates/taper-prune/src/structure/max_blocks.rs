@@ -2,6 +2,7 @@
 
 use super::{Blocks, Demand, Scored, Structure, units};
 use crate::cut::Chosen;
+use taper_core::LayerInfo;
 
 /// [`Blocks`] ranked by the largest magnitude of their weights instead of the mean.
 ///
@@ -11,6 +12,10 @@ use crate::cut::Chosen;
 pub struct MaxBlocks(pub Blocks);
 
 impl Structure for MaxBlocks {
+    fn check(&self, layer: &LayerInfo) -> Result<(), String> {
+        self.0.check(layer)
+    }
+
     fn choose(&self, layers: &[Scored], demand: &Demand) -> Chosen {
         units::choose(layers, demand, units::largest, |layer| self.0.of(layer))
     }

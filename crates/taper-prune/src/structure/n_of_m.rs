@@ -6,8 +6,8 @@ use taper_core::{LayerInfo, LayerKind, Sparsity};
 use taper_kernels::mask::Mask;
 
 /// N:M sparsity along the input axis: of each M consecutive weights, the N with the largest scores are kept; ties go to
-/// the lower index. While the schedule is below the sparsity of the pattern, more than N weights of each M are kept,
-/// the same number in each group.
+/// the lower index. While the schedule is below the sparsity of the pattern, more than N weights of each M are kept, up
+/// to rounding, and the same number in each group.
 ///
 /// # References
 /// Zhou et al., "Learning N:M fine-grained structured sparse networks" (arXiv:2102.04010).

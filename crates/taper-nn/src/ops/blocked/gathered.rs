@@ -36,6 +36,10 @@ pub fn gathered(rows: &Tensor, kernels: &KernelContext) -> Result<Tensor> {
 pub fn gathered_labels(labels: &Tensor, kernels: &KernelContext) -> Result<Tensor> {
     let Some(share) = kernels.rank_share() else { return Ok(labels.clone()) };
     let mine: Vec<f64> = labels.to_vec1::<u32>()?.into_iter().map(f64::from).collect();
+    let n = share.images().len();
+    if mine.len() != n {
+        candle_core::bail!("expected {n} labels of this rank's images, got {}", mine.len())
+    }
     let lens: Vec<usize> = share.counts().collect();
     let all = share.ranks().all_gather(&mine, &lens).map_err(Error::wrap)?;
     let all: Vec<u32> = all.into_iter().map(|label| label as u32).collect();
