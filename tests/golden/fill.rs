@@ -1,7 +1,7 @@
 //! Generates the weights of the reference values from a seed and the names of the tensors.
 
 use candle_core::{DType, Device, Tensor};
-use taper::core::rng::{Rng, fnv1a};
+use taper::core::{hash::fnv1a, rng::Rng};
 use taper::nn::Params;
 
 /// The values of a tensor, in row-major order. Arithmetic is in f64; each value is rounded to f32 once.

@@ -153,6 +153,8 @@ fn a_folder_with_a_run_is_neither_overwritten_nor_resumed_with_another_recipe() 
     );
     assert!(bytes(&folder.path("run/pruned.safetensors")) == before);
     succeed(&train(&out, &["--resume"]));
+    let twice = ["--seed", "3", "--set", "seed = 4"];
+    refuse(&train(&folder.text("other"), &twice), 2, &["--seed and --set seed = 4 set the same"]);
 }
 
 #[test]

@@ -121,6 +121,8 @@ fn training_goes_on_at_the_sparsity_of_a_checkpoint_and_dense() {
     }
     let tuned = train("tuned", &["--method", "finetune", "--sparsity", "0.9"]);
     assert_eq!(tuned["n_kept"], 2382);
+    // A tenth of the learning rate of the digits.
+    assert_eq!(json(&folder.path("tuned/run.json"))["recipe"]["train"]["lr"], 0.1 * 0.05);
     assert!(train("dense", &["--method", "dense"])["n_kept"].as_u64() > Some(2382));
     let recipe = &json(&folder.path("dense/run.json"))["recipe"];
     assert_eq!(recipe["prune"]["initial"], 0.0);

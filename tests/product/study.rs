@@ -42,6 +42,14 @@ fn the_plot_of_a_recorded_run_equals_its_sparsities() {
     // The run does not end with a complete window.
     assert_eq!(went.len() % 7, 6);
     assert_eq!(drawn(&["--trace", &trace]), went);
+    // A trace whose last update is before the last step: the run decides the number of steps.
+    let lines = String::from_utf8(bytes(&folder.path("run/masks.csv"))).expect("text");
+    let n_lines = lines.lines().count();
+    let fewer: Vec<&str> = lines.lines().take(n_lines - 9).chain([""]).collect();
+    folder.write("run/masks.csv", fewer.join("\n"));
+    assert_eq!(drawn(&["--trace", &trace]).len(), went.len());
+    let plain = [&plot[..4], &["--trace", &trace]].concat();
+    assert!(succeed(&plain).err.contains("this schedule is not adaptive"));
     assert_ne!(drawn(&["--steps", "90"]), went, "the schedule of that run was not adapted");
 }
 
@@ -111,6 +119,12 @@ fn invalid_plots_and_studies_are_rejected() {
     refuse(&plot, 2, &["plain.csv", "changes over 1 steps", "100 steps apart", "--entered"]);
     // The trace has changes from one step to the next.
     succeed(&[&plot[..], &["--set", "prune.adapt_window=1"]].concat());
+    let learned = ["schedule", "plot", "--set", "prune.method=str"];
+    refuse(&learned, 2, &["learned thresholds", "no schedule to plot"]);
+    let study = |set| ["study", "significance", "--set", set];
+    refuse(&study("prune.drop=\"random:0.5\""), 2, &["pass --rules and --shares instead"]);
+    refuse(&study("prune.probes=9"), 2, &["--set prune.probes=9", "pass --probes instead"]);
+    refuse(&study("train.beta1=0.5"), 2, &["train.beta1 applies only to adamw"]);
     refuse(&["study", "significance", "--method", "dense"], 2, &["`dense` prunes nothing"]);
     refuse(&["study", "significance", "--rules", "oldest"], 2, &["`oldest`", "smallest, longest"]);
 }

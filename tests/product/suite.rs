@@ -82,6 +82,67 @@ fn runs_are_made_once_and_all_files_are_written() {
     let steps = fs::read_to_string(repository.path("out/steps.csv")).expect("reads");
     assert!(steps.contains("feather,0.95,0,2,0.95,0.95,0.05,\n"), "10 of 200 entered: {steps}");
     assert!(steps.contains("feather,0.95,0,3,0.95,0.95,,\n"), "no refresh since: {steps}");
+    // Each column has the number of its name.
+    let line = |file: &str, begin: &str, nth: usize| -> Vec<(String, String)> {
+        let text = fs::read_to_string(repository.path("out").join(file)).expect("reads");
+        let mut lines = text.lines();
+        let head: Vec<String> =
+            lines.next().expect("a head").split(',').map(str::to_owned).collect();
+        let line = lines.filter(|line| line.contains(begin)).nth(nth).expect("a line");
+        head.into_iter().zip(line.split(',').map(str::to_owned)).collect()
+    };
+    let expect = |found: &[(String, String)], wanted: &[(&str, &str)]| {
+        for (name, value) in wanted {
+            let column = found.iter().find(|(column, _)| column == name);
+            assert_eq!(column.map(|(_, found)| &**found), Some(*value), "{name}");
+        }
+    };
+    let run = line("runs.csv", "feather-s0.95-seed1-", 0);
+    expect(
+        &run,
+        &[
+            ("row", "feather"),
+            ("sparsity_target", "0.95"),
+            ("seed", "1"),
+            ("epochs", "2"),
+            ("steps", "20"),
+            ("test_accuracy", "0.91"),
+            ("test_loss", "0.4"),
+            ("train_loss", "0.5"),
+            ("sparsity", "0.95"),
+            ("effective_sparsity", "0.99"),
+            ("n_params", "1010"),
+            ("n_prunable", "1000"),
+            ("n_kept", "50"),
+            ("macs_dense", "3000"),
+            ("macs_sparse", "300"),
+            ("bytes_dense", "4040"),
+            ("bytes_file", "4141"),
+            ("seconds", "1.5"),
+            // 16 images in a step, and 32 a second in the last epoch.
+            ("step_seconds", "0.5"),
+        ],
+    );
+    let curve = [
+        ("epoch", "1"),
+        ("step", "20"),
+        ("lr", "0.0"),
+        ("sparsity", "0.95"),
+        ("train_loss", "0.5"),
+        ("train_accuracy", "0.9"),
+        ("test_loss", "0.4"),
+        ("test_accuracy", "0.91"),
+    ];
+    expect(&line("curves.csv", "feather,0.95,1,", 1), &curve);
+    let layer = [
+        ("layer", "conv1"),
+        ("shape", "10x10x10"),
+        ("n_weights", "1000"),
+        ("n_kept", "50"),
+        ("macs_dense", "2000"),
+        ("macs_sparse", "200"),
+    ];
+    expect(&line("layers.csv", "feather,0.95,1,", 0), &layer);
     let calls = fs::read_to_string(repository.path("calls")).expect("reads");
     assert!(
         calls.contains("train experiments/quick/feather.toml --sparsity 0.95 --seed 1 --out "),
@@ -651,6 +712,7 @@ fn invalid_arguments_and_files_are_rejected() {
         (&["run", "quik"], "no suite 'quik'"),
         (&["run", "--folder", "nowhere"], "nowhere is not a folder"),
         (&["report"], "run `taper suite run` first"),
+        (&["status", "quick", "--only", "nothing"], "leave --only out to list all runs"),
     ] {
         let output = repository.command(args).output().expect("runs");
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output));
@@ -667,6 +729,18 @@ fn invalid_arguments_and_files_are_rejected() {
         assert_eq!(fs::read(out.join(name)).expect("reads"), b"mine");
     }
     assert_eq!(repository.calls(), 0, "nothing was trained");
+    // A failed submission leaves the record of earlier shards.
+    let record = repository.path("runs/quick/shards.json");
+    for there in [false, true] {
+        if there {
+            fs::create_dir_all(repository.path("runs/quick")).expect("creates");
+            fs::write(&record, "earlier").expect("writes");
+        }
+        let submit = ["submit", "quick", "--slurm", "--time", "1"];
+        let output = repository.command(&submit).output().expect("runs");
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        assert_eq!(fs::read(&record).ok(), there.then(|| b"earlier".to_vec()), "{}", text(&output));
+    }
     for name in ["bands", "suite"] {
         fs::write(repository.path(&format!("experiments/quick/{name}.toml")), "[").expect("writes");
         let output = repository.command(&["run"]).output().expect("runs");

@@ -43,11 +43,18 @@ const EDGES: &[(&str, &[&str])] = &[
     ("taper-record", &["taper-core"]),
     ("taper-report", &["taper-record"]),
     ("taper-host", &["taper-record"]),
-    ("taper-compose", &["taper-host"]),
+    ("taper-compose", &["taper-core", "taper-host"]),
     ("taper-experiment", &["taper", "taper-compose", "taper-host"]),
     (
         "taper-suite",
-        &["taper-compose", "taper-distributed", "taper-host", "taper-record", "taper-report"],
+        &[
+            "taper-compose",
+            "taper-core",
+            "taper-distributed",
+            "taper-host",
+            "taper-record",
+            "taper-report",
+        ],
     ),
     (
         "taper",

@@ -63,6 +63,24 @@ fn with_held_out_images_choices_use_them_and_test_images_are_evaluated_once() {
 }
 
 #[test]
+fn the_best_network_is_tested_once_if_images_are_held_out() {
+    let folder = Folder::new();
+    let out = folder.text("run");
+    let keep = ["--set", "train.validation=0.2", "--set", "train.keep_best=true"];
+    // The accuracy falls as the network is pruned, so the best epoch is not the last one.
+    let more = ["--epochs", "3", "--sparsity", "0.99", "--set", "prune.end=0.9", "--out", &out];
+    succeed(&[&["train", "--quiet"], &keep[..], &more].concat());
+    let best = &json(&folder.path("run/result.json"))["best"];
+    let file = folder.text(&format!("run/{}", best["file"].as_str().expect("a file")));
+    let said = succeed(&["eval", &file, "--engine", "candle", "--json"]).out;
+    let eval: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(best["test_accuracy"], eval["test_accuracy"]);
+    let accuracies = column(&folder, "validation_accuracy");
+    let epoch = best["epoch"].as_u64().expect("an epoch") as usize;
+    assert_eq!(best["validation_accuracy"].as_f64(), accuracies[epoch]);
+}
+
+#[test]
 fn choices_on_test_data_give_a_warning() {
     for (setting, name) in
         [("train.early_stop=9", "early_stop"), ("train.keep_best=true", "keep_best")]

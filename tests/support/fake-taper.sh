@@ -58,15 +58,16 @@ for step in 0 1 2 3; do
 done >"$out/steps.jsonl"
 printf 'step,n_weights,n_before,n_kept,n_entered,n_left\n0,1000,1000,800,0,200\n2,1000,800,200,10,610\n' >"$out/masks.csv"
 cat >"$out/run.json" <<END
-{"schema":2,"recipe":{"prune":{"quantile":"exact","adapt":"$adapt"}},"segments":[{"from_step":0,"commit":null,
+{"schema":2,"recipe":{"train":{"batch_size":16},"prune":{"quantile":"exact","adapt":"$adapt"}},"segments":[{"from_step":0,"commit":null,
 "dirty":false,"versions":{"taper":"0.1.0","candle":"0.11.1"},"machine":{"os":"Fake OS","arch":"fake","cpu":"Fake CPU",
 "cores":1,"memory_bytes":1024,"gpu":"Fake GPU"},"device":"cuda:0","threads":1,"kernels":"fake"}]}
 END
+printf 'epoch,seconds,images_per_second\n0,1.0,64.0\n1,0.5,32.0\n' >"$out/timing.csv"
 kept=$(awk "BEGIN { printf \"%d\", 1000 * (1 - $sparsity) + 0.5 }")
 cat >"$out/result.json" <<END
 {"schema":1,"model":"digits-cnn","data":"digits","method":"x","seed":$seed,"epochs":2,"steps":20,
 "test_accuracy":0.9$seed,"test_loss":0.4,"train_loss":0.5,"sparsity_target":$sparsity,"sparsity":$sparsity,
-"effective_sparsity":$sparsity,"n_params":1010,"n_prunable":1000,"n_kept":$kept,"macs_dense":1000,"macs_sparse":$kept,
-"bytes_dense":4040,"bytes_file":4040,"seconds":1.5,"images_per_second":null,"layers":[{"name":"conv1","kind":"conv",
-"shape":[10,10,10],"n_weights":1000,"n_kept":$kept,"sparsity":$sparsity,"macs_dense":1000,"macs_sparse":$kept}]}
+"effective_sparsity":0.99,"n_params":1010,"n_prunable":1000,"n_kept":$kept,"macs_dense":3000,"macs_sparse":300,
+"bytes_dense":4040,"bytes_file":4141,"seconds":1.5,"images_per_second":null,"layers":[{"name":"conv1","kind":"conv",
+"shape":[10,10,10],"n_weights":1000,"n_kept":$kept,"sparsity":$sparsity,"macs_dense":2000,"macs_sparse":200}]}
 END

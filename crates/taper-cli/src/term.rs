@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 use taper::data::FetchProgress;
+use taper_host::Exit;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
@@ -97,9 +98,14 @@ pub fn columns() -> u32 {
 ///
 /// If the reader closes the pipe, as `head` does, the program ends with exit code 0.
 pub fn print(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    print_before(Exit::Done, text)
+}
+
+/// Like [`print`], for a program that will end with this exit code, also if the reader closes the pipe.
+pub fn print_before(exit: Exit, text: impl std::fmt::Display) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(exit.code().into()),
         result => Ok(result.context("cannot write to standard output")?),
     }
 }

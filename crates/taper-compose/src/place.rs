@@ -1,14 +1,14 @@
 //! Makes paths in tables relative to their file.
 
 use std::path::Path;
+use taper_core::DATASETS;
 use toml::{Table, Value};
 
-/// Makes the paths of an experiment relative to a folder: `from`, and `data` if it is not a name. `names` are the names
-/// of data sets.
-pub fn place(table: &mut Table, folder: &Path, names: &[&str]) {
+/// Makes the paths of an experiment relative to a folder: `from`, and `data` if it is not the name of a data set.
+pub fn place(table: &mut Table, folder: &Path) {
     for key in ["data", "from"] {
         if let Some(Value::String(text)) = table.get_mut(key)
-            && (key == "from" || is_folder(folder, text, names))
+            && (key == "from" || is_folder(folder, text))
         {
             *text = folder.join(&*text).display().to_string();
         }
@@ -17,9 +17,9 @@ pub fn place(table: &mut Table, folder: &Path, names: &[&str]) {
 
 /// Whether a data set is a folder, not a name (with an optional revision after `@`). A word that is neither counts as a
 /// name: a later message lists the names.
-fn is_folder(beside: &Path, data: &str, names: &[&str]) -> bool {
+fn is_folder(beside: &Path, data: &str) -> bool {
     let name = data.split_once('@').map_or(data, |(name, _)| name);
-    !names.contains(&name)
+    !DATASETS.contains(&name)
         && (name.contains(['/', '\\', '.'])
             || beside.join(data).exists()
             || Path::new(data).exists())
@@ -36,7 +36,7 @@ mod tests {
         std::fs::create_dir(root.path().join("digits")).expect("creates");
         let placed = |key: &str, text: &str| {
             let mut table = Table::from_iter([(key.to_owned(), Value::from(text))]);
-            place(&mut table, root.path(), &["digits"]);
+            place(&mut table, root.path());
             table[key].as_str().expect("text") == root.path().join(text).display().to_string()
         };
         assert!(placed("data", "photos") && placed("data", "../x") && placed("from", "net"));

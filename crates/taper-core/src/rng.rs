@@ -6,7 +6,8 @@
 //!
 //! # References
 //! splitmix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
-//! FNV-1a: Fowler, Noll and Vo.
+
+use crate::hash::fnv1a;
 
 /// splitmix64: one 64-bit state, period 2⁶⁴.
 #[derive(Clone, Debug)]
@@ -80,13 +81,6 @@ impl Rng {
     }
 }
 
-/// FNV-1a over bytes, 64 bits.
-pub fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,7 +92,6 @@ mod tests {
             [rng.next_u64(), rng.next_u64()],
             [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]
         );
-        assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(Rng::for_name(1, "conv1.weight").next_u64(), 0x3acd_2512_298f_04d5);
     }
 

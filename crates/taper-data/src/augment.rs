@@ -150,6 +150,19 @@ mod tests {
     }
 
     #[test]
+    fn views_depend_on_seed_epoch_and_image() {
+        let view = |seed, epoch, index| Augment::CropFlip.view(seed, epoch, index);
+        for [seed, epoch, index] in [[1, 2, 3], [7, 3, 40]] {
+            let mut draws = Rng::for_key([seed, epoch, index, 2]);
+            let (dy, dx) = (draws.below(9) as isize - 4, draws.below(9) as isize - 4);
+            let flip = draws.next_u64() >> 63 == 1;
+            assert_eq!(view(seed, epoch, index), CropFlip { dy, dx, flip });
+        }
+        let all = |seed, epoch| (0..20).map(|index| view(seed, epoch, index)).collect::<Vec<_>>();
+        assert!(all(1, 0) != all(0, 1) && all(0, 0) != all(0, 1) && all(0, 0) != all(1, 0));
+    }
+
+    #[test]
     fn views_are_uniformly_distributed() {
         for (augment, pad) in [(Augment::Shift, 1), (Augment::CropFlip, 4)] {
             let (n, mut flips) = (20_000u64, 0);

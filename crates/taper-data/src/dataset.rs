@@ -11,9 +11,7 @@ use crate::{
 use sha2::{Digest, Sha256};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-
-/// The names of data sets for [`Dataset::open`].
-pub const DATASETS: [&str; 3] = ["digits", "cifar10", "cifar100"];
+use taper_core::DATASETS;
 
 /// A data set in memory.
 #[derive(Debug, Clone)]

@@ -23,7 +23,7 @@ pub(crate) fn recognise(dir: &Path) -> Result<Option<Layout>> {
         return Ok(Some(layout));
     }
     let mut found = Vec::new();
-    for folder in folders {
+    for folder in folders.into_iter().filter(|folder| !is_hidden(folder)) {
         // Folders that cannot be listed are ignored.
         if let Ok(Listed { files, .. }) = list(&folder)
             && let Some(layout) = layout(&folder, &files)?
@@ -83,7 +83,15 @@ pub(crate) fn list(dir: &Path) -> Result<Listed> {
     Ok(Listed { files, folders, unreadable })
 }
 
+/// Whether the name of a file or folder begins with a dot; it is no data then.
+pub(crate) fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
 fn layout(dir: &Path, files: &[String]) -> Result<Option<Layout>> {
+    let files: Vec<String> =
+        files.iter().filter(|file| !is_hidden(Path::new(file))).cloned().collect();
+    let files = &files[..];
     if files.iter().any(|f| f.ends_with(".parquet")) {
         return Ok(Some(Layout::Parquet {
             train: shards(dir, files, "train")?,
@@ -186,6 +194,14 @@ mod tests {
 
     fn complaint(files: &[&str]) -> String {
         look(files).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn hidden_files_and_folders_are_no_data() {
+        let files = ["train.parquet", "test.parquet", "._train.parquet", ".cache/x.parquet"];
+        let Layout::Parquet { train, .. } = look(&files).unwrap() else { panic!("parquet") };
+        assert_eq!(train, [Path::new("train.parquet")]);
+        assert!(complaint(&["cat/1.png", ".cache/x.parquet"]).contains("no data in this folder"));
     }
 
     #[test]

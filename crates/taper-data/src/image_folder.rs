@@ -1,6 +1,6 @@
 //! Image folders: a folder for each class, with images of any size in it.
 
-use crate::folder::{Listed, list};
+use crate::folder::{Listed, is_hidden, list};
 use crate::{DataError, ImageShape, Picture, Result, Split};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -127,11 +127,6 @@ fn parts(folders: &[PathBuf]) -> Result<[Option<PathBuf>; 3]> {
         }
     }
     Ok(parts)
-}
-
-/// Whether the name of a file or folder begins with a dot.
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 /// A class and its images.

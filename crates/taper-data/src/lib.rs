@@ -62,7 +62,7 @@ mod split;
 pub use augment::{Augment, CropFlip};
 pub use binary::read_binary;
 pub use classes::Cifar;
-pub use dataset::{DATASETS, Dataset, OpenOptions};
+pub use dataset::{Dataset, OpenOptions};
 pub use error::{DataError, Result};
 pub use hub::{Fetched, HubOptions, fetch_file};
 pub use image::{Image, decode_png};
@@ -73,6 +73,8 @@ pub use parquet::read_parquet;
 pub use picture::Picture;
 pub use progress::{FetchProgress, Silent};
 pub use split::{ImageShape, Split};
+#[doc(no_inline)]
+pub use taper_core::DATASETS;
 
 /// The bytes as lower-case hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {

@@ -425,6 +425,32 @@ mod tests {
     }
 
     #[test]
+    fn images_are_augmented_by_seed_epoch_and_index() {
+        let shape = ImageShape { channels: 1, height: 6, width: 5 };
+        let pixels: Vec<u8> = (0..20 * 30).map(|i| (i % 251 + 1) as u8).collect();
+        let split = Split::new(shape, pixels.clone(), (0..20).collect(), None).unwrap();
+        let plain = Normalisation::new(vec![0.0], vec![1.0], 1.0).unwrap();
+        let tables = plain.tables();
+        let config = LoaderConfig::train(8, Augment::CropFlip, plain, 7);
+        let loader = Loader::new(split, config).unwrap();
+        let view = |seed, epoch, index: u32| {
+            let mut image = vec![0.0; 30];
+            let source = &pixels[index as usize * 30..][..30];
+            let view = Augment::CropFlip.view(seed, epoch, index.into());
+            view.render(shape, source, &tables, &mut image);
+            image
+        };
+        let mut n_other = 0;
+        for batch in loader.epoch(3) {
+            for (image, &index) in batch.images.chunks(30).zip(&batch.labels) {
+                assert_eq!(image, view(7, 3, index), "image {index}");
+                n_other += usize::from(image != view(3, 7, index));
+            }
+        }
+        assert!(n_other > 10, "{n_other}");
+    }
+
+    #[test]
     fn an_epoch_resumes_at_any_batch() {
         let l = loader(30, |c| c.augment = Augment::Shift);
         let all: Vec<_> = l.epoch(5).collect();

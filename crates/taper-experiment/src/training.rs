@@ -64,7 +64,7 @@ pub struct Training {
     pub force: bool,
     /// Write TensorBoard event files, even without `train.tensorboard`.
     pub tensorboard: bool,
-    /// Record what each mask update changed.
+    /// Record what each mask update changed. A run that has this record continues it in any case.
     pub mask_trace: bool,
     /// Ends the run after the step in which it is raised.
     pub interrupt: Interrupt,
@@ -166,6 +166,14 @@ impl Training {
             }
             None => Progress::default(),
         };
+        let has_trace = folder.files().path(NAMES.masks).exists();
+        if self.mask_trace && !has_trace && progress.step > 0 {
+            return Err(usage(format!(
+                "{} has {} steps without a mask trace, so the trace would not be complete; leave --mask-trace out, or train again with --force",
+                folder.path().display(),
+                progress.step
+            )));
+        }
         let mut segments = begun.map(|begun| begun.segments).unwrap_or_default();
         segments.push(self.compute.segment(progress.step, &setup.device, &self.ranks));
         folder.write(NAMES.run, &description(&setup, &run, segments))?;
@@ -257,7 +265,8 @@ impl Training {
         if self.tensorboard || self.experiment.writes_tensorboard() {
             callbacks = callbacks.with(TensorBoard::new(files.folder()));
         }
-        if self.mask_trace {
+        // A run continues its trace, whoever resumes it.
+        if self.mask_trace || files.path(NAMES.masks).exists() {
             callbacks = callbacks.with(MaskTrace::new(&files.path(NAMES.masks)));
         }
         if let Some(patience) = self.experiment.early_stop() {
@@ -403,7 +412,7 @@ fn record_of(fate: &prune::Fate) -> FateRow {
 mod tests {
     use super::*;
     use crate::Experiment;
-    use taper::train::{Callback, Flow, StepEvent, TrainError};
+    use taper::train::{Callback, Cosine, Flow, LearningRate, StepEvent, TrainError};
 
     /// Stops the run after a step.
     struct StopAfter(u64);
@@ -412,6 +421,29 @@ mod tests {
         fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
             Ok(if event.step == self.0 { Flow::Stop } else { Flow::Continue })
         }
+    }
+
+    #[test]
+    fn the_learning_rate_ends_with_the_steps_and_held_out_images_are_not_augmented()
+    -> anyhow::Result<()> {
+        let experiment = Experiment::default()
+            .set("prune.sparsity", 0.9)
+            .set("train.max_steps", 7)
+            .set("train.warmup_epochs", 0.1)
+            .set("train.batch_size", 64)
+            .set("train.validation", 0.2);
+        let setup = Setup::of(&experiment.resolve()?, &Compute::default(), None)?;
+        let run = setup.run()?;
+        // Of 1,154 training images, 19 batches; a tenth of them are two steps of warm-up.
+        let cosine = Cosine { lr: 0.05, total_steps: 7 };
+        for (step, warm) in [(0, 0.5), (1, 1.0), (2, 1.0), (4, 1.0), (6, 1.0)] {
+            let (found, wanted) = (run.learning_rate.at(step), warm * cosine.at(step));
+            assert!((found - wanted).abs() < 1e-12, "step {step}: {found}, not {wanted}");
+        }
+        let validation = setup.validation.as_ref().context("held-out images")?;
+        let batches = |epoch| validation.epoch(epoch).collect::<Vec<_>>();
+        assert_eq!(batches(0), batches(1));
+        Ok(())
     }
 
     #[test]

@@ -216,7 +216,8 @@ fn replace_folder(
         _ => Path::new("."),
     };
     let io = |source| ExportError::io("write", path)(source);
-    let beside = tempfile::Builder::new().prefix(".partial-").tempdir_in(parent).map_err(io)?;
+    let beside =
+        tempfile::Builder::new().prefix(".taper-partial-").tempdir_in(parent).map_err(io)?;
     let new = beside.path().join("new");
     std::fs::create_dir(&new).map_err(io)?;
     write(&new)?;

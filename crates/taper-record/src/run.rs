@@ -4,7 +4,7 @@ use crate::{Machine, RecordError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
-use taper_core::rng::fnv1a;
+use taper_core::hash::fnv1a;
 
 /// Version of `run.json`. In version 1, the fields of a segment were at the top level, and only for the last program.
 pub const SCHEMA: u64 = 2;

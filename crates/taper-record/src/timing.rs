@@ -30,7 +30,10 @@ impl EpochTime {
     pub fn totals(epochs: &[Self]) -> (f64, f64) {
         let mut rates: Vec<f64> = epochs.iter().map(|epoch| epoch.images_per_second).collect();
         rates.sort_by(f64::total_cmp);
-        let median = rates.get(rates.len() / 2).copied().unwrap_or(0.0);
+        let median = match rates.len() {
+            0 => 0.0,
+            n => (rates[(n - 1) / 2] + rates[n / 2]) / 2.0,
+        };
         (epochs.iter().map(|epoch| epoch.seconds).sum(), median)
     }
 }
@@ -47,6 +50,7 @@ mod tests {
         check_columns(&epoch(1.0, 1.0));
         let epochs = [epoch(1.0, 9.0), epoch(2.0, 1.0), epoch(4.0, 5.0)];
         assert_eq!(EpochTime::totals(&epochs), (7.0, 5.0));
+        assert_eq!(EpochTime::totals(&epochs[1..]), (6.0, 3.0));
         assert_eq!(EpochTime::totals(&[]), (0.0, 0.0));
     }
 }

@@ -87,6 +87,10 @@ mod tests {
         assert!((at(13) - 0.45).abs() < 1e-12);
         assert_eq!((at(18), at(99), joined.end()), (0.9, 0.9, Step(18)));
         assert_eq!(joined.begin(), Step(0));
+        assert_eq!(
+            Points::new(vec![(Step(5), s(0.5)), (Step(9), s(0.9))]).unwrap().begin(),
+            Step(5)
+        );
         // The second part begins before the first would.
         let points = Points::new(vec![(Step(5), s(0.5)), (Step(30), s(0.9))]).unwrap();
         let early = vec![(Step(0), linear(10, 20, 0.5)), (Step(5), Arc::new(points))];

@@ -250,7 +250,17 @@ mod tests {
             verdict(&results, &row, Some(0.9)).reasons().len()
         };
         assert_eq!(keep(n / 10), 0);
-        assert_eq!(keep(n / 10 + 2), 1);
+        assert_eq!([n / 10 - 1, n / 10 + 1].map(&mut keep), [0; 2]);
+        assert_eq!([n / 10 - 2, n / 10 + 2].map(keep), [1; 2]);
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_fails() {
+        let mut results = testing::results();
+        results.runs.iter_mut().filter(|run| run.row == "feather").for_each(|run| {
+            run.train_loss = f64::NAN;
+        });
+        assert!(matches!(verdict(&results, "feather", Some(0.9)), Verdict::Fail(_)));
     }
 
     #[test]

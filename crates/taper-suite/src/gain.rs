@@ -201,6 +201,17 @@ mod tests {
         for run in noisy.runs.iter_mut().filter(|run| run.row == "feather") {
             run.test_accuracy += if run.seed == 0 { 0.2 } else { -0.2 };
         }
+        let mut partly = results.clone();
+        for run in
+            partly.runs.iter_mut().filter(|r| r.row == "feather" && r.sparsity_target == Some(0.9))
+        {
+            run.test_accuracy += if run.seed == 0 { 0.2 } else { -0.2 };
+        }
+        let text = note(&ranked(&partly)).expect("a note");
+        assert!(
+            text.ends_with(" 1 of the gains are not significant: their intervals contain 0."),
+            "{text}"
+        );
         let text = note(&ranked(&noisy)).expect("a note");
         assert!(text.ends_with("No gain here is significant: each interval contains 0."), "{text}");
         results.manifest.baseline = Some("feather".to_owned());

@@ -156,7 +156,7 @@ impl Order {
         ensure!(
             !chosen.is_empty(),
             Usage::new(format!(
-                "no run of suite '{}' has '{}' in its name; --dry-run lists them",
+                "no run of suite '{}' has '{}' in its name; leave --only out to list all runs",
                 self.suite.name, self.only
             ))
         );
@@ -284,16 +284,26 @@ impl SuitePlan<'_> {
         Ok(SuiteEnd::Gathered { results: results.into(), folder })
     }
 
-    /// Prepares the folder for `n` shards that begin later, elsewhere. Unlike a shard, this replaces the record of
-    /// earlier shards, unless a run is at work.
+    /// Records that `n` shards execute the runs, and then calls `submit`, which starts them. The record of earlier shards
+    /// is replaced unless one of them is at work. If `submit` fails, the earlier record is restored.
     ///
     /// # Errors
-    /// If runs of other shards are at work, or the folder cannot be written.
-    pub fn begin_shards(&self, n: NonZeroUsize) -> Result<()> {
+    /// If runs of other shards are at work, or the folder cannot be written; the error of `submit`.
+    pub fn begin_shards<T>(
+        &self,
+        n: NonZeroUsize,
+        submit: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let earlier = Shard::record(&self.runs)?;
         if self.jobs.iter().all(|job| self.state(job) != RunState::AtWork) {
-            Shard::forget(&self.runs)?;
+            Shard::restore(&self.runs, None)?;
         }
-        Shard::first_of(n).join(&self.runs, self.order.by.commit.as_deref())
+        Shard::first_of(n).join(&self.runs, self.order.by.commit.as_deref())?;
+        let submitted = submit();
+        if submitted.is_err() {
+            Shard::restore(&self.runs, earlier.as_deref())?;
+        }
+        submitted
     }
 
     fn made(&self) -> Made {

@@ -97,7 +97,12 @@ impl RunsFolder {
     pub(crate) fn error(&self, key: &str) -> Option<String> {
         let log = fs::read(self.log(key)).ok()?;
         let log = String::from_utf8_lossy(&log);
-        log.lines().rev().find(|line| line.starts_with("error: ")).map(str::to_owned)
+        // Ranks begin with their number.
+        let is_error = |line: &&str| {
+            let rest = line.strip_prefix("rank ").and_then(|rest| rest.split_once(": "));
+            rest.map_or(*line, |(_, rest)| rest).starts_with("error: ")
+        };
+        log.lines().rev().find(is_error).map(str::to_owned)
     }
 
     /// Finished epochs of a run: lines of `metrics.csv`, without the header.

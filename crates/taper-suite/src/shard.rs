@@ -51,17 +51,33 @@ impl Shard {
         Self { index: 0, n: n.get() }
     }
 
-    /// Deletes the record of earlier shards; the next shard writes a new one.
+    /// The record of the shards, if there is one.
     ///
     /// # Errors
-    /// If the record cannot be deleted.
-    pub(crate) fn forget(runs: &RunsFolder) -> Result<()> {
+    /// If it cannot be read.
+    pub(crate) fn record(runs: &RunsFolder) -> Result<Option<Vec<u8>>> {
         let path = runs.path().join(FILE);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(anyhow::Error::new(error).context(format!("cannot delete {}", path.display())))
-            }
-            _ => Ok(()),
+        match std::fs::read(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Writes a record that was read before. Without one, it deletes the record, and the next shard writes a new one.
+    ///
+    /// # Errors
+    /// If the record cannot be written or deleted.
+    pub(crate) fn restore(runs: &RunsFolder, record: Option<&[u8]>) -> Result<()> {
+        let path = runs.path().join(FILE);
+        match record.map(|text| write_file(&path, text)) {
+            Some(written) => Ok(written?),
+            None => match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(error).with_context(|| format!("cannot delete {}", path.display()))
+                }
+                _ => Ok(()),
+            },
         }
     }
 
@@ -82,15 +98,9 @@ impl Shard {
     pub(crate) fn join(self, runs: &RunsFolder, commit: Option<&str>) -> Result<()> {
         let path = runs.path().join(FILE);
         let own = Shards { shards: self.n, commit: commit.map(str::to_owned) };
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(runs.path())?;
-                return Ok(write_file(&path, &serde_json::to_vec_pretty(&own)?)?);
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", path.display()));
-            }
+        let Some(text) = Self::record(runs)? else {
+            std::fs::create_dir_all(runs.path())?;
+            return Ok(write_file(&path, &serde_json::to_vec_pretty(&own)?)?);
         };
         let there: Shards = serde_json::from_slice(&text).map_err(|error| {
             Usage::new(format!("{}: {error}; delete it while no shard is running", path.display()))

@@ -46,6 +46,7 @@ mod tests {
 
     #[test]
     fn only_large_gradients_are_clipped() {
+        assert_eq!(clip_factor(1e-6, 1e-6), 0.5, "PyTorch's constant");
         assert_eq!(clip_factor(2.0, 3.0), 1.0);
         assert!((clip_factor(30.0, 3.0) - 0.1).abs() < 1e-8);
     }

@@ -77,6 +77,7 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LearningRate;
     use taper_data::{Augment, Dataset, LoaderConfig, OpenOptions};
 
     #[test]
@@ -99,5 +100,11 @@ mod tests {
         assert!(check(1e300, None).is_err());
         assert_eq!(check(1.0, Some(5)), Ok(()));
         assert!(check(1.0, Some(4)).unwrap_err().contains("is 4 steps, and the run has 4"));
+        // The learning rate is annealed over the steps that are done.
+        let recipe = Recipe { epochs: 3, max_steps: Some(5), lr: 0.5, ..Recipe::default() };
+        let cosine = Cosine { lr: 0.5, total_steps: 5 };
+        for step in 0..5 {
+            assert_eq!(recipe.learning_rate(&train).at(step), cosine.at(step), "step {step}");
+        }
     }
 }

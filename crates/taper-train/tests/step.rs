@@ -1,10 +1,10 @@
 //! A step of a run does what its pruner asks of the optimizer.
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use taper_core::{Sparsity, Step};
 use taper_data::{Augment, Batch, Dataset, Loader, LoaderConfig, OpenOptions};
 use taper_kernels::{mask::Mask, threshold::Threshold};
-use taper_nn::Model;
+use taper_nn::{Gates, Model, Pass};
 use taper_prune::{
     DeadFilters, Pruner, PrunerBuilder, Remainder,
     allocation::Uniform,
@@ -164,4 +164,28 @@ fn dead_filters_are_clipped_apart_from_all_other_weights() -> Result {
         assert!((found / wanted - 1.0).abs() < 1e-3, "part {part}: {found}, not {wanted}");
     }
     Ok(())
+}
+
+#[test]
+fn predictions_are_counted_on_the_weights_before_the_update() -> Result {
+    with_run(
+        (0.9, Step(50)),
+        Recipe::default(),
+        |builder| builder,
+        |run, batch| {
+            let images = Tensor::from_slice(&batch.images, &batch.dims()[..], &Device::Cpu)?;
+            let mut counts = Vec::new();
+            for step in 0..8 {
+                let logits = run.model.forward(&images, &Pass::train(&Gates::NONE))?;
+                let predicted = logits.argmax(1)?.to_vec1::<u32>()?;
+                let pairs = predicted.iter().zip(&batch.labels);
+                let n_correct = pairs.filter(|(found, label)| found == label).count() as u64;
+                let done = run.step(Step(step), batch.clone(), 0.1)?;
+                assert_eq!((done.n_correct, done.n_images), (n_correct, 64), "step {step}");
+                counts.push(n_correct);
+            }
+            assert!(counts[0] < counts[7], "{counts:?}");
+            Ok(())
+        },
+    )
 }

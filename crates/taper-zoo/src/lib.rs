@@ -356,6 +356,55 @@ mod tests {
     }
 
     #[test]
+    fn initial_values_have_the_scales_of_the_published_networks() -> Result<()> {
+        for full in ARCHITECTURES {
+            let model = full.build(100, 3, &Device::Cpu)?;
+            let values = |name: &str| -> Result<Option<Vec<f64>>> {
+                let entry = model.params().get(name);
+                let read = |entry: &taper_nn::Entry| {
+                    entry.var.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()
+                };
+                entry.map(read).transpose()
+            };
+            for info in model.params().layers() {
+                let fan_in: usize = info.shape[1..].iter().product();
+                let fan_out = info.shape[0] * info.shape[2..].iter().product::<usize>();
+                let bound = 1.0 / (fan_in as f64).sqrt();
+                let is_linear = info.shape.len() == 2;
+                let is_of = |family| full.name.starts_with(family);
+                let has_torch_linear = is_of("densenet") || full.image[1] > 32;
+                let is_uniform = is_of("mobilenet") || is_linear && has_torch_linear;
+                let std = match (is_uniform, is_linear) {
+                    (true, _) => bound / 3f64.sqrt(),
+                    (false, true) => 0.01,
+                    (false, false) => (2.0 / fan_out as f64).sqrt(),
+                };
+                let weights = values(&info.name)?.expect("a weight");
+                let square = weights.iter().map(|w| w * w).sum::<f64>() / weights.len() as f64;
+                // Four standard errors of an estimate from this many normal values.
+                let error = 4.0 / (2.0 * weights.len() as f64).sqrt();
+                let (name, found) = (&info.name, square.sqrt());
+                assert!(
+                    (found / std - 1.0).abs() < error,
+                    "{} {name}: {found}, not {std}",
+                    full.name
+                );
+                if is_uniform {
+                    let largest = weights.iter().fold(0.0f64, |most, w| most.max(w.abs()));
+                    assert!(largest <= bound * (1.0 + 1e-6), "{name}: {largest} above {bound}");
+                }
+                if let Some(biases) = values(&name.replace("weight", "bias"))? {
+                    let largest = biases.iter().fold(0.0f64, |most, b| most.max(b.abs()));
+                    let range =
+                        if is_uniform { 0.9 * bound..bound * (1.0 + 1e-6) } else { 0.0..1e-9 };
+                    assert!(range.contains(&largest), "{} {name}: bias of {largest}", full.name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn an_unknown_name_is_an_error_with_the_known_names() {
         let error = build("resnet21", 10, 0, &Device::Cpu).err().expect("an error").to_string();
         assert!(error.contains("resnet21") && error.contains("digits-cnn"), "{error}");

@@ -122,7 +122,7 @@ Examples:
   taper completions bash
   taper completions zsh
 
-For example, `taper completions bash > ~/.local/share/bash-completion/completions/taper` installs it for bash.";
+For example, `taper completions bash > ~/.local/share/bash-completion/completions/taper` installs it for bash, if that folder exists.";
 
 pub const MAN: &str = "\
 Examples:

@@ -86,7 +86,7 @@ pub struct Train {
     /// Write the changes of each mask update to masks.csv
     #[arg(long)]
     pub mask_trace: bool,
-    /// Validate the experiment, print all its keys as JSON, and train nothing
+    /// Validate the experiment, print the keys that have a value as JSON, and train nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Print only warnings and errors

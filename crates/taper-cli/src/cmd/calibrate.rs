@@ -23,10 +23,10 @@ pub fn run(args: &Calibrate) -> anyhow::Result<()> {
         PrunedCheckpoint::of(&*pruned.model, architecture, *classes, *sparsity, recipe.clone());
     out.save(&args.out)?;
     let n = images.batches_per_epoch().min(args.batches as usize);
+    let n_images: usize = (0..n).map(|number| images.n_images_of(number)).sum();
     term::print(format_args!(
-        "{}: batch-norm statistics from {n} batches of {} training images of {}",
+        "{}: batch-norm statistics from {n_images} training images of {}, in {n} batches",
         args.out.display(),
-        args.batch_size,
         data.name
     ))
 }

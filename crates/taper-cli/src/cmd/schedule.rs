@@ -6,7 +6,7 @@ use anyhow::Context;
 use std::{collections::BTreeMap, path::Path};
 use taper::{
     core::{MaskFeedback, Sparsity, Step},
-    record::{NAMES, masks::MaskChange, rows, write_file},
+    record::{NAMES, RunFiles, masks::MaskChange, rows, write_file},
     scale::{GradientScale, Now},
     schedule::SparsitySchedule,
 };
@@ -38,6 +38,11 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
             resolved.method()
         )));
     }
+    if resolved.finds_own() {
+        return Err(usage(
+            "learned thresholds (prune.threshold) decide the sparsity, so there is no schedule to plot; choose another prune.threshold or prune.method",
+        ));
+    }
     if resolved.sparsity().get() >= 1.0 {
         return Err(usage("prune.sparsity is 1, outside [0, 1), and would keep no weight"));
     }
@@ -47,8 +52,10 @@ pub fn plot(args: &Plot) -> anyhow::Result<()> {
     let trace = args.trace.as_deref().map(read_trace).transpose()?;
     let length = trace.as_ref().map(|trace| trace.length);
     let total = args.steps.or(length).unwrap_or(STEPS);
-    let window = resolved.schedule(total)?.window();
+    let schedule = resolved.schedule(total)?;
+    let window = schedule.window();
     if let Some((path, trace)) = args.trace.as_deref().zip(trace.as_ref())
+        && schedule.clock(Step::ZERO).is_some()
         && let Some(apart) = trace.apart
         // A window ends at a mask update, so it can be longer than the configured one.
         && !(window..window + resolved.refresh_every()).contains(&apart)
@@ -129,7 +136,7 @@ struct Trace {
     /// Minimum number of steps between two changes: the window of an adaptive schedule, or else the interval of mask
     /// updates. `None` if an adaptive run recorded fewer than two changes.
     apart: Option<u64>,
-    /// Number of steps up to the last mask update.
+    /// Number of steps of the run, from its `run.json`; without one, the number up to the last mask update.
     length: u64,
 }
 
@@ -138,7 +145,9 @@ fn read_trace(path: &Path) -> anyhow::Result<Trace> {
     let lines: Vec<MaskChange> = rows::read(path).with_context(|| {
         format!("{} is not the {} of a run with --mask-trace", path.display(), NAMES.masks)
     })?;
-    let length = lines.iter().map(|line| line.step.saturating_add(1)).max().unwrap_or(0);
+    let updated = lines.iter().map(|line| line.step.saturating_add(1)).max().unwrap_or(0);
+    let run = RunFiles::new(path.parent().unwrap_or(Path::new(""))).run()?;
+    let length = run.map_or(updated, |run| run.steps.max(updated));
     if !(1..=MAX_STEPS).contains(&length) {
         anyhow::bail!("{} has {length} steps, outside 1 to {MAX_STEPS}", path.display());
     }

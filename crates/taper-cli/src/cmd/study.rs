@@ -118,9 +118,20 @@ fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
             return Err(usage(format!("--rules has `{rule}`; legal rules are {legal}")));
         }
     }
-    // Settings of drops have no effect in runs without drops. As shared settings they are allowed there.
     let mut common = args.train.clone();
-    common.set_shared.append(&mut common.set);
+    for set in &common.set {
+        let option = match train::key_of(set) {
+            "prune.drop" => "--rules and --shares",
+            "prune.probes" => "--probes",
+            _ => continue,
+        };
+        return Err(usage(format!("--set {set} has no effect in a study; pass {option} instead")));
+    }
+    // Settings of drops have no effect in runs without drops. As shared settings they are allowed there.
+    let (of_drops, others) =
+        common.set.into_iter().partition(|set| train::key_of(set).starts_with("prune.drop"));
+    common.set = others;
+    common.set_shared.extend::<Vec<String>>(of_drops);
     let mut dropless = common.clone();
     dropless.set.push(format!("prune.drop=\"{NONE}\""));
     let experiment = train::experiment(&dropless)?.resolve()?;

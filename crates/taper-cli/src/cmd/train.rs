@@ -79,18 +79,18 @@ pub(super) fn experiment(args: &Train) -> anyhow::Result<Experiment> {
     let mut experiment =
         Experiment::given(args.experiment.as_deref(), &args.set_shared, &args.set)?;
     let texts = [
-        ("model", &args.model),
-        ("data", &args.data),
-        ("from", &args.from),
-        ("prune.method", &args.method),
+        ("model", "model", &args.model),
+        ("data", "data", &args.data),
+        ("from", "from", &args.from),
+        ("method", "prune.method", &args.method),
     ];
-    for (key, value) in texts {
-        experiment = match value {
-            Some(value) => experiment.set(key, value.as_str()),
-            None => experiment,
-        };
+    for (flag, key, value) in texts {
+        let Some(value) = value else { continue };
+        expect_alone(flag, key, &args.set)?;
+        experiment = experiment.set(key, value.as_str());
     }
     if let Some(sparsity) = args.sparsity {
+        expect_alone("sparsity", "prune.sparsity", &args.set)?;
         experiment = experiment.set("prune.sparsity", sparsity);
     }
     let numbers = [
@@ -101,10 +101,26 @@ pub(super) fn experiment(args: &Train) -> anyhow::Result<Experiment> {
     ];
     for (flag, key, value) in numbers {
         let Some(n) = value else { continue };
+        expect_alone(flag, key, &args.set)?;
         let value = i64::try_from(n).map_err(|_| usage(format!("--{flag} {n} is too large")))?;
         experiment = experiment.set(key, value);
     }
     Ok(experiment)
+}
+
+/// The key of a setting `key=value`.
+pub(super) fn key_of(set: &str) -> &str {
+    set.split('=').next().unwrap_or(set).trim()
+}
+
+/// Rejects a setting of the key of an option.
+fn expect_alone(flag: &str, key: &str, sets: &[String]) -> anyhow::Result<()> {
+    match sets.iter().find(|set| key_of(set) == key) {
+        Some(set) => {
+            Err(usage(format!("--{flag} and --set {set} set the same key; leave one out")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The interrupt that Ctrl-C and SIGTERM raise. All runs of this process share it.

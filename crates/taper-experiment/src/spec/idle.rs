@@ -21,7 +21,7 @@ struct Rule {
     remedy: &'static str,
 }
 
-const RULES: [Rule; 19] = [
+const RULES: [Rule; 24] = [
     Rule {
         keys: &CHOOSE_MASKS,
         is_read: |r| r.method() != "finetune",
@@ -139,6 +139,34 @@ const RULES: [Rule; 19] = [
         remedy: "choose a gradual curve, without prune.points",
     },
     Rule {
+        keys: &["prune.begin_allocation"],
+        is_read: |r| r.prune().initial.unwrap_or(0.0) > 0.0,
+        readers: "ramps from an initial sparsity",
+        by: &["prune.initial"],
+        remedy: "set prune.initial above 0",
+    },
+    Rule {
+        keys: &["prune.sparse_phase", "prune.dense_phase", "prune.last_dense_phase"],
+        is_read: |r| text(&r.prune().schedule) == "phases",
+        readers: "sparse and dense phases",
+        by: &["prune.schedule"],
+        remedy: "choose the method ac-dc",
+    },
+    Rule {
+        keys: &["prune.swap_*", "prune.grow*", "prune.begin_by"],
+        is_read: |r| text(&r.prune().renewal) == "swap",
+        readers: "prune-and-regrow",
+        by: &["prune.renewal"],
+        remedy: "choose a method with prune-and-regrow, such as rigl",
+    },
+    Rule {
+        keys: &["prune.freeze"],
+        is_read: |r| text(&r.prune().threshold).starts_with("soft-top-k"),
+        readers: "soft top-k",
+        by: &["prune.threshold"],
+        remedy: "set prune.threshold to soft-top-k:FROM:TO",
+    },
+    Rule {
         keys: &["prune.refresh_every"],
         is_read: |r| text(&r.prune().renewal) != "hold",
         readers: "masks that change during training",
@@ -156,7 +184,14 @@ const RULES: [Rule; 19] = [
         remedy: "set prune.gradient above 0",
     },
     Rule {
-        keys: &["train.momentum", "train.dampening", "train.nesterov"],
+        keys: &["train.dampening", "train.nesterov"],
+        is_read: |r| text(&r.train().optimizer) == "sgd",
+        readers: "sgd",
+        by: &["train.optimizer"],
+        remedy: "choose sgd",
+    },
+    Rule {
+        keys: &["train.momentum"],
         // Learned thresholds use momentum, whatever the optimizer of the weights.
         is_read: |r| text(&r.train().optimizer) == "sgd" || r.finds_own(),
         readers: "sgd",
@@ -235,6 +270,7 @@ impl Resolved {
             if let Some(Rule { readers, by, remedy, .. }) = rule {
                 let chosen = match value(by[0]) {
                     Value::String(text) => text.clone(),
+                    Value::Null => "not set".into(),
                     other => other.to_string(),
                 };
                 return Err(usage(format!(
@@ -383,6 +419,20 @@ mod tests {
             (&["train.ham_alpha=1"], "but train.ham is false; leave it out, or set train.ham to"),
             (&["train.ham_beta=1"], "train.ham_beta applies only to the hyperbolic steps"),
             (&["train.milestones=[0.5]"], "but train.schedule is cosine"),
+            (
+                &["train.nesterov=true", "train.optimizer=adamw"],
+                "train.nesterov applies only to sgd, but train.optimizer is adamw",
+            ),
+            (&["train.dampening=0.1", "train.optimizer=adamw"], "train.dampening applies only to"),
+            (
+                &["prune.grow=random"],
+                "prune.grow applies only to prune-and-regrow, but prune.renewal is not set; leave it out, or choose a method with",
+            ),
+            (&["prune.swap_share=0.5"], "prune.swap_share applies only to prune-and-regrow"),
+            (&["prune.begin_by=random"], "prune.begin_by applies only to prune-and-regrow"),
+            (&["prune.sparse_phase=0.1"], "but prune.schedule is cubic; leave it out, or choose"),
+            (&["prune.freeze=0.9"], "prune.freeze applies only to soft top-k, but prune.threshold"),
+            (&["prune.begin_allocation=erk"], "but prune.initial is 0.0; leave it out, or set"),
         ] {
             let said = refusal(sets);
             assert!(said.contains(wanted), "{sets:?}: {said}");
@@ -430,7 +480,23 @@ mod tests {
         assert!(
             read(Some(&base), &[], &[]).unwrap_err().to_string().contains("prune.adapt is none")
         );
-        assert!(read(None, &["prune.adapt_window=20"], &[]).is_ok());
+        let shared = [
+            "prune.adapt_window=20",
+            "prune.swap_share=0.5",
+            "prune.begin_by=random",
+            "prune.freeze=0.1",
+            "prune.sparse_phase=0.1",
+            "prune.begin_allocation=erk",
+            "train.nesterov=true",
+        ];
+        for method in ["feather", "gmp", "dense", "ac-dc", "rigl", "spartan"] {
+            let set = format!("prune.method={method}");
+            for shared in shared.iter().filter(|key| !key.contains("freeze") || method != "spartan")
+            {
+                let sets = [&*set, "train.optimizer=adamw"];
+                read(None, &[shared], &sets).unwrap_or_else(|error| panic!("{sets:?}: {error}"));
+            }
+        }
         // Epochs with different sparsities are never compared, even if shared settings ask for it.
         let best = ["train.keep_best=true", "train.early_stop=3"];
         let chosen = |method: &str| read(None, &best, &[method]).unwrap().choices();

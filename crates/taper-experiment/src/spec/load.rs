@@ -3,7 +3,6 @@
 use super::{Said, Spec, keys};
 use crate::error::usage;
 use std::{collections::BTreeSet, path::Path};
-use taper::data::DATASETS;
 use taper_compose::{Setting, one_line, place, put};
 use toml::{Table, Value};
 
@@ -53,7 +52,7 @@ fn read(file: &Path, known: &serde_json::Value) -> anyhow::Result<(Table, BTreeS
     let mut first = None;
     let (table, _) = taper_compose::load(file, "experiment", |own, file| {
         keys::check(own, known, "")?;
-        place(own, file.parent().unwrap_or(Path::new("")), &DATASETS);
+        place(own, file.parent().unwrap_or(Path::new("")));
         first.get_or_insert_with(|| dotted(own));
         Ok(())
     })?;

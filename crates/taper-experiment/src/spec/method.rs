@@ -131,6 +131,57 @@ mod tests {
     }
 
     #[test]
+    fn methods_have_the_numbers_of_their_papers() {
+        for (name, key, number) in [
+            ("set", "refresh_every", "100"),
+            ("set", "swap_share", "0.3"),
+            ("set", "swap_decay", "\"constant\""),
+            ("set", "swap_end", "1.0"),
+            ("rigl", "refresh_every", "100"),
+            ("rigl", "swap_share", "0.3"),
+            ("rigl", "swap_end", "0.75"),
+            ("rigl", "allocation", "\"erk\""),
+            ("snfs", "swap_share", "0.5"),
+            ("snfs", "grow", "\"gradient-ema:0.9\""),
+            ("snfs", "allocation", "\"uniform\""),
+            ("granet", "initial", "0.5"),
+            ("granet", "end", "0.6875"),
+            ("granet", "swap_share", "0.5"),
+            ("mest", "criterion", "\"mest:0.01\""),
+            ("mest", "swap_share", "0.2"),
+            ("mest", "swap_decay", "\"step:0.5\""),
+            ("mest", "swap_milestones", "[0.5625]"),
+            ("filter", "refresh_every", "10"),
+            ("gmp", "refresh_every", "10"),
+            ("movement", "begin", "0.06"),
+            ("movement", "end", "0.88"),
+            ("movement", "allocation", "\"uniform\""),
+            ("sr-ste", "structure", "\"2:4\""),
+            ("sr-ste", "remainder", "\"decay:0.0002\""),
+            ("top-kast", "pruned_gradient", "\"live:1\""),
+            ("top-kast", "remainder", "\"penalty:0.0001\""),
+            ("top-kast", "allocation", "\"erk\""),
+            ("grasp", "criterion", "\"grasp:10\""),
+            ("synflow", "criterion", "\"synflow:100\""),
+            ("ac-dc", "begin", "0.05"),
+            ("ac-dc", "end", "0.85"),
+            ("ac-dc", "sparse_phase", "0.1"),
+            ("ac-dc", "dense_phase", "0.1"),
+            ("st-3", "begin", "0.03125"),
+            ("str", "threshold", "\"learned:-5\""),
+            ("spartan", "threshold", "\"soft-top-k:1:20\""),
+            ("spartan", "end", "0.2"),
+            ("spartan", "freeze", "0.8"),
+            ("powerpropagation", "threshold", "\"power-propagation:2\""),
+            ("feather", "gradient", "\"feather\""),
+            ("feather", "threshold", "\"feather\""),
+        ] {
+            let prune = serde_json::to_value(Method::find(name).unwrap().prune).unwrap();
+            assert_eq!(prune[key].to_string(), number, "{name} {key}");
+        }
+    }
+
+    #[test]
     fn an_experiment_overrides_its_method() {
         let own = PruneSpec { grow: Some("random".into()), ..PruneSpec::default() };
         let all = own.over(Method::find("rigl").unwrap().prune).unwrap();

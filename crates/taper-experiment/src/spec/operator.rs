@@ -33,11 +33,6 @@ impl Operators {
             ranges::number(text, legal).ok_or_else(unknown)
         };
         let operator = match (kind, numbers) {
-            _ if p.freeze.is_some() && kind != "soft-top-k" => {
-                return Err(usage(format!(
-                    "prune.freeze is for prune.threshold = \"soft-top-k:FROM:TO\", but the threshold is `{name}`; leave prune.freeze out"
-                )));
-            }
             ("soft", "") => Self::Threshold(Threshold::Soft),
             ("hard", "") => Self::Threshold(Threshold::Hard),
             ("feather", "") => Self::Threshold(Threshold::FEATHER),

@@ -23,7 +23,6 @@ impl Resolved {
                 Box::new(Sgd::new(momentum, decay).dampening(dampening).nesterov(nesterov))
             }
             "adamw" => {
-                check_adamw(dampening, nesterov)?;
                 let (beta1, beta2) = (number(t.beta1), number(t.beta2));
                 Box::new(AdamW::new(decay).betas(beta1, beta2).eps(number(t.eps)))
             }
@@ -89,18 +88,6 @@ fn check_sgd(momentum: f64, dampening: f64, nesterov: bool) -> anyhow::Result<()
         return both(&dampening_is, &momentum_is, "set a momentum above 0, or leave dampening out");
     }
     Ok(())
-}
-
-/// Rejects options that only SGD has.
-fn check_adamw(dampening: f64, nesterov: bool) -> anyhow::Result<()> {
-    let of_sgd = match (nesterov, dampening > 0.0) {
-        (true, _) => "nesterov is true".to_string(),
-        (false, true) => format!("dampening is {dampening}"),
-        (false, false) => return Ok(()),
-    };
-    Err(usage(format!(
-        "train.{of_sgd}, which train.optimizer `adamw` does not have; leave it out, or choose sgd"
-    )))
 }
 
 fn check_milestones(milestones: &[f64]) -> anyhow::Result<()> {

@@ -170,15 +170,11 @@ fn allocation(key: &str, text: &str) -> anyhow::Result<Box<dyn Allocation>> {
     })
 }
 
-/// Parses `prune.begin_allocation`.
+/// Parses `prune.begin_allocation`; `None` if it has no effect.
 fn begin_allocation(p: &PruneSpec) -> anyhow::Result<Option<Box<dyn Allocation>>> {
-    let Some(name) = &p.begin_allocation else { return Ok(None) };
-    if p.initial.unwrap_or(0.0) == 0.0 {
-        return Err(usage(format!(
-            "prune.begin_allocation is {name}, but prune.initial is 0, so no weight is pruned when the ramp begins; set prune.initial \
-             above 0, or leave begin_allocation out"
-        )));
-    }
+    // Without an initial sparsity, no weight is pruned when the ramp begins.
+    let is_used = p.initial.unwrap_or(0.0) > 0.0;
+    let Some(name) = p.begin_allocation.as_ref().filter(|_| is_used) else { return Ok(None) };
     allocation("begin_allocation", name).map(Some)
 }
 
@@ -283,22 +279,11 @@ fn check_measured(p: &PruneSpec, seed: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Rejects keys of phases without phases, and choices that phases exclude.
+/// Rejects choices that phases exclude.
 fn check_phases(p: &PruneSpec) -> anyhow::Result<()> {
     let schedule = p.schedule.as_deref().unwrap_or_default();
     if schedule != PHASES {
-        let of_phases = [
-            ("sparse_phase", p.sparse_phase),
-            ("dense_phase", p.dense_phase),
-            ("last_dense_phase", p.last_dense_phase),
-        ];
-        return match of_phases.iter().find(|(_, share)| share.is_some()) {
-            Some((key, _)) => Err(usage(format!(
-                "prune.{key} is for prune.schedule = \"{PHASES}\", but the schedule is `{schedule}`; leave the key out, or choose the \
-                 method ac-dc"
-            ))),
-            None => Ok(()),
-        };
+        return Ok(());
     }
     if let Some(rate) = p.adapt.as_deref().filter(|&rate| rate != "none") {
         return Err(usage(format!(

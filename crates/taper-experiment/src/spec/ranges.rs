@@ -118,7 +118,8 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
         Some(point) => (point[0], "the last of prune.points"),
         None => (end, "prune.end"),
     };
-    if let Some(freeze) = prune.freeze.filter(|&freeze| freeze < last) {
+    let freezes = prune.threshold.as_deref().is_some_and(|name| name.starts_with("soft-top-k"));
+    if let Some(freeze) = prune.freeze.filter(|&freeze| freezes && freeze < last) {
         return Err(usage(format!(
             "prune.freeze is {freeze}, before {key} at {last}, so the final sparsity would never be reached; set prune.freeze after it"
         )));

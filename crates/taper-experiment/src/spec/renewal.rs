@@ -72,23 +72,6 @@ pub(super) fn of(
 ) -> anyhow::Result<Renewals> {
     let name = p.renewal.as_deref().unwrap_or("top-k");
     let every = p.refresh_every.unwrap_or(1);
-    let of_swaps = [
-        ("swap_share", p.swap_share.is_some()),
-        ("swap_decay", p.swap_decay.is_some()),
-        ("swap_milestones", p.swap_milestones.is_some()),
-        ("swap_begin", p.swap_begin.is_some()),
-        ("swap_end", p.swap_end.is_some()),
-        ("swap_bound", p.swap_bound.is_some()),
-        ("grow", p.grow.is_some()),
-        ("grow_init", p.grow_init.is_some()),
-        ("grow_momentum", p.grow_momentum.is_some()),
-        ("begin_by", p.begin_by.is_some()),
-    ];
-    if let Some((key, _)) = of_swaps.iter().find(|(_, is_said)| *is_said && name != "swap") {
-        return Err(usage(format!(
-            "prune.{key} is for prune.renewal = \"swap\", but the renewal is `{name}`; leave the key out, or choose a method with prune-and-regrow, such as rigl"
-        )));
-    }
     Ok(match name {
         "top-k" => Renewals::TopK(Cadence::every(every).map_err(usage)?),
         "top-k-hold" => Renewals::TopKHold(Cadence::every(every).map_err(usage)?),

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 use taper::{
-    core::{Sparsity, rng::fnv1a},
+    core::{Sparsity, hash::fnv1a},
     nn::Params,
     train::{checkpoint::PrunedCheckpoint, n_kept},
     zoo::Architecture,

@@ -127,11 +127,14 @@ mod tests {
 
     #[test]
     fn the_curve_is_the_mean_over_the_seeds() {
-        let results = testing::results();
+        let mut results = testing::results();
+        // The mean of the last epoch is neither the median nor a value of one seed.
+        let last = results.curves.iter_mut().filter(|line| line.epoch == 3 && line.seed == 2);
+        last.for_each(|line| line.test_accuracy = line.test_accuracy.map(|a| a + 0.06));
         let cells = cells(&results);
         let curve = mean_curve(&results, &cells[0]);
         assert_eq!(curve.len(), 4);
-        assert!((curve[3].1 - 88.1).abs() < 1e-9, "{curve:?}");
+        assert!((curve[3].1 - 90.1).abs() < 1e-9, "{curve:?}");
     }
 
     #[test]

@@ -60,6 +60,18 @@ impl Submission {
         self.script_of(Part::Runs, ".")
     }
 
+    /// A command, such as `status`, for the runs of this submission: their settings are part of their keys.
+    ///
+    /// # Errors
+    /// [`Usage`] if the folder cannot be in a command.
+    pub fn command(&self, name: &str) -> Result<String> {
+        let settings = self.arguments.iter().filter(|argument| !argument.starts_with("--threads="));
+        let mut words = vec![format!("taper suite {name}"), shell(&self.suite)];
+        words.extend(settings.map(|argument| shell(argument)));
+        words.push(format!("--folder={}", path(&self.folder)?));
+        Ok(words.join(" "))
+    }
+
     /// The folder of the scripts and logs of the jobs, relative to `folder`.
     pub(super) fn jobs(&self) -> String {
         format!("runs/{}/slurm", self.name)

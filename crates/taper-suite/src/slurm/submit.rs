@@ -51,10 +51,10 @@ impl Submission {
                 let _ = fs::remove_file(self.folder.join(path));
             }
         })?;
+        let afterwards = self.command("run")?;
         let results = self.queue(sbatch, &results, Some(&runs)).with_context(|| {
-            let suite = &self.suite;
             format!(
-                "job {runs} executes the runs, but no job gathers the results; run `taper suite run {suite}` afterwards"
+                "job {runs} executes the runs, but no job gathers the results; run `{afterwards}` afterwards"
             )
         })?;
         Ok(Submitted { runs, results })

@@ -363,3 +363,18 @@ fn time_limits_are_read_as_slurm_reads_them() {
     }
     assert_eq!(seconds("18446744073709551615-1"), Some(u64::MAX));
 }
+
+#[test]
+fn commands_for_the_same_runs_have_their_settings_and_folder() {
+    let cluster = Cluster::new();
+    let arguments = ["--only=s0.9", "--threads=2", "--set=train.epochs = 3"];
+    let arguments = arguments.map(str::to_owned).to_vec();
+    let submission = Submission { arguments, ..cluster.submission() };
+    let folder = submission.folder.display().to_string().replace('\'', r"'\''");
+    assert_eq!(
+        submission.command("status").expect("a command"),
+        format!(
+            "taper suite status ./suites/quick --only=s0.9 '--set=train.epochs = 3' --folder='{folder}'"
+        )
+    );
+}

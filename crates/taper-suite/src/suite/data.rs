@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::hash::{FNV, fnv1a_from};
+use taper_core::{
+    DATASETS,
+    hash::{FNV, fnv1a_from},
+};
 
 /// A data set by name or folder.
 #[derive(Clone, Debug)]
@@ -20,13 +23,18 @@ pub struct ImageSource {
 }
 
 impl ImageSource {
+    /// Whether a text names a data set, with or without a revision after `@`. A folder of that name is not meant.
+    pub(super) fn is_name(text: &str) -> bool {
+        DATASETS.contains(&text.split_once('@').map_or(text, |(name, _)| name))
+    }
+
     /// A source from a name or a folder.
     ///
     /// # Errors
     /// If the folder cannot be read.
     pub fn of(text: &str) -> Result<Self> {
         let path = Path::new(text);
-        if !path.is_dir() {
+        if Self::is_name(text) || !path.is_dir() {
             return Ok(Self { name: text.to_owned(), id: text.to_owned() });
         }
         let told = || format!("cannot read the data set in {}", path.display());
@@ -99,6 +107,8 @@ mod tests {
         assert_eq!(id(&one), before, "hidden files are not data");
         std::fs::rename(one.join("test.bin"), one.join("val.bin")).expect("renames");
         assert_ne!(id(&one), before, "other names");
-        assert_eq!(ImageSource::of("cifar100").expect("a name").id, "cifar100");
+        for name in ["cifar100", "cifar10@v1.0"] {
+            assert_eq!(ImageSource::of(name).expect("a name").id, name);
+        }
     }
 }

@@ -99,7 +99,7 @@ impl Grid {
             let values = grid.get_mut(key).and_then(Value::as_array_mut);
             for value in values.into_iter().flatten() {
                 let mut alone = Table::from_iter([(key.to_owned(), value.clone())]);
-                place(&mut alone, folder, &[]);
+                place(&mut alone, folder);
                 *value = alone.remove(key).unwrap_or_else(|| value.clone());
             }
         }

@@ -1,6 +1,6 @@
 //! Jobs: the single runs of a suite, and their keys.
 
-use super::{ImageSource, Suite, hash::fnv1a};
+use super::{ImageSource, Suite};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::{
@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use taper_compose::{Setting, has, merge, place, put, settings};
+use taper_core::hash::fnv1a;
 use taper_host::Usage;
 use taper_record::later::{FREE, as_before};
 use toml::Table;
@@ -165,7 +166,7 @@ impl Job {
         self.max_steps = recipe["train"]["max_steps"].as_u64().filter(|&n| n > 0);
         let data = match (&overrides.data, recipe["data"].as_str()) {
             (Some(data), _) => Some(data.id.clone()),
-            (None, Some(path)) if folder.join(path).is_dir() => {
+            (None, Some(path)) if !ImageSource::is_name(path) && folder.join(path).is_dir() => {
                 Some(ImageSource::of(&folder.join(path).display().to_string())?.id)
             }
             (None, name) => name.map(str::to_owned),
@@ -230,7 +231,7 @@ impl Overrides {
                 }
                 () => {
                     // Runs are executed in another folder.
-                    place(&mut table, &here, &[]);
+                    place(&mut table, &here);
                     merge(&mut all, table);
                     continue;
                 }

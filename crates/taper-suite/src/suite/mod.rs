@@ -2,7 +2,6 @@
 
 mod data;
 mod grid;
-mod hash;
 mod job;
 mod pattern;
 
@@ -355,7 +354,7 @@ fn name_of(folder: &Path) -> Result<String> {
 fn place_paths(table: &mut Table, file: &Path) {
     for (key, value) in table {
         match (key.as_str(), value) {
-            ("set", Value::Table(set)) => place(set, file.parent().unwrap_or(file), &[]),
+            ("set", Value::Table(set)) => place(set, file.parent().unwrap_or(file)),
             ("grid", Value::Table(grid)) => Grid::place(grid, file.parent().unwrap_or(file)),
             ("row" | "variant", Value::Array(entries)) => {
                 let entries = entries.iter_mut().filter_map(Value::as_table_mut);

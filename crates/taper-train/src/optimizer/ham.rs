@@ -130,6 +130,11 @@ mod tests {
         assert_eq!(state.tensors["velocity/weight"].to_vec2::<f32>()?, [[2.0, 6.0, 4.0]]);
         ham.forget(&params, &[Mask::full(3)])?;
         assert_eq!(ham.state(&params)?.tensors["velocity/weight"].to_vec2::<f32>()?, [[0.0; 3]]);
+        let mut second = Mask::empty(3);
+        second.set(1, true);
+        ham.begin(&params, &[Momentum { weights: second, values: vec![9.0] }])?;
+        let begun = ham.state(&params)?.tensors["velocity/weight"].to_vec2::<f32>()?;
+        assert_eq!(begun, [[0.0, 9.0, 0.0]]);
         ham.restore(&params, &state)?;
         assert_eq!(
             ham.state(&params)?.tensors["velocity/weight"].to_vec2::<f32>()?,

@@ -12,8 +12,9 @@ pub fn run(args: &SuiteReport) -> anyhow::Result<ExitCode> {
     };
     let results = Results::load(&dir)?;
     report::write_documents(&results, &dir)?;
-    term::print(summary::console(&results).trim_end())?;
+    let exit = exit(&results);
+    term::print_before(exit, summary::console(&results).trim_end())?;
     let [short, long] = ["summary.md", "report.html"].map(|name| dir.join(name));
-    term::print(format_args!("\nwrote {} and {}", short.display(), long.display()))?;
-    Ok(exit(&results).into())
+    term::print_before(exit, format_args!("\nwrote {} and {}", short.display(), long.display()))?;
+    Ok(exit.into())
 }

@@ -57,9 +57,10 @@ pub fn run(args: &SuiteRun) -> anyhow::Result<ExitCode> {
             if failed.is_empty() { Exit::Done.into() } else { Exit::Missed.into() }
         }
         SuiteEnd::Gathered { results, folder } => {
-            term::print(summary::console(&results).trim_end())?;
-            term::print(format_args!("\nwrote {}", folder.join("report.html").display()))?;
-            exit(&results).into()
+            let (exit, page) = (exit(&results), folder.join("report.html"));
+            term::print_before(exit, summary::console(&results).trim_end())?;
+            term::print_before(exit, format_args!("\nwrote {}", page.display()))?;
+            exit.into()
         }
     })
 }

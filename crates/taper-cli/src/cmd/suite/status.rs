@@ -5,12 +5,13 @@ use crate::{args::SuiteStatus, term};
 use serde_json::json;
 use std::num::NonZeroUsize;
 use taper_report::format;
-use taper_suite::{PlannedRun, PlannedRuns, RunState, SuitePlan};
+use taper_suite::{PlannedRun, PlannedRuns, Program, RunState, SuitePlan};
 
 /// Prints the states of the runs.
 pub fn run(args: &SuiteStatus) -> anyhow::Result<()> {
     let order = order(&args.chosen)?;
-    let launcher = launcher(&order, None, NonZeroUsize::MIN)?;
+    // Runs at work elsewhere can have a device that this machine lacks.
+    let launcher = Program { device: None, ..launcher(&order, None, NonZeroUsize::MIN)? };
     let plan = order.plan(&launcher)?;
     let planned = plan.planned();
     let runs = &planned.runs;

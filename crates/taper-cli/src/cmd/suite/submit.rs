@@ -3,12 +3,13 @@
 use super::order::{launcher, order};
 use crate::{args::SuiteSubmit, term};
 use std::{num::NonZeroUsize, path::Path};
-use taper_suite::{Submission, Submitted};
+use taper_suite::{Program, Submission, Submitted};
 
 /// Submits a suite to Slurm, or prints the batch script.
 pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
     let order = order(&args.chosen)?;
-    let program = launcher(&order, None, args.ranks)?;
+    // The nodes have the device, not this machine.
+    let program = Program { device: None, ..launcher(&order, None, args.ranks)? };
     // Planned here: an invalid suite fails before jobs are submitted.
     let plan = order.plan(&program)?;
     let n_left = plan.planned().runs.iter().filter(|run| !run.state.is_done()).count();
@@ -43,12 +44,11 @@ pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
     if args.print {
         return term::print(submission.script()?.trim_end());
     }
-    plan.begin_shards(array_size)?;
-    let Submitted { runs, results } = submission.submit()?;
-    let suite = &args.chosen.suite;
+    let Submitted { runs, results } = plan.begin_shards(array_size, || submission.submit())?;
+    let status = submission.command("status")?;
     term::print(format_args!(
         "job {runs}, an array of {array_size}, makes {n_left} runs; job {results} gathers the results after it\n\
-         `taper suite status {suite}` shows the progress"
+         `{status}` shows the progress"
     ))
 }
 
