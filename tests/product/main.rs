@@ -4,6 +4,8 @@
 mod bad_input;
 mod compiled;
 mod data;
+mod documents;
+mod experiments;
 mod export;
 mod finetune;
 mod imports;

@@ -86,7 +86,7 @@ fn one_seed_gives_the_same_bytes_with_any_number_of_threads() {
     }
     assert_same(&folder.path("one"), &folder.path("two"), "1 and 2 threads");
     assert_same(&folder.path("one"), &folder.path("four"), "1 and 4 threads");
-    succeed(&args(&folder.text("other"), &["--seed", "8"]));
+    succeed(&args(&folder.text("other"), &["--set", "seed=8"]));
     let (one, other) =
         (folder.path("one/pruned.safetensors"), folder.path("other/pruned.safetensors"));
     assert!(bytes(&one) != bytes(&other), "another seed must give another network");
@@ -573,7 +573,9 @@ fn settings_of_checkpoints_may_change_on_resuming() {
     let kept = ["train.keep_last=1", "train.checkpoint_every=0", "train.keep_best=false"];
     let kept: Vec<&str> = kept.iter().flat_map(|set| ["--set", set]).collect();
     let again = again.display().to_string();
-    succeed(&args(&again, &[&kept[..], &["--resume"]].concat()));
+    let said = succeed(&args(&again, &[&kept[..], &["--resume"]].concat()));
+    assert!(said.err.contains("has 42 steps without a mask trace"), "{}", said.err);
+    assert!(!folder.path("again/masks.csv").exists(), "it would not be complete");
     let of = |run: &str| weights(&folder.path(run).join("pruned.safetensors"));
     assert!(of("whole") == of("again"));
     let left = std::fs::read_dir(folder.path("again/checkpoints")).expect("a folder");

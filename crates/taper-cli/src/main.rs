@@ -4,8 +4,11 @@
 mod args;
 mod cmd;
 mod error;
+mod existing;
+mod images;
 mod machine;
 mod network;
+mod pruned;
 mod ranks;
 mod scores;
 mod term;

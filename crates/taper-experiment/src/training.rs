@@ -64,7 +64,7 @@ pub struct Training {
     pub force: bool,
     /// Write TensorBoard event files, even without `train.tensorboard`.
     pub tensorboard: bool,
-    /// Record what each mask update changed. A run that has this record continues it in any case.
+    /// Record what each mask update changed, from the first step on. A run that has this record continues it in any case.
     pub mask_trace: bool,
     /// Ends the run after the step in which it is raised.
     pub interrupt: Interrupt,
@@ -166,20 +166,22 @@ impl Training {
             }
             None => Progress::default(),
         };
+        // A run continues its trace, whoever resumes it.
         let has_trace = folder.files().path(NAMES.masks).exists();
-        if self.mask_trace && !has_trace && progress.step > 0 {
-            return Err(usage(format!(
-                "{} has {} steps without a mask trace, so the trace would not be complete; leave --mask-trace out, or train again with --force",
+        let traces = has_trace || self.mask_trace && progress.step == 0;
+        if self.mask_trace && !traces {
+            tracing::warn!(
+                "{} has {} steps without a mask trace, so no trace is written; train again with --force for a complete one",
                 folder.path().display(),
                 progress.step
-            )));
+            );
         }
         let mut segments = begun.map(|begun| begun.segments).unwrap_or_default();
         segments.push(self.compute.segment(progress.step, &setup.device, &self.ranks));
         folder.write(NAMES.run, &description(&setup, &run, segments))?;
         let total = run.recipe.total_steps(run.train);
         warn(&setup, total);
-        let mut callbacks = self.records(folder.files(), total).with(watch);
+        let mut callbacks = self.records(folder.files(), traces, total).with(watch);
         self.ranks.each(progress.step as f64)?;
         let outcome = train(&mut run, progress, &mut callbacks, Some(&mut checkpoints))?;
         drop(callbacks);
@@ -256,7 +258,7 @@ impl Training {
     }
 
     /// The callbacks that write the files of the run, and those that may end it.
-    fn records(&self, files: &RunFiles, total: u64) -> Callbacks {
+    fn records(&self, files: &RunFiles, traces: bool, total: u64) -> Callbacks {
         let mut callbacks = Callbacks::default()
             .with(EpochCsv::new(&files.path(NAMES.epochs)))
             .with(StepLines::new(&files.path(NAMES.steps)))
@@ -265,8 +267,7 @@ impl Training {
         if self.tensorboard || self.experiment.writes_tensorboard() {
             callbacks = callbacks.with(TensorBoard::new(files.folder()));
         }
-        // A run continues its trace, whoever resumes it.
-        if self.mask_trace || files.path(NAMES.masks).exists() {
+        if traces {
             callbacks = callbacks.with(MaskTrace::new(&files.path(NAMES.masks)));
         }
         if let Some(patience) = self.experiment.early_stop() {
@@ -421,6 +422,39 @@ mod tests {
         fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
             Ok(if event.step == self.0 { Flow::Stop } else { Flow::Continue })
         }
+    }
+
+    /// Interrupts the run after a step.
+    struct InterruptAfter(u64, Interrupt);
+
+    impl Callback for InterruptAfter {
+        fn step(&mut self, event: &StepEvent) -> Result<Flow, TrainError> {
+            if event.step == self.0 {
+                self.1.raise();
+            }
+            Ok(Flow::Continue)
+        }
+    }
+
+    #[test]
+    fn a_mask_trace_is_continued_by_whoever_resumes_the_run() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let experiment = Experiment::default().set("train.max_steps", 12).set("train.limit", 128);
+        let resolved = experiment.resolve()?;
+        let training = |name: &str, mask_trace, resume| Training {
+            mask_trace,
+            resume,
+            ..Training::new(resolved.clone()).out(folder.path().join(name))
+        };
+        training("whole", true, false).run(Callbacks::default())?;
+        let first = training("resumed", true, false);
+        let stop = InterruptAfter(5, first.interrupt.clone());
+        let ended = first.run(Callbacks::default().with(stop))?;
+        assert!(matches!(ended, Ended::Interrupted { .. }));
+        training("resumed", false, true).run(Callbacks::default())?;
+        let trace = |name: &str| std::fs::read(folder.path().join(name).join(NAMES.masks));
+        assert_eq!(trace("resumed")?, trace("whole")?);
+        Ok(())
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The command `taper calibrate`: estimates batch-norm statistics again.
 
-use super::{Pruned, refuse_existing};
-use crate::{args::Calibrate, machine, term};
+use crate::{args::Calibrate, existing::refuse_existing, machine, pruned::Pruned, term};
 use taper::{
     data::{Augment, Loader, LoaderConfig},
     train::{calibrate, checkpoint::PrunedCheckpoint},

@@ -1,10 +1,12 @@
 //! The command `taper eval`: accuracy and loss on the test images.
 
-use super::{Pruned, images::Trained};
 use crate::{
     args::{Eval, EvalEngine},
     error::usage,
-    machine, network, scores, term,
+    images::Trained,
+    machine, network,
+    pruned::Pruned,
+    scores, term,
 };
 use anyhow::bail;
 use clap::ValueEnum;

@@ -1,7 +1,11 @@
 //! The command `taper export`: writes a network in the format of another tool.
 
-use super::{existing::exists, refuse_input};
-use crate::{args::Export, error::usage, network, term};
+use crate::{
+    args::Export,
+    error::usage,
+    existing::{exists, refuse_input},
+    network, term,
+};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use taper::export::{ExportError, Format, Network, Options, Written};

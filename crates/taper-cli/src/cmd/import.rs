@@ -1,9 +1,9 @@
 //! The command `taper import`: converts a file to a pruned checkpoint.
 
-use super::{refuse_existing, refuse_input};
 use crate::{
     args::Import,
     error::usage,
+    existing::{refuse_existing, refuse_input},
     network::{self, MOST_CLASSES},
     term,
 };

@@ -1,7 +1,6 @@
 //! The command `taper inspect`: counts of weights and MACs by layer.
 
-use super::Pruned;
-use crate::{args::Inspect, error::printable, network, term};
+use crate::{args::Inspect, error::printable, network, pruned::Pruned, term};
 use serde::Serialize;
 use taper::{
     core::{LayerKind, Sparsity},

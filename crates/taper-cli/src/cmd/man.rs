@@ -1,8 +1,8 @@
 //! `taper man`.
 
-use super::refuse_existing;
 use crate::{
     args::{Args, Man},
+    existing::refuse_existing,
     term,
 };
 use anyhow::Context;

@@ -2,18 +2,16 @@
 
 mod bench;
 mod calibrate;
+mod completions;
 mod eval;
-mod existing;
 mod export;
 mod fetch;
-mod images;
 mod import;
 mod inspect;
 mod man;
 mod methods;
 mod models;
 mod predict;
-mod pruned;
 mod schedule;
 mod shrink;
 mod study;
@@ -21,10 +19,7 @@ mod suite;
 mod train;
 mod watch;
 
-use crate::args::{Args, Command, Question, Schedule};
-use existing::{refuse_existing, refuse_input};
-use images::Trained;
-use pruned::Pruned;
+use crate::args::{Command, Question, Schedule};
 use std::process::ExitCode;
 
 /// Runs a command.
@@ -47,11 +42,7 @@ pub fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Models(args) => models::run(&args)?,
         Command::Methods(args) => methods::run(&args)?,
         Command::Man(args) => man::run(&args)?,
-        Command::Completions(args) => {
-            let mut script = Vec::new();
-            clap_complete::generate(args.shell, &mut Args::grouped(), "taper", &mut script);
-            crate::term::print(String::from_utf8_lossy(&script).trim_end())?;
-        }
+        Command::Completions(args) => completions::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,6 @@
 //! The command `taper schedule plot`: plots the sparsity and the gradient scale of an experiment.
 
-use super::refuse_existing;
-use crate::{args::Plot, error::usage, term};
+use crate::{args::Plot, error::usage, existing::refuse_existing, term};
 use anyhow::Context;
 use std::{collections::BTreeMap, path::Path};
 use taper::{

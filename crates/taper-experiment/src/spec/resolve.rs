@@ -444,7 +444,7 @@ fn learned(asked: Option<f64>) -> anyhow::Result<f64> {
 fn finetuned(start: Option<&Start>, asked: Option<f64>) -> anyhow::Result<f64> {
     let Some(start) = start else {
         return Err(usage(
-            "method `finetune` keeps the mask of a checkpoint; set `from` to its file",
+            "method `finetune` keeps the mask of a checkpoint; name its file with --from or with the key `from`",
         ));
     };
     let sparsity = start.sparsity();

@@ -109,6 +109,10 @@ impl Suite {
             let mut shared = self.set.clone();
             for table in [&mut shared, &mut set] {
                 merge(table, on_top.clone());
+                // The data of the command line are those of all rows.
+                if overrides.data.is_some() {
+                    table.remove("data");
+                }
             }
             let shared = settings(&shared);
             let (set_shared, own): (Vec<String>, Vec<String>) =

@@ -183,6 +183,23 @@ fn a_key_identifies_a_folder_of_data_by_its_content() {
 }
 
 #[test]
+fn the_data_of_the_command_line_replace_those_of_the_suite() {
+    let text = format!("{SUITE}set = {{ data = 'digits', model = 'm' }}\n");
+    let root = repository_with(&text, FEATHER, BASE);
+    let suite = Suite::load(&root.path().join("experiments/s")).expect("loads");
+    let overrides = Overrides {
+        data: Some(ImageSource::of("cifar100").expect("a name")),
+        ..Overrides::default()
+    };
+    let jobs = expand(&suite, root.path(), &overrides).expect("expands");
+    let job = jobs.last().expect("jobs");
+    assert_eq!(
+        (job.data.as_deref(), &job.set[..]),
+        (Some("cifar100"), &["model=\"m\"".into()][..])
+    );
+}
+
+#[test]
 fn a_setting_without_effect_is_rejected_with_a_remedy() {
     let root = repository_with(SUITE, FEATHER, BASE);
     let suite = Suite::load(&root.path().join("experiments/s")).expect("loads");

@@ -1,6 +1,6 @@
 //! A pruned checkpoint with its network and data set.
 
-use super::Trained;
+use crate::images::Trained;
 use anyhow::Context;
 use std::path::Path;
 use taper::{
