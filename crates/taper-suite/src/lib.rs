@@ -50,7 +50,7 @@ pub use results::{
 pub use runs::RunState;
 pub use shard::Shard;
 pub use shipped::{available, find};
-pub use slurm::{Submission, Submitted};
+pub use slurm::{QueuedRuns, Submission};
 pub use suite::{ImageSource, Job, Overrides, Suite, SuiteRow, matches};
 pub use watch::SuiteWatch;
 

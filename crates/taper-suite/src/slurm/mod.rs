@@ -8,4 +8,4 @@ mod tests;
 
 pub(crate) use script::LEAD;
 pub use script::Submission;
-pub use submit::Submitted;
+pub use submit::QueuedRuns;

@@ -51,7 +51,7 @@ pub(super) enum Part {
 
 impl Submission {
     /// The batch script of the jobs that execute the runs. It checks that the folder exists, but not that it is the
-    /// same folder on all nodes: [`submit`](Self::submit) does that.
+    /// same folder on all nodes: [`submit_runs`](Self::submit_runs) does that.
     ///
     /// # Errors
     /// [`Usage`] if a value cannot be in a batch script, an argument of `sbatch` would replace the array, or the time

@@ -10,26 +10,34 @@ use std::{
 };
 use taper_host::Usage;
 
-/// Job ids from Slurm.
+/// The queued array of jobs that execute the runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Submitted {
-    /// The array of jobs that execute the runs.
-    pub runs: String,
-    /// The job that gathers the results when they have ended.
-    pub results: String,
+pub struct QueuedRuns {
+    /// The id of the array.
+    pub job: String,
+    /// The script that gathers the results, relative to the folder.
+    results: String,
 }
 
 impl Submission {
-    /// Submits the runs, and a job after them that gathers the results.
+    /// Submits the runs.
     ///
     /// # Errors
-    /// Errors of [`script`](Self::script); [`Usage`] if there is no `sbatch`, or it rejects the jobs; an error if the
+    /// Errors of [`script`](Self::script); [`Usage`] if there is no `sbatch`, or it rejects the job; an error if the
     /// scripts cannot be written below `runs/`.
-    pub fn submit(&self) -> Result<Submitted> {
-        self.submit_with(Path::new("sbatch"))
+    pub fn submit_runs(&self) -> Result<QueuedRuns> {
+        self.submit_runs_with(Path::new("sbatch"))
     }
 
-    pub(super) fn submit_with(&self, sbatch: &Path) -> Result<Submitted> {
+    /// Submits a job after the runs that gathers the results, and returns its id.
+    ///
+    /// # Errors
+    /// If `sbatch` rejects the job. The runs stay queued.
+    pub fn submit_results(&self, runs: &QueuedRuns) -> Result<String> {
+        self.submit_results_with(Path::new("sbatch"), runs)
+    }
+
+    pub(super) fn submit_runs_with(&self, sbatch: &Path) -> Result<QueuedRuns> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name = format!("{}/{}-{}", self.jobs(), now.as_nanos(), std::process::id());
         // The first script identifies this folder: a node may have another folder with the same name.
@@ -45,19 +53,22 @@ impl Submission {
             let path = self.folder.join(path);
             fs::write(&path, script).with_context(|| create(&path))?;
         }
-        let runs = self.queue(sbatch, &token, None).inspect_err(|_| {
+        let job = self.queue(sbatch, &token, None).inspect_err(|_| {
             for path in [&token, &results] {
                 // An unused script does no harm.
                 let _ = fs::remove_file(self.folder.join(path));
             }
         })?;
-        let afterwards = self.command("run")?;
-        let results = self.queue(sbatch, &results, Some(&runs)).with_context(|| {
+        Ok(QueuedRuns { job, results })
+    }
+
+    pub(super) fn submit_results_with(&self, sbatch: &Path, runs: &QueuedRuns) -> Result<String> {
+        let (job, afterwards) = (&runs.job, self.command("run")?);
+        self.queue(sbatch, &runs.results, Some(job)).with_context(|| {
             format!(
-                "job {runs} executes the runs, but no job gathers the results; run `{afterwards}` afterwards"
+                "job {job} executes the runs, but no job gathers the results; run `{afterwards}` afterwards"
             )
-        })?;
-        Ok(Submitted { runs, results })
+        })
     }
 
     /// Queues a script of the folder with `sbatch`, after the end of another job, and returns the job's id.

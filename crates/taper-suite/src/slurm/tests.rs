@@ -1,7 +1,7 @@
 //! Runs scripts with bash, and with stand-ins for the programs of Slurm.
 
 use super::{
-    Submission, Submitted,
+    Submission,
     script::{Part, seconds},
 };
 use anyhow::Result;
@@ -92,6 +92,14 @@ fn refused<T>(result: Result<T>, part: &str) {
     let Err(error) = result else { panic!("accepted: {part}") };
     assert_eq!(Exit::of(error.as_ref()), Exit::Usage, "{error:#}");
     assert!(format!("{error:#}").contains(part), "{error:#}");
+}
+
+/// Submits the runs and the job that gathers their results. Returns the ids of both.
+fn submit(submission: &Submission, cluster: &Cluster) -> Result<(String, String)> {
+    let sbatch = cluster.path("sbatch");
+    let runs = submission.submit_runs_with(&sbatch)?;
+    let results = submission.submit_results_with(&sbatch, &runs)?;
+    Ok((runs.job, results))
 }
 
 #[test]
@@ -257,8 +265,8 @@ fn both_jobs_are_submitted() {
         r#"bin="${0%/*}"; echo >>"$bin/n"; n=$((11 + $(wc -l <"$bin/n"))); cp "${@: -1}" "$bin/$n.sh"; echo "$n;cluster""#,
     );
     let submission = cluster.submission();
-    let submitted = submission.submit_with(&cluster.path("sbatch")).expect("submits");
-    assert_eq!(submitted, Submitted { runs: "12".into(), results: "13".into() });
+    let submitted = submit(&submission, &cluster).expect("submits");
+    assert_eq!(submitted, ("12".to_owned(), "13".to_owned()));
     let calls = cluster.calls();
     assert_eq!(calls[..2], ["sbatch", "--parsable"]);
     assert_eq!(calls[3..6], ["sbatch", "--parsable", "--dependency=afterany:12"]);
@@ -278,7 +286,7 @@ fn both_jobs_are_submitted() {
         );
     }
     // A second submission does not disturb jobs of the first.
-    submission.submit_with(&cluster.path("sbatch")).expect("submits");
+    submit(&submission, &cluster).expect("submits");
     assert_eq!(cluster.run(&script(12)).status.code(), Some(0));
     fs::rename(cluster.folder().join(&calls[2]), cluster.path("away")).expect("renames");
     assert_eq!(cluster.run(&script(12)).status.code(), Some(2), "another folder");
@@ -288,29 +296,23 @@ fn both_jobs_are_submitted() {
 fn what_cannot_be_submitted_is_refused() {
     let cluster = Cluster::new();
     let submission = cluster.submission();
-    refused(
-        submission.submit_with(&cluster.path("sbatch")),
-        "there is no `sbatch` on this machine",
-    );
+    refused(submit(&submission, &cluster), "there is no `sbatch` on this machine");
 
     let errors =
         "echo 'sbatch: error: invalid partition: x' >&2; echo 'sbatch: error: failed' >&2; exit 1";
     cluster.program("sbatch", errors);
     refused(
-        submission.submit_with(&cluster.path("sbatch")),
+        submit(&submission, &cluster),
         "`sbatch` rejects the job: invalid partition: x; failed",
     );
     let left = fs::read_dir(cluster.folder().join("runs/quick/slurm")).expect("a folder");
     assert_eq!(left.count(), 0, "no script without a job");
 
     cluster.program("sbatch", &format!("[ $# = 2 ] && echo 12 && exit; {errors}"));
-    refused(
-        submission.submit_with(&cluster.path("sbatch")),
-        "job 12 executes the runs, but no job gathers",
-    );
+    refused(submit(&submission, &cluster), "job 12 executes the runs, but no job gathers");
 
     cluster.program("sbatch", "echo Submitted");
-    let error = submission.submit_with(&cluster.path("sbatch")).expect_err("no number");
+    let error = submit(&submission, &cluster).expect_err("no number");
     assert!(error.to_string().contains("`Submitted`"), "{error}");
 }
 

@@ -3,7 +3,7 @@
 use super::order::{launcher, order};
 use crate::{args::SuiteSubmit, term};
 use std::{num::NonZeroUsize, path::Path};
-use taper_suite::{Program, Submission, Submitted};
+use taper_suite::{Program, Submission};
 
 /// Submits a suite to Slurm, or prints the batch script.
 pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
@@ -44,11 +44,13 @@ pub fn run(args: &SuiteSubmit) -> anyhow::Result<()> {
     if args.print {
         return term::print(submission.script()?.trim_end());
     }
-    let Submitted { runs, results } = plan.begin_shards(array_size, || submission.submit())?;
+    let runs = plan.begin_shards(array_size, || submission.submit_runs())?;
+    let results = submission.submit_results(&runs)?;
     let status = submission.command("status")?;
     term::print(format_args!(
-        "job {runs}, an array of {array_size}, makes {n_left} runs; job {results} gathers the results after it\n\
-         `{status}` shows the progress"
+        "job {}, an array of {array_size}, makes {n_left} runs; job {results} gathers the results after it\n\
+         `{status}` shows the progress",
+        runs.job
     ))
 }
 
