@@ -124,6 +124,9 @@ fn invalid_plots_and_studies_are_rejected() {
     let study = |set| ["study", "significance", "--set", set];
     refuse(&study("prune.drop=\"random:0.5\""), 2, &["pass --rules and --shares instead"]);
     refuse(&study("prune.probes=9"), 2, &["--set prune.probes=9", "pass --probes instead"]);
+    refuse(&study("prune={ drop = \"random:0.5\" }"), 2, &["pass --rules and --shares instead"]);
+    let twice = ["train", "--sparsity", "0.9", "--set", "prune={ sparsity = 0.5 }"];
+    refuse(&twice, 2, &["--sparsity and --set prune={ sparsity = 0.5 } set the same key"]);
     refuse(&study("train.beta1=0.5"), 2, &["train.beta1 applies only to adamw"]);
     refuse(&["study", "significance", "--method", "dense"], 2, &["`dense` prunes nothing"]);
     refuse(&["study", "significance", "--rules", "oldest"], 2, &["`oldest`", "smallest, longest"]);
@@ -144,6 +147,11 @@ fn settings_of_drops_apply_to_the_runs_of_a_study_that_drop_weights() {
     };
     assert_eq!(recipe("smallest-1-seed0")["drop_begin"], 0.5);
     assert_eq!(recipe("none-0-seed0")["drop"], "none");
+    // Seeds count from that of the experiment, however it is given.
+    succeed(
+        &[&study[..], &few, &["--set", "seed=5", "--set", "prune={ drop_begin = 0.5 }"]].concat(),
+    );
+    assert_eq!(recipe("smallest-1-seed5")["drop_begin"], 0.5);
 }
 
 #[test]

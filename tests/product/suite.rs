@@ -712,7 +712,10 @@ fn invalid_arguments_and_files_are_rejected() {
         (&["run", "quik"], "no suite 'quik'"),
         (&["run", "--folder", "nowhere"], "nowhere is not a folder"),
         (&["report"], "run `taper suite run` first"),
-        (&["status", "quick", "--only", "nothing"], "leave --only out to list all runs"),
+        (
+            &["status", "quick", "--only", "nothing"],
+            "`taper suite run quick --dry-run` lists the runs",
+        ),
     ] {
         let output = repository.command(args).output().expect("runs");
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output));

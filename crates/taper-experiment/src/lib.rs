@@ -28,7 +28,7 @@ pub use error::usage;
 pub use experiment::Experiment;
 pub use images::open_data;
 pub use setup::Setup;
-pub use spec::{Method, Resolved, Spec, methods};
+pub use spec::{Method, Resolved, Spec, keys_of, methods};
 pub use taper::train::{Callbacks, callback::Interrupt};
 pub use training::{Ended, Training};
 

@@ -336,7 +336,10 @@ fn finish(
     let last = progress
         .history
         .last()
-        .context("the run was stopped in its first epoch and has no result")?;
+        .with_context(|| {
+        let folder = folder.path().display();
+        format!("{folder}: the run was stopped in its first epoch and has no result; resume it, or stop it after an epoch")
+    })?;
     let is_measured = last.step == progress.step && !last.choice_accuracy().is_nan();
     let (mut test, mut held_out) =
         ([last.test_accuracy, last.test_loss], [last.validation_accuracy, last.validation_loss]);

@@ -156,7 +156,7 @@ impl Order {
         ensure!(
             !chosen.is_empty(),
             Usage::new(format!(
-                "no run of suite '{}' has '{}' in its name; leave --only out to list all runs",
+                "no run of suite '{0}' has '{1}' in its name; `taper suite run {0} --dry-run` lists the runs",
                 self.suite.name, self.only
             ))
         );

@@ -24,7 +24,7 @@ use taper::{
     },
     train::Run,
 };
-use taper_experiment::{BUILT_FROM, Compute, Ended, Setup, difference};
+use taper_experiment::{BUILT_FROM, Compute, Ended, Setup, difference, keys_of};
 use taper_host::{Exit, machine};
 use taper_report::{
     chart::{self, Screen},
@@ -119,19 +119,24 @@ fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
         }
     }
     let mut common = args.train.clone();
-    for set in &common.set {
-        let option = match train::key_of(set) {
-            "prune.drop" => "--rules and --shares",
-            "prune.probes" => "--probes",
-            _ => continue,
-        };
-        return Err(usage(format!("--set {set} has no effect in a study; pass {option} instead")));
+    let (mut own, mut of_drops) = (Vec::new(), Vec::new());
+    for set in common.set {
+        let keys = keys_of(&set)?;
+        let has = |key: &str| keys.iter().any(|other| other == key);
+        let options = [("prune.drop", "--rules and --shares"), ("prune.probes", "--probes")];
+        if let Some((_, option)) = options.iter().find(|(key, _)| has(key)) {
+            return Err(usage(format!(
+                "--set {set} has no effect in a study; pass {option} instead"
+            )));
+        }
+        match keys.iter().any(|key| key.starts_with("prune.drop_")) {
+            true => of_drops.push(set),
+            false => own.push(set),
+        }
     }
     // Settings of drops have no effect in runs without drops. As shared settings they are allowed there.
-    let (of_drops, others) =
-        common.set.into_iter().partition(|set| train::key_of(set).starts_with("prune.drop"));
-    common.set = others;
-    common.set_shared.extend::<Vec<String>>(of_drops);
+    common.set = own;
+    common.set_shared.extend(of_drops);
     let mut dropless = common.clone();
     dropless.set.push(format!("prune.drop=\"{NONE}\""));
     let experiment = train::experiment(&dropless)?.resolve()?;
@@ -159,6 +164,8 @@ fn jobs(args: &Significance, out: &Path) -> anyhow::Result<Vec<Job>> {
         let rule = rule.to_owned();
         for seed in base..end {
             let mut train = common.clone();
+            // The first seed is that of the experiment.
+            train.set.retain(|set| keys_of(set).is_ok_and(|keys| keys != ["seed"]));
             train.set.extend(match rule == NONE {
                 true => {
                     vec![format!("prune.probes={}", args.probes), format!("prune.drop=\"{NONE}\"")]

@@ -13,7 +13,7 @@ use taper::{
     record::{NAMES, RunFiles, result::RunResult},
     train::{Callbacks, callback::Interrupt},
 };
-use taper_experiment::{Compute, Ended, Experiment, Setup, Training};
+use taper_experiment::{Compute, Ended, Experiment, Setup, Training, keys_of};
 use taper_host::{Exit, on_stop};
 
 /// Trains a network as an experiment describes.
@@ -108,19 +108,14 @@ pub(super) fn experiment(args: &Train) -> anyhow::Result<Experiment> {
     Ok(experiment)
 }
 
-/// The key of a setting `key=value`.
-pub(super) fn key_of(set: &str) -> &str {
-    set.split('=').next().unwrap_or(set).trim()
-}
-
 /// Rejects a setting of the key of an option.
 fn expect_alone(flag: &str, key: &str, sets: &[String]) -> anyhow::Result<()> {
-    match sets.iter().find(|set| key_of(set) == key) {
-        Some(set) => {
-            Err(usage(format!("--{flag} and --set {set} set the same key; leave one out")))
+    for set in sets {
+        if keys_of(set)?.iter().any(|other| other == key) {
+            return Err(usage(format!("--{flag} and --set {set} set the same key; leave one out")));
         }
-        None => Ok(()),
     }
+    Ok(())
 }
 
 /// The interrupt that Ctrl-C and SIGTERM raise. All runs of this process share it.

@@ -31,6 +31,16 @@ pub fn load(file: Option<&Path>, shared: &[Setting], settings: &[Setting]) -> an
     Ok(Spec { said, ..spec })
 }
 
+/// The keys that a setting `key=value` sets; several for a whole section, `prune={ begin = 0.1 }`.
+///
+/// # Errors
+/// If it is no setting.
+pub fn keys_of(setting: &str) -> anyhow::Result<Vec<String>> {
+    let known = serde_json::to_value(Spec::default())?;
+    let settings = single(&[Setting::parse(setting)?], &known);
+    Ok(settings.into_iter().map(|setting| setting.key).collect())
+}
+
 /// Settings with those of a whole section, `prune={ begin = 0.1 }`, one by one: the other keys of the section stay.
 fn single(settings: &[Setting], known: &serde_json::Value) -> Vec<Setting> {
     let each = settings.iter().flat_map(|setting| match &setting.value {

@@ -21,7 +21,7 @@ mod start;
 mod together;
 mod validation;
 
-pub use load::load;
+pub use load::{keys_of, load};
 pub use method::{Method, methods};
 pub use resolve::Resolved;
 

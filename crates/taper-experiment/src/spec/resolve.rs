@@ -341,8 +341,10 @@ impl Resolved {
 
     /// The key and the name of a criterion that is measured on images of each class, and how many images of each.
     pub fn images_of_each_class(&self) -> Option<(&'static str, &str, usize)> {
-        let keys = [("criterion", &self.prune().criterion), ("begin_by", &self.prune().begin_by)];
-        keys.into_iter().find_map(|(key, name)| {
+        let prune = self.prune();
+        let keys = [("criterion", &prune.criterion), ("begin_by", &prune.begin_by)];
+        let is_swap = prune.renewal.as_deref() == Some("swap");
+        keys.into_iter().filter(|(key, _)| *key != "begin_by" || is_swap).find_map(|(key, name)| {
             let (_, n) = name.as_deref()?.split_once("grasp:")?;
             Some((key, name.as_deref()?, n.parse().ok()?))
         })

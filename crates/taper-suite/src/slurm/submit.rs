@@ -96,7 +96,7 @@ impl Submission {
         let job = answer.trim().split(';').next().unwrap_or_default();
         ensure!(
             !job.is_empty() && job.bytes().all(|byte| byte.is_ascii_digit()),
-            "`sbatch` printed `{}` instead of a job id",
+            "`sbatch` printed `{}` instead of a job id; a job may be queued, which `squeue` shows",
             answer.trim()
         );
         Ok(job.to_owned())
