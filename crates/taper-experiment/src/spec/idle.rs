@@ -21,7 +21,24 @@ struct Rule {
     remedy: &'static str,
 }
 
-const RULES: [Rule; 24] = [
+/// Keys of the section `prune` without a default value.
+pub(super) const WITHOUT_DEFAULT: [&str; 13] = [
+    "prune.begin_allocation",
+    "prune.begin_by",
+    "prune.criterion",
+    "prune.dense_phase",
+    "prune.freeze",
+    "prune.grow*",
+    "prune.initial_scale",
+    "prune.last_dense_phase",
+    "prune.remainder",
+    "prune.renewal",
+    "prune.sparse_phase",
+    "prune.structure",
+    "prune.swap_*",
+];
+
+const RULES: [Rule; 31] = [
     Rule {
         keys: &CHOOSE_MASKS,
         is_read: |r| r.method() != "finetune",
@@ -85,6 +102,23 @@ const RULES: [Rule; 24] = [
         remedy: "set prune.drop",
     },
     Rule {
+        keys: &["prune.drop_end"],
+        is_read: |r| text(&r.prune().drop_schedule) != "one-shot",
+        readers: "gradual permanent pruning",
+        by: &["prune.drop_schedule"],
+        remedy: "set prune.drop_schedule to a curve such as linear",
+    },
+    Rule {
+        keys: &["prune.drop_schedule"],
+        is_read: |r| {
+            let p = r.prune();
+            p.drop_end > p.drop_begin || text(&p.drop_schedule) == "one-shot"
+        },
+        readers: "gradual permanent pruning",
+        by: &["prune.drop_end", "prune.drop_begin"],
+        remedy: "set prune.drop_end after prune.drop_begin",
+    },
+    Rule {
         keys: &["prune.schedule", "prune.begin"],
         is_read: |r| !has_points(r),
         readers: "schedules with a curve",
@@ -96,14 +130,14 @@ const RULES: [Rule; 24] = [
         keys: &["prune.end"],
         is_read: |r| !has_points(r) || is_adaptive(r),
         readers: "schedules with a curve",
-        by: &["prune.points"],
+        by: &["prune.points", "prune.adapt"],
         remedy: "leave prune.points out",
     },
     Rule {
         keys: &["prune.end"],
         is_read: |r| text(&r.prune().schedule) != "one-shot" || is_adaptive(r),
         readers: "gradual schedules",
-        by: &["prune.schedule"],
+        by: &["prune.schedule", "prune.adapt"],
         remedy: "choose another curve",
     },
     Rule {
@@ -114,25 +148,24 @@ const RULES: [Rule; 24] = [
         remedy: "choose another curve",
     },
     Rule {
-        keys: &["prune.schedule", "prune.initial", "prune.adapt*"],
-        is_read: |r| {
-            let is_curve = !["one-shot", "phases"].contains(&text(&r.prune().schedule));
-            !is_curve || has_points(r) || r.prune().end > r.prune().begin
-        },
+        keys: &["prune.schedule", "prune.adapt*"],
+        is_read: |r| !is_curve(r) || has_points(r) || has_length(r),
         readers: "gradual schedules",
         by: &["prune.end", "prune.begin"],
         remedy: "set prune.end after prune.begin",
     },
     Rule {
         keys: &["prune.initial"],
-        is_read: |r| {
-            let schedule = text(&r.prune().schedule);
-            let is_ramp = !["one-shot", "phases"].contains(&schedule);
-            // The sparsity of a checkpoint until the masks are chosen.
-            let is_kept = schedule == "one-shot" && r.is_sparse_start();
-            (is_ramp || is_kept) && !has_points(r)
-                || r.prune().begin_allocation.is_some()
-                || falls(r)
+        is_read: |r| !is_curve(r) || has_points(r) || has_length(r) || is_held(r) || falls(r),
+        readers: "gradual schedules",
+        by: &["prune.end", "prune.begin"],
+        remedy: "set prune.end after prune.begin",
+    },
+    Rule {
+        keys: &["prune.initial"],
+        is_read: |r| match has_points(r) {
+            true => r.prune().begin_allocation.is_some() || falls(r),
+            false => is_curve(r) || is_held(r) || falls(r),
         },
         readers: "ramps",
         by: &["prune.schedule", "prune.points"],
@@ -144,6 +177,20 @@ const RULES: [Rule; 24] = [
         readers: "ramps from an initial sparsity",
         by: &["prune.initial"],
         remedy: "set prune.initial above 0",
+    },
+    Rule {
+        keys: &["prune.begin_allocation"],
+        is_read: |r| is_curve(r) || has_points(r) || is_held(r),
+        readers: "gradual schedules",
+        by: &["prune.schedule", "prune.points"],
+        remedy: "choose a gradual curve",
+    },
+    Rule {
+        keys: &["prune.begin_allocation"],
+        is_read: |r| !is_curve(r) || has_points(r) || has_length(r) || is_held(r),
+        readers: "gradual schedules",
+        by: &["prune.end", "prune.begin"],
+        remedy: "set prune.end after prune.begin",
     },
     Rule {
         keys: &["prune.sparse_phase", "prune.dense_phase", "prune.last_dense_phase"],
@@ -158,6 +205,13 @@ const RULES: [Rule; 24] = [
         readers: "prune-and-regrow",
         by: &["prune.renewal"],
         remedy: "choose a method with prune-and-regrow, such as rigl",
+    },
+    Rule {
+        keys: &["prune.swap_milestones"],
+        is_read: |r| text(&r.prune().swap_decay).starts_with("step:"),
+        readers: "a swapped fraction that falls in steps",
+        by: &["prune.swap_decay"],
+        remedy: "set prune.swap_decay to step:FACTOR",
     },
     Rule {
         keys: &["prune.freeze"],
@@ -177,11 +231,21 @@ const RULES: [Rule; 24] = [
         keys: &["prune.pruned_gradient"],
         is_read: |r| {
             let remainder = text(&r.prune().remainder);
-            text(&r.prune().gradient).parse() != Ok(0.0) || remainder.contains(':')
+            text(&r.prune().gradient).parse() != Ok(0.0) || remainder.starts_with("penalty:")
         },
         readers: "pruned weights that receive a gradient",
-        by: &["prune.gradient"],
+        by: &["prune.gradient", "prune.remainder"],
         remedy: "set prune.gradient above 0",
+    },
+    Rule {
+        keys: &["prune.dead_filters"],
+        is_read: |r| {
+            let p = r.prune();
+            text(&p.remainder) != "zero" || text(&p.dead_filters) == "reference"
+        },
+        readers: "pruned weights that receive a gradient",
+        by: &["prune.remainder"],
+        remedy: "set prune.remainder to alive",
     },
     Rule {
         keys: &["train.dampening", "train.nesterov"],
@@ -195,7 +259,7 @@ const RULES: [Rule; 24] = [
         // Learned thresholds use momentum, whatever the optimizer of the weights.
         is_read: |r| text(&r.train().optimizer) == "sgd" || r.finds_own(),
         readers: "sgd",
-        by: &["train.optimizer"],
+        by: &["train.optimizer", "prune.threshold"],
         remedy: "choose sgd",
     },
     Rule {
@@ -233,12 +297,26 @@ fn has_points(resolved: &Resolved) -> bool {
     resolved.prune().points.as_ref().is_some_and(|points| !points.is_empty())
 }
 
+fn is_curve(resolved: &Resolved) -> bool {
+    !["one-shot", "phases"].contains(&text(&resolved.prune().schedule))
+}
+
+/// Whether the schedule ends after it begins.
+fn has_length(resolved: &Resolved) -> bool {
+    resolved.prune().end > resolved.prune().begin
+}
+
+/// Whether a sparse checkpoint keeps its sparsity until the schedule begins.
+fn is_held(resolved: &Resolved) -> bool {
+    let is_ramp = text(&resolved.prune().schedule) != "phases" && !has_points(resolved);
+    is_ramp && resolved.is_sparse_start() && resolved.prune().begin > Some(0.0)
+}
+
 /// Whether the gradient of pruned weights decreases from the initial sparsity on.
 fn falls(resolved: &Resolved) -> bool {
     let gradient = text(&resolved.prune().gradient);
-    ["linear:", "power:", "cosine:", "exponential:", "sigmoid:"]
-        .iter()
-        .any(|name| gradient.contains(name))
+    let names = ["linear:", "power:", "cosine:", "exponential:", "sigmoid:"];
+    !gradient.contains("annealed/") && names.iter().any(|name| gradient.contains(name))
 }
 
 impl Rule {
@@ -248,6 +326,18 @@ impl Rule {
 }
 
 impl Resolved {
+    /// Removes keys of the method that other keys have made ineffective, unless they have a default value. Keys that
+    /// `is_own` accepts are not the method's.
+    pub(super) fn remove_idle(&mut self, is_own: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+        let is_idle = |key: &str| {
+            let is_of_method =
+                !is_own(key) && WITHOUT_DEFAULT.iter().any(|name| is_like(key, name));
+            is_of_method && RULES.iter().any(|rule| rule.is_of(key) && !(rule.is_read)(self))
+        };
+        self.spec.prune = self.prune().clone().without(|key| is_idle(&format!("prune.{key}")))?;
+        Ok(())
+    }
+
     /// Rejects keys that are set, but have no effect.
     ///
     /// A flag may make a key of the file ineffective: `taper train my.toml --method dense`.
@@ -433,9 +523,95 @@ mod tests {
             (&["prune.sparse_phase=0.1"], "but prune.schedule is cubic; leave it out, or choose"),
             (&["prune.freeze=0.9"], "prune.freeze applies only to soft top-k, but prune.threshold"),
             (&["prune.begin_allocation=erk"], "but prune.initial is 0.0; leave it out, or set"),
+            (
+                &["prune.method=random", "prune.initial=0.5", "prune.begin_allocation=er"],
+                "but prune.schedule is one-shot; leave it out, or choose a gradual curve",
+            ),
+            (
+                &["prune.end=0", "prune.initial=0.5", "prune.begin_allocation=er"],
+                "prune.begin_allocation applies only to gradual schedules, but prune.end is 0.0",
+            ),
+            (
+                &[
+                    "prune.points=[[0.1, 0.9]]",
+                    "prune.initial=0.5",
+                    "prune.gradient=\"annealed/linear:0\"",
+                ],
+                "prune.initial applies only to ramps",
+            ),
+            (
+                &["prune.drop=\"smallest:0.5\"", "prune.drop_begin=0.5", "prune.drop_end=0.7"],
+                "but prune.drop_schedule is one-shot; leave it out, or set prune.drop_schedule to",
+            ),
+            (
+                &["prune.drop=\"smallest:0.5\"", "prune.drop_schedule=linear"],
+                "but prune.drop_end is 0.0; leave it out, or set prune.drop_end after",
+            ),
+            (
+                &["prune.method=rigl", "prune.dead_filters=silent"],
+                "prune.dead_filters applies only to pruned weights that receive a gradient, but prune.remainder is zero",
+            ),
+            (
+                &[
+                    "prune.gradient=0",
+                    "prune.remainder=\"decay:0.1\"",
+                    "prune.pruned_gradient=every:2",
+                ],
+                "prune.pruned_gradient applies only to pruned weights that receive a gradient",
+            ),
+            (
+                &["prune.method=rigl", "prune.swap_milestones=[0.5]"],
+                "but prune.swap_decay is not set; leave it out, or set prune.swap_decay to step:FACTOR",
+            ),
         ] {
             let said = refusal(sets);
             assert!(said.contains(wanted), "{sets:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn keys_of_a_method_that_other_keys_make_ineffective_are_not_recorded() {
+        for (method, set, left) in [
+            (
+                "ac-dc",
+                "prune.schedule=cubic",
+                &["sparse_phase", "dense_phase", "last_dense_phase"][..],
+            ),
+            ("rigl", "prune.renewal=hold", &["swap_share", "swap_end", "grow", "begin_by"]),
+            ("set", "prune.renewal=top-k-hold", &["swap_share", "swap_decay", "swap_end", "grow"]),
+            ("mest", "prune.renewal=hold", &["swap_decay", "swap_milestones", "begin_by"]),
+            ("mest", "prune.swap_decay=cosine", &["swap_milestones"]),
+            ("spartan", "prune.threshold=hard", &["freeze"]),
+            ("st-3-sigma", "prune.threshold=\"learned:-5\"", &["criterion"]),
+            ("granet", "prune.initial=0", &["begin_allocation"]),
+            ("granet", "prune.end=0", &["begin_allocation"]),
+        ] {
+            let set_method = format!("prune.method={method}");
+            let record = |sets: &[&str]| {
+                let resolved = read(None, &[], &[&[&*set_method], sets].concat()).unwrap();
+                resolved.settings().unwrap()
+            };
+            let (all, few) = (record(&[]), record(&[set]));
+            for key in left {
+                assert!(all["prune"].get(key).is_some(), "{method}: {key}");
+                assert!(few["prune"].get(key).is_none(), "{method} {set}: {key}");
+            }
+            let again = Resolved::recorded(&few).unwrap().settings().unwrap();
+            assert_eq!(again, few, "{method} {set}");
+        }
+        let shared = ["prune.freeze=0.9"];
+        let sets = ["prune.method=spartan", "prune.threshold=hard"];
+        let prune = read(None, &shared, &sets).unwrap().settings().unwrap()["prune"].clone();
+        assert_eq!(prune["freeze"], 0.9, "a shared key is recorded");
+        for (name, method) in super::super::methods().unwrap() {
+            let set = format!("prune.method={name}");
+            // The checkpoint of finetune is not there.
+            let Ok(resolved) = read(None, &[], &[&set]) else { continue };
+            let given = serde_json::to_value(&method.prune).unwrap();
+            let found = serde_json::to_value(resolved.prune()).unwrap();
+            for (key, value) in given.as_object().unwrap().iter().filter(|(_, v)| !v.is_null()) {
+                assert_eq!(&found[key], value, "{name}: {key}");
+            }
         }
     }
 
@@ -454,7 +630,7 @@ mod tests {
             &[
                 "prune.points=[[0.1, 0.9]]",
                 "prune.initial=0.5",
-                "prune.gradient=\"annealed/linear:0\"",
+                "prune.gradient=\"per-layer/linear:0\"",
             ],
             &["prune.method=top-kast", "prune.gradient=0", "prune.pruned_gradient=\"live:2\""],
             &["prune.method=str", "train.optimizer=adamw", "train.momentum=0.5"],
@@ -487,12 +663,21 @@ mod tests {
             "prune.freeze=0.1",
             "prune.sparse_phase=0.1",
             "prune.begin_allocation=erk",
+            "prune.adapt_deadline=0.7",
+            "prune.drop_end=0.7",
+            "prune.drop_begin=0.7",
+            "prune.swap_begin=0.8",
+            "prune.grow=\"grasp:10\"",
             "train.nesterov=true",
         ];
         for method in ["feather", "gmp", "dense", "ac-dc", "rigl", "spartan"] {
             let set = format!("prune.method={method}");
-            for shared in shared.iter().filter(|key| !key.contains("freeze") || method != "spartan")
-            {
+            let is_read = |key: &str| match method {
+                "spartan" => key.contains("freeze"),
+                "rigl" => key.contains("swap_begin") || key.contains("grow"),
+                _ => false,
+            };
+            for shared in shared.iter().filter(|key| !is_read(key)) {
                 let sets = [&*set, "train.optimizer=adamw"];
                 read(None, &[shared], &sets).unwrap_or_else(|error| panic!("{sets:?}: {error}"));
             }

@@ -254,9 +254,9 @@ fn criterion(key: &str, text: &str, seed: u64) -> anyhow::Result<Box<dyn Criteri
 fn check_measured(p: &PruneSpec, seed: u64) -> anyhow::Result<()> {
     let renewal = p.renewal.as_deref().unwrap_or("top-k");
     for (key, value) in [("criterion", &p.criterion), ("grow", &p.grow)] {
-        let Some(name) = value.as_ref().filter(|name| !(key == "grow" && *name == "same")) else {
-            continue;
-        };
+        // Only prune-and-regrow reads `grow`; `same` is the other key.
+        let is_read = |name: &&String| key != "grow" || renewal == "swap" && *name != "same";
+        let Some(name) = value.as_ref().filter(is_read) else { continue };
         if criterion(key, name, seed)?.measure().is_none() {
             continue;
         }
@@ -292,7 +292,7 @@ fn check_phases(p: &PruneSpec) -> anyhow::Result<()> {
     }
     if !p.points.as_deref().unwrap_or_default().is_empty() {
         return Err(usage(format!(
-            "prune.points defines a schedule, but prune.schedule is {PHASES}; leave one of them out"
+            "prune.points defines a schedule, but prune.schedule is {PHASES}; leave prune.points out, or choose another method"
         )));
     }
     Ok(())

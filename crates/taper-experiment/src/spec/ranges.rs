@@ -70,14 +70,15 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     real("prune.drop_end", prune.drop_end, "[0, 1]", |v| (0.0..=1.0).contains(&v))?;
     real("prune.drop_from", prune.drop_from, "[0, 1)", |v| (0.0..1.0).contains(&v))?;
     let (drop_begin, drop_end) = (prune.drop_begin.unwrap_or(0.0), prune.drop_end.unwrap_or(0.0));
-    if drop_end < drop_begin {
+    let drops = prune.drop.as_deref() != Some("none");
+    if drops && drop_end < drop_begin {
         return Err(usage(format!(
             "prune.drop_end is {drop_end}, before prune.drop_begin at {drop_begin}"
         )));
     }
     let (initial, sparsity) = (prune.initial.unwrap_or(0.0), prune.sparsity.unwrap_or(0.0));
     let drop_from = prune.drop_from.unwrap_or(0.0);
-    if drop_from > sparsity && prune.drop.as_deref() != Some("none") {
+    if drops && drop_from > sparsity {
         return Err(usage(format!(
             "prune.drop_from is {drop_from}, outside [0, {sparsity}] (the final sparsity), so no weight would be dropped"
         )));
@@ -125,7 +126,8 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
         )));
     }
     let (swap_begin, swap_end) = (prune.swap_begin.unwrap_or(0.0), prune.swap_end.unwrap_or(1.0));
-    if !(0.0..swap_end).contains(&swap_begin) {
+    let swaps = prune.renewal.as_deref() == Some("swap");
+    if swaps && !(0.0..swap_end).contains(&swap_begin) {
         return Err(usage(format!(
             "prune.swap_begin is {swap_begin}, outside [0, {swap_end}) (before prune.swap_end)"
         )));
@@ -133,7 +135,7 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
     let deadline = prune.adapt_deadline.unwrap_or(end);
     // A ramp that ends with the run is rejected later, with the number of steps, whether it adapts or not.
     let is_in_time = deadline < 1.0 || end == 1.0;
-    if !(is_in_time && (end..=1.0).contains(&deadline)) {
+    if is_adaptive && !(is_in_time && (end..=1.0).contains(&deadline)) {
         return Err(usage(format!(
             "prune.adapt_deadline is {deadline}, outside [{end}, 1) (at or after prune.end, and before the end of the run)"
         )));
@@ -168,7 +170,7 @@ pub(super) fn check(train: &TrainSpec, prune: &PruneSpec) -> anyhow::Result<()> 
         return Err(usage(format!("prune.points ends below {sparsity}, the final sparsity")));
     }
     // An adaptive schedule must reach its last point by the deadline.
-    if points.last().is_some_and(|&[x, _]| x > deadline) && prune.adapt.as_deref() != Some("none") {
+    if is_adaptive && points.last().is_some_and(|&[x, _]| x > deadline) {
         return Err(usage(format!(
             "prune.adapt_deadline is {deadline}, before the last of prune.points"
         )));

@@ -108,15 +108,10 @@ fn decay(p: &PruneSpec) -> anyhow::Result<Decays> {
     let power = number("power:").filter(|n| *n > 0.0);
     let factor = number("step:").filter(|factor| *factor < 1.0);
     let milestones = p.swap_milestones.clone().unwrap_or_default();
-    if milestones.is_empty() == factor.is_some() {
-        let (said, remedy) = match factor {
-            Some(_) => {
-                ("is not set", "set where the fraction falls, such as [0.5] for half of the run")
-            }
-            None => ("is set", "leave it out, or set the decay to step:FACTOR"),
-        };
+    if factor.is_some() && milestones.is_empty() {
         return Err(usage(format!(
-            "prune.swap_decay is {text}, but prune.swap_milestones {said}; {remedy}"
+            "prune.swap_decay is {text}, but prune.swap_milestones is not set; set where the fraction falls, such as [0.5] for half of \
+             the run"
         )));
     }
     match (text, power, factor) {

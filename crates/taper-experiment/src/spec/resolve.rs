@@ -183,6 +183,7 @@ impl Resolved {
             limit: t.limit.or(Some(0)),
             validation: t.validation.or(Some(0.0)),
         };
+        let own = toml::Table::try_from(&spec.prune)?;
         let p = spec.prune.over(part)?;
         let prune = PruneSpec {
             method: Some(method),
@@ -235,7 +236,8 @@ impl Resolved {
             prune,
             said: spec.said,
         };
-        let resolved = Self { spec, sparsity, start };
+        let mut resolved = Self { spec, sparsity, start };
+        resolved.remove_idle(|key| own.contains_key(key.trim_start_matches("prune.")))?;
         // Every name is parsed once here, to report its errors early.
         resolved.augment()?;
         Normalisation::by_name(resolved.train().normalise.as_deref().unwrap_or_default())
@@ -460,7 +462,7 @@ fn finetuned(start: Option<&Start>, asked: Option<f64>) -> anyhow::Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{load, renewal::Renewals};
+    use super::super::{idle, load, method, renewal::Renewals};
     use super::*;
     use taper::{
         core::Step,
@@ -527,15 +529,8 @@ mod tests {
         let sections = [&record, &record["train"], &record["prune"]];
         for (key, value) in sections.iter().flat_map(|s| s.as_object().unwrap()) {
             // Weights are random without a checkpoint; the other keys are set by some methods only.
-            let is_left_out =
-                ["from", "criterion", "renewal", "swap_share", "swap_decay", "swap_end", "freeze"]
-                    .contains(&&**key)
-                    || ["swap_begin", "grow", "begin_by", "remainder", "structure"]
-                        .contains(&&**key)
-                    || ["swap_milestones", "swap_bound", "grow_init", "grow_momentum"]
-                        .contains(&&**key)
-                    || ["begin_allocation", "initial_scale"].contains(&&**key)
-                    || ["sparse_phase", "dense_phase", "last_dense_phase"].contains(&&**key);
+            let is_like = |name: &&str| method::is_like(&format!("prune.{key}"), name);
+            let is_left_out = key == "from" || idle::WITHOUT_DEFAULT.iter().any(is_like);
             assert_eq!(value.is_null(), is_left_out, "{key}");
         }
         let settings = resolved.settings().unwrap();
@@ -700,7 +695,6 @@ mod tests {
             ),
             ("prune.swap_share=0", "prune.swap_share is 0, outside (0, 1]"),
             ("prune.swap_end=1.5", "prune.swap_end is 1.5, outside (0, 1]"),
-            ("prune.swap_begin=1", "prune.swap_begin is 1, outside [0, 1) (before prune.swap_end)"),
             ("train.dampening=1", "train.dampening is 1, outside [0, 1)"),
             ("train.beta1=1", "train.beta1 is 1, outside [0, 1)"),
             ("train.beta2=-0.5", "train.beta2 is -0.5, outside [0, 1)"),
@@ -719,8 +713,6 @@ mod tests {
             ("prune.gradient=\"linear:1.5\"", "prune.gradient: the last θ is 1.5, outside [0, 1]"),
             ("prune.gradient=\"falling\"", "linear:END"),
             ("prune.adapt=\"faster\"", "prune.adapt `faster` is unknown; it can be reciprocal"),
-            ("prune.adapt_deadline=0.4", "prune.adapt_deadline is 0.4, outside [0.5, 1)"),
-            ("prune.adapt_deadline=1", "prune.adapt_deadline is 1, outside [0.5, 1)"),
             ("prune.adapt_fast=0.9", "prune.adapt_fast is 0.9, outside [1, inf)"),
             ("prune.pruned_gradient=\"sampled:0\"", "sampled:SHARE"),
             ("prune.pruned_gradient=\"every:0\"", "every:N"),
@@ -859,7 +851,7 @@ mod tests {
             ),
             (
                 ["prune.swap_decay=cosine", "prune.swap_milestones=[0.5]"],
-                "prune.swap_decay is cosine, but prune.swap_milestones is set",
+                "prune.swap_milestones applies only to a swapped fraction that falls in steps, but prune.swap_decay is cosine",
             ),
             (
                 ["prune.swap_decay=\"step:1\"", "seed=0"],
@@ -874,6 +866,18 @@ mod tests {
                 "prune.grow_init `normal:0` is unknown; it can be zero, initial, normal",
             ),
             (["prune.grow_momentum=-1", "seed=0"], "prune.grow_momentum is -1, outside [0, 100]"),
+            (
+                ["prune.adapt_deadline=0.4", "prune.method=feather\nprune.adapt=gate:2"],
+                "prune.adapt_deadline is 0.4, outside [0.5, 1)",
+            ),
+            (
+                ["prune.adapt_deadline=1", "prune.method=feather\nprune.adapt=gate:2"],
+                "prune.adapt_deadline is 1, outside [0.5, 1)",
+            ),
+            (
+                ["prune.swap_begin=1", "prune.swap_end=1"],
+                "prune.swap_begin is 1, outside [0, 1) (before prune.swap_end)",
+            ),
             (
                 ["prune.initial_scale=fan-in", "prune.renewal=top-k\nprune.method=gmp"],
                 "prune.initial_scale is fan-in, but prune.schedule is cubic",
