@@ -157,8 +157,10 @@ impl Params {
                     found: value.dims().to_vec(),
                 });
             }
-            // A copy, because `Var::set` refuses the storage of the variable itself.
-            let value = value.to_dtype(entry.var.dtype())?.to_device(entry.var.device())?.copy()?;
+            // A copy, because `Var::set` refuses the storage of the variable itself; only of this value, not of a whole storage
+            // that it may be a view of.
+            let value = value.to_dtype(entry.var.dtype())?.to_device(entry.var.device())?;
+            let value = value.force_contiguous()?;
             values.push(value);
         }
         for (entry, value) in self.entries.iter().zip(&values) {

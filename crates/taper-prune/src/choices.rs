@@ -84,9 +84,13 @@ impl Choices {
             return Err(PruneError::NeverReached { reached, total, target });
         }
         if let Some(from) = self.operator.frozen_from() {
-            let reached = self.schedule.sparsity(from);
-            let is_late = self.schedule.deadline().is_some_and(|deadline| deadline > from);
-            if reached < target || is_late {
+            // Gradients choose masks only after a step has begun.
+            let by = if self.criterion.needs_gradient() { from.previous() } else { from };
+            let is_below = |step| self.schedule.sparsity(step) < target;
+            let is_late = self.schedule.deadline().is_some_and(|deadline| deadline > by);
+            // Phases are below their target more than once.
+            let mut later = self.samples().flatten().map(Step).filter(|&step| step > by);
+            if is_late || is_below(by) || later.any(is_below) {
                 let target = target.get();
                 let reason = format!(
                     "masks are final from step {from}, but the schedule reaches its target {target} later; set this step after the end of the schedule"

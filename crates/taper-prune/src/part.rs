@@ -32,6 +32,8 @@ pub enum Part {
     Cadence,
     /// The schedule of the [`Pruner::builder`](crate::Pruner::builder).
     Schedule,
+    /// The steps in which the schedule changes the sparsity.
+    Ramp,
     /// The adaptation of the schedule.
     Clock,
     /// [`PrunerBuilder::remainder`](crate::PrunerBuilder::remainder).
@@ -65,6 +67,7 @@ impl fmt::Display for Part {
             Self::Remainder => "the treatment of pruned weights",
             Self::InitialScale => "the scale of initial weights",
             Self::Schedule => "the schedule",
+            Self::Ramp => "the ramp of the schedule",
             Self::Gradient => "the gradient scale",
             Self::Update => "the gradient computation of pruned weights",
             Self::Drop => "the drop policy",

@@ -33,7 +33,7 @@ impl Prepared {
         let n_weights: u64 = choices.infos().map(|info| info.n_weights()).sum();
         let density = asked.sparsity.density();
         let before = Sparsity::of(cut.iter().map(|cut| cut.mask.n_kept()).sum(), n_weights);
-        // Rounds to a higher density begin with all weights.
+        // Densities of rounds to a higher density fall from 1.
         let before = if before.density() < density { 1.0 } else { before.density() };
         for round in 1..=rounds {
             let layers = choices.infos().zip(&weights).zip(&cut);

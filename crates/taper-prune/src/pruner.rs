@@ -296,7 +296,11 @@ impl Pruner {
 
     /// Whether masks are chosen at the start of a step.
     fn chooses(&self, now: &Moment) -> bool {
-        self.choices.renewal.chooses(now) && !self.choices.operator.is_frozen()
+        let operator = &self.choices.operator;
+        // Gradients would change the masks of this step after they are final.
+        let is_late = operator.frozen_from().is_some_and(|from| from <= now.step)
+            && self.choices.chooser(now).needs_gradient();
+        self.choices.renewal.chooses(now) && !operator.is_frozen() && !is_late
     }
 
     /// The criterion that measures the network before a step, if there is one.

@@ -6,6 +6,7 @@ use crate::{
     criterion::{Criterion, View},
     renewal::Moment,
 };
+use std::ops::Range;
 use taper_core::{LayerId, LayerInfo, LayerKind, Sparsity, Step};
 use taper_kernels::threshold::Threshold;
 use taper_scale::{Now, PrunedGrad};
@@ -181,55 +182,71 @@ impl Choices {
     /// Whether pruned weights never return: with a schedule that does not fall, masks are only chosen from the
     /// remaining weights.
     fn renewal_holds_for_good(&self) -> bool {
-        let sparsity = |step| self.schedule.sparsity(step);
-        let falls = || self.first_steps().any(|t| sparsity(Step(t.0 + 1)) < sparsity(t));
+        let falls = || {
+            let mut highest = Sparsity::DENSE;
+            self.samples().flatten().any(|step| {
+                let sparsity = self.schedule.sparsity(Step(step));
+                let is_lower = sparsity < highest;
+                highest = if is_lower { highest } else { sparsity };
+                is_lower
+            })
+        };
         !self.has_swaps() && !self.renewal.is_top_k() && !falls()
     }
 
-    /// The first steps of a run, enough to find steps in a row that do the same.
-    fn first_steps(&self) -> impl Iterator<Item = Step> {
-        (0..self.total_steps.clamp(MOST_IN_A_ROW as u64 + 1, 100_000)).map(Step)
+    /// Steps that are checked: those of the whole run, or evenly spaced ranges of a run of more than 100,000 steps.
+    pub(crate) fn samples(&self) -> impl Iterator<Item = Range<u64>> {
+        let total = self.total_steps.max(MOST_IN_A_ROW as u64 + 1);
+        let (n, length) = if total <= 100_000 { (1, total) } else { (1000, 100) };
+        (0..n).map(move |i| total / n * i).map(move |begin| begin..begin + length)
     }
 
-    /// Whether each of the first steps chooses masks, if an adaptive schedule observes nothing.
-    fn choosing(&self) -> impl Iterator<Item = bool> {
-        let (mut imposed, target) = (Sparsity::DENSE, self.schedule.target());
-        self.first_steps().map(move |step| {
+    /// Whether steps choose masks, and whether they swap weights, if an adaptive schedule observes nothing.
+    fn actions(&self, steps: Range<u64>) -> impl Iterator<Item = [bool; 2]> {
+        let target = self.schedule.target();
+        let before = steps.start.checked_sub(1).map(Step);
+        let mut imposed = before.map_or(Sparsity::DENSE, |step| self.schedule.sparsity(step));
+        steps.map(Step).map(move |step| {
             let wanted = self.schedule.sparsity(step);
             let chooses = self.renewal.chooses(&Moment { step, imposed, wanted, target });
             if chooses {
                 imposed = wanted;
             }
-            chooses && !wanted.is_dense()
+            let swaps = self.renewal.swaps(step).is_some();
+            [chooses, swaps].map(|acts| acts && !imposed.is_dense())
         })
     }
 
     /// Choices with which many steps in a row skip the optimizer, or an adaptive schedule observes masks that are held.
     fn without_change(&self) -> Option<(Part, Part, &'static str)> {
         let target = self.schedule.target();
-        let chooses = in_a_row(self.choosing());
-        let swaps = in_a_row(self.first_steps().map(|step| self.renewal.swaps(step).is_some()));
+        let many = |acts: fn([bool; 2]) -> bool| {
+            self.samples().any(|steps| in_a_row(self.actions(steps).map(acts)))
+        };
+        let swaps = || many(|[_, swaps]| swaps);
         let grows_by_gradient = self.renewal.grows_by().is_some_and(Criterion::needs_gradient);
         let init = self.renewal.grow_init();
         let has_momentum = init.is_some_and(|init| init.momentum > 0.0);
         let begins_by_gradient = init.is_some_and(|init| init.needs_gradient());
-        // Half-way to the target, at step 0, where every cadence chooses masks.
+        let skips = self.criterion.needs_gradient() && many(|[chooses, swaps]| chooses || swaps);
         let halfway = Sparsity::saturating(target.get() / 2.0);
-        let begin = Moment { step: Step::ZERO, imposed: halfway, wanted: halfway, target };
-        let is_held = !self.renewal.chooses(&begin) && !self.has_swaps();
+        // Steps of the same sparsity.
+        let mut constant = (0..=MOST_IN_A_ROW as u64).map(|step| {
+            let step = Step(step);
+            self.renewal.chooses(&Moment { step, imposed: halfway, wanted: halfway, target })
+        });
+        // Every cadence chooses masks at step 0.
+        let is_held = constant.next() == Some(false) && !self.has_swaps();
+        let is_always = constant.all(|chooses| chooses);
         let reason = "a step that chooses masks by its gradients skips the optimizer, and many steps in a row would do so; choose masks less \
                       often, or by a criterion that needs no gradient";
-        // Held masks are chosen whenever the schedule changes.
-        let chosen_by = if is_held { Part::Schedule } else { Part::Cadence };
         let rules = [
-            (
-                self.criterion.needs_gradient() && (chooses || swaps),
-                (Part::Criterion, chosen_by),
-                reason,
-            ),
-            (grows_by_gradient && swaps, (Part::Growth, Part::Cadence), reason),
-            (has_momentum && swaps, (Part::Momentum, Part::Cadence), reason),
-            (begins_by_gradient && swaps, (Part::GrowInit, Part::Cadence), reason),
+            (skips && (is_always || swaps()), (Part::Criterion, Part::Cadence), reason),
+            // These masks are chosen whenever the schedule changes.
+            (skips, (Part::Criterion, Part::Ramp), reason),
+            (grows_by_gradient && swaps(), (Part::Growth, Part::Cadence), reason),
+            (has_momentum && swaps(), (Part::Momentum, Part::Cadence), reason),
+            (begins_by_gradient && swaps(), (Part::GrowInit, Part::Cadence), reason),
             (
                 is_held && self.schedule.clock(Step::ZERO).is_some(),
                 (Part::Clock, Part::Renewal),
@@ -253,6 +270,12 @@ impl Choices {
                 (Part::Bound, Part::SwapEnd),
                 "masks may keep extra weights until prune-and-regrow ends, which must be before the last step; end it earlier, or choose a \
                  hard bound",
+            ),
+            (
+                until.zip(self.operator.frozen_from()).is_some_and(|(until, from)| until >= from),
+                (Part::Bound, Part::SwapEnd),
+                "masks may keep extra weights until prune-and-regrow ends, which must be before the operator makes them final; end it earlier, \
+                 or choose a hard bound",
             ),
         ];
         broken(rules)

@@ -7,12 +7,12 @@ use taper_nn::{Gates, ops::threshold_ste};
 use taper_prune::{
     Pruner, PrunerBuilder, Remainder,
     allocation::Uniform,
-    criterion::Random,
+    criterion::{Random, Saliency},
     operator::{Gated, LearnedThreshold, Operator, PowerPropagation, RescaledSoft, SoftTopK},
-    renewal::{Hold, Swap, SwapDecay},
+    renewal::{Hold, Swap, SwapDecay, TopK},
     structure::NOfM,
 };
-use taper_schedule::{Curve, Ramp};
+use taper_schedule::{Cadence, Curve, Phases, Ramp};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -296,8 +296,68 @@ fn final_masks_are_not_regrown() -> Result {
 }
 
 #[test]
+fn gradients_choose_no_masks_once_they_are_final() -> Result {
+    let two = Two::new()?;
+    let cadence = Cadence::every(2)?;
+    let builder = || two.builder(0.75).criterion(Saliency).renewal(TopK { cadence });
+    let mut pruner = builder().operator(SoftTopK::new([1.0, 20.0], Step(6))).build()?;
+    let mut masks = Vec::new();
+    for step in 0..TOTAL {
+        let gates = pruner.begin_step(Step(step))?;
+        let mut loss = Tensor::zeros((), candle_core::DType::F32, &Device::Cpu)?;
+        for pruned in gated(two.0.iter().map(|(_, var)| var), &gates)? {
+            let places = Tensor::arange(0.0f32, pruned.elem_count() as f32, &Device::Cpu)?;
+            let slope = (places * (step + 1) as f64)?.sin()?.reshape(pruned.shape())?;
+            loss = (loss + (pruned * slope)?.sum_all()?)?;
+        }
+        pruner.after_backward(&mut loss.backward()?)?;
+        masks.push(pruner.state().masks);
+    }
+    assert_ne!(masks[2], masks[4], "gradients choose masks at step 4");
+    assert!(masks[4..].iter().all(|mask| *mask == masks[4]));
+    assert_eq!(pruner.bake()?, 36);
+    // The masks of step 2 are chosen after it.
+    assert!(builder().operator(SoftTopK::new([1.0, 20.0], Step(2))).build().is_err());
+    Ok(())
+}
+
+#[test]
+fn extra_weights_of_a_soft_bound_must_leave_before_masks_are_final() -> Result {
+    let two = Two::new()?;
+    let until = |end| {
+        let grow = Some(Box::new(Random { seed: 1 }) as _);
+        let swap = Swap { every: 2, share: 0.5, is_soft: true, end, grow, ..Swap::default() };
+        let operator = SoftTopK::new([1.0, 20.0], Step(6));
+        two.builder(0.75).operator(operator).remainder(ste()).renewal(swap).build()
+    };
+    for end in [Step(6), Step(8)] {
+        let error = until(end).err().ok_or("it was built")?.to_string();
+        assert!(error.contains("before the operator makes them final"), "{error}");
+    }
+    let mut pruner = until(Step(4))?;
+    for step in 0..TOTAL {
+        two.step(&mut pruner, step, false)?;
+    }
+    assert_eq!(pruner.report().n_kept(), 12);
+    Ok(())
+}
+
+#[test]
 fn masks_may_not_be_final_before_the_target() -> Result {
     let two = Two::new()?;
+    let phases = Phases {
+        target: Sparsity::saturating(0.75),
+        begin: Step(1),
+        sparse: 2,
+        dense: 2,
+        last_dense: 2,
+        end: Step(8),
+    };
+    let layers = two.0.iter().map(|(info, var)| (info.clone(), var));
+    let operator = SoftTopK::new([1.0, 20.0], Step(2));
+    let built = Pruner::builder(layers, phases, TOTAL).operator(operator).renewal(Hold).build();
+    let error = built.err().ok_or("it was built")?.to_string();
+    assert!(error.contains("masks are final from step 2, but"), "{error}");
     let built = two.builder(0.75).operator(SoftTopK::new([1.0, 20.0], Step(1))).build();
     let error = built.err().ok_or("it was built")?.to_string();
     assert!(error.contains("masks are final from step 1, but"), "{error}");

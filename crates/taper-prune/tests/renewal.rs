@@ -30,9 +30,13 @@ impl One {
     }
 
     fn builder(&self, sparsity: f64) -> PrunerBuilder {
+        self.of(constant(sparsity), 100)
+    }
+
+    fn of(&self, schedule: Ramp, total: u64) -> PrunerBuilder {
         let info =
             LayerInfo { name: "fc.weight".into(), kind: LayerKind::Linear, shape: vec![2, 4] };
-        let builder = Pruner::builder([(info, self.var.clone())], constant(sparsity), 100);
+        let builder = Pruner::builder([(info, self.var.clone())], schedule, total);
         builder.threshold(Threshold::Hard)
     }
 
@@ -545,11 +549,7 @@ fn restoring_forgets_an_unfinished_step() -> Result {
 fn rules_that_skip_many_steps_in_a_row_are_refused_wherever_they_do() -> Result {
     let one = One::new()?;
     let ramp = |end| Ramp::new(Curve::Linear, Step(0), Step(end), Sparsity::saturating(0.5));
-    let on_ramp = |end| {
-        let info =
-            LayerInfo { name: "fc.weight".into(), kind: LayerKind::Linear, shape: vec![2, 4] };
-        Pruner::builder([(info, one.var.clone())], ramp(end), 100).threshold(Threshold::Hard)
-    };
+    let on_ramp = |end| one.of(ramp(end), 100);
     let is_refused = |builder: PrunerBuilder| {
         builder.build().is_err_and(|error| error.to_string().contains("many steps in a row"))
     };
@@ -563,6 +563,19 @@ fn rules_that_skip_many_steps_in_a_row_are_refused_wherever_they_do() -> Result 
     // The target is reached between two updates.
     assert!(on_ramp(51).criterion(Saliency).renewal(top_k(2)).build().is_ok());
     assert!(on_ramp(51).criterion(Magnitude).renewal(top_k(1)).build().is_ok());
+    // Long runs whose schedule begins late.
+    let every = |every| TopK { cadence: Cadence::every(every).expect("a cadence") };
+    for total in [450_000, 1 << 30] {
+        let begin = Step(total / 4);
+        let late = Ramp::new(Curve::Linear, begin, Step(total / 2), Sparsity::saturating(0.5));
+        let run = |cadence| one.of(late, total).criterion(Saliency).renewal(every(cadence));
+        assert!(is_refused(run(1)));
+        assert!(run(2).build().is_ok());
+    }
+    // Nothing is swapped before the schedule prunes.
+    let late = Ramp::new(Curve::OneShot, Step(10), Step(10), Sparsity::saturating(0.5));
+    let early = Swap { every: 1, end: Step(9), ..swap(0.5, Gradient) };
+    assert!(one.of(late, 100).renewal(early).build().is_ok());
     Ok(())
 }
 

@@ -71,7 +71,7 @@ pub fn train(
             let lr = run.learning_rate.at(step.0);
             let done = run.step_of(step, part, run.train.n_images_of(number), lr)?;
             progress.step += 1;
-            let n_live = run.pruner.as_ref().map_or(run.n_prunable(), |p| p.n_live());
+            let n_live = run.pruner.as_ref().map_or_else(|| run.n_prunable(), |p| p.n_live());
             progress.tally.add(&done, n_live);
             let wanted = watch.step(&StepEvent {
                 step: step.0,

@@ -882,6 +882,18 @@ mod tests {
                 ["prune.initial_scale=fan-in", "prune.renewal=top-k\nprune.method=gmp"],
                 "prune.initial_scale is fan-in, but prune.schedule is cubic",
             ),
+            // Schedules that begin late, or fall late.
+            (
+                [
+                    "prune.method=gmp\nprune.refresh_every=1",
+                    "prune.criterion=saliency\nprune.begin=0.1",
+                ],
+                "many steps in a row",
+            ),
+            (
+                ["prune.method=ac-dc", "prune.threshold=\"power-propagation:2\""],
+                "weights that are regrown from 0 would stay 0",
+            ),
             (["prune.initial_scale=big", "seed=0"], "prune.initial_scale `big` is unknown"),
             (["prune.grow_init=\"normal:1e-9\"", "seed=0"], "a divisor from 0.01 to 1000000"),
             (["prune.swap_decay=\"power:101\"", "seed=0"], "power:N with N above 0 and up to 100"),

@@ -12,6 +12,8 @@ use taper::{
 const CLASSES: usize = 10;
 /// Number of steps for the check: enough to give every phase of a schedule its own step.
 const STEPS: u64 = 1 << 30;
+/// Number of steps of a short run.
+const FEW_STEPS: u64 = 50;
 
 impl Resolved {
     /// Builds a pruner for the network's layers without values, to reject wrong combinations before the data is read.
@@ -24,7 +26,13 @@ impl Resolved {
         let known = Dataset::classes_of(self.data()).map(|classes| classes.len());
         let classes = known.unwrap_or(CLASSES);
         let model = self.architecture(classes)?.zeros(classes)?;
-        match self.builder(model.params(), STEPS, 0)?.build() {
+        let build = |steps| Ok::<_, anyhow::Error>(self.builder(model.params(), steps, 0)?.build());
+        let built = match build(STEPS)? {
+            // Only the run knows how many steps a ramp has.
+            Err(PruneError::Together { second: Part::Ramp, .. }) => build(FEW_STEPS)?,
+            built => built,
+        };
+        match built {
             Err(error) if known.is_some() || is_of_any_classes(&error) => {
                 Err(refusal(self.prune(), error))
             }
@@ -88,7 +96,7 @@ fn said(p: &PruneSpec, part: Part) -> String {
         Part::Bound => ("swap_bound", "hard"),
         Part::SwapEnd => ("swap_end", "0.75"),
         Part::Begin => ("begin_by", ""),
-        Part::Schedule => ("schedule", ""),
+        Part::Schedule | Part::Ramp => ("schedule", ""),
         Part::Cadence => ("refresh_every", "1"),
         Part::Clock => ("adapt", "none"),
         Part::Remainder => ("remainder", "alive"),

@@ -39,12 +39,12 @@ impl Blocks {
 impl Structure for Blocks {
     fn check(&self, _layer: &LayerInfo) -> Result<(), String> {
         let Self { rows, columns } = self;
-        match rows * columns {
-            0 => {
-                Err(format!("blocks of {rows} × {columns} weights are empty; give at least 1 × 1"))
-            }
-            _ => Ok(()),
+        if *rows == 0 || *columns == 0 {
+            return Err(format!(
+                "blocks of {rows} × {columns} weights are empty; give at least 1 × 1"
+            ));
         }
+        Ok(())
     }
 
     fn choose(&self, layers: &[Scored], demand: &Demand) -> Chosen {
