@@ -231,13 +231,12 @@ impl Choices {
         let skips = self.criterion.needs_gradient() && many(|[chooses, swaps]| chooses || swaps);
         let halfway = Sparsity::saturating(target.get() / 2.0);
         // Steps of the same sparsity.
-        let mut constant = (0..=MOST_IN_A_ROW as u64).map(|step| {
-            let step = Step(step);
+        let chooses = |step| {
             self.renewal.chooses(&Moment { step, imposed: halfway, wanted: halfway, target })
-        });
+        };
         // Every cadence chooses masks at step 0.
-        let is_held = constant.next() == Some(false) && !self.has_swaps();
-        let is_always = constant.all(|chooses| chooses);
+        let is_held = !chooses(Step::ZERO) && !self.has_swaps();
+        let is_always = (0..=MOST_IN_A_ROW as u64).map(Step).all(chooses);
         let reason = "a step that chooses masks by its gradients skips the optimizer, and many steps in a row would do so; choose masks less \
                       often, or by a criterion that needs no gradient";
         let rules = [

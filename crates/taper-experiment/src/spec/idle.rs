@@ -149,14 +149,14 @@ const RULES: [Rule; 31] = [
     },
     Rule {
         keys: &["prune.schedule", "prune.adapt*"],
-        is_read: |r| !is_curve(r) || has_points(r) || has_length(r),
+        is_read: |r| !is_jump(r),
         readers: "gradual schedules",
         by: &["prune.end", "prune.begin"],
         remedy: "set prune.end after prune.begin",
     },
     Rule {
         keys: &["prune.initial"],
-        is_read: |r| !is_curve(r) || has_points(r) || has_length(r) || is_held(r) || falls(r),
+        is_read: |r| !is_jump(r) || is_held(r) || falls(r),
         readers: "gradual schedules",
         by: &["prune.end", "prune.begin"],
         remedy: "set prune.end after prune.begin",
@@ -187,7 +187,7 @@ const RULES: [Rule; 31] = [
     },
     Rule {
         keys: &["prune.begin_allocation"],
-        is_read: |r| !is_curve(r) || has_points(r) || has_length(r) || is_held(r),
+        is_read: |r| !is_jump(r) || is_held(r),
         readers: "gradual schedules",
         by: &["prune.end", "prune.begin"],
         remedy: "set prune.end after prune.begin",
@@ -301,9 +301,10 @@ fn is_curve(resolved: &Resolved) -> bool {
     !["one-shot", "phases"].contains(&text(&resolved.prune().schedule))
 }
 
-/// Whether the schedule ends after it begins.
-fn has_length(resolved: &Resolved) -> bool {
-    resolved.prune().end > resolved.prune().begin
+/// Whether the schedule is a curve that ends where it begins.
+fn is_jump(resolved: &Resolved) -> bool {
+    let p = resolved.prune();
+    is_curve(resolved) && !has_points(resolved) && p.end <= p.begin
 }
 
 /// Whether a sparse checkpoint keeps its sparsity until the schedule begins.
@@ -323,6 +324,11 @@ impl Rule {
     fn is_of(&self, key: &str) -> bool {
         self.keys.iter().any(|name| is_like(key, name)) && !self.by.contains(&key)
     }
+
+    /// Whether a key has no effect in a run because of this rule.
+    fn is_against(&self, key: &str, resolved: &Resolved) -> bool {
+        self.is_of(key) && !(self.is_read)(resolved)
+    }
 }
 
 impl Resolved {
@@ -330,11 +336,11 @@ impl Resolved {
     /// `is_own` accepts are not the method's.
     pub(super) fn remove_idle(&mut self, is_own: impl Fn(&str) -> bool) -> anyhow::Result<()> {
         let is_idle = |key: &str| {
-            let is_of_method =
-                !is_own(key) && WITHOUT_DEFAULT.iter().any(|name| is_like(key, name));
-            is_of_method && RULES.iter().any(|rule| rule.is_of(key) && !(rule.is_read)(self))
+            WITHOUT_DEFAULT.iter().any(|name| is_like(key, name))
+                && RULES.iter().any(|rule| rule.is_against(key, self))
         };
-        self.spec.prune = self.prune().clone().without(|key| is_idle(&format!("prune.{key}")))?;
+        let prune = self.prune().clone();
+        self.spec.prune = prune.without(|key| !is_own(key) && is_idle(&format!("prune.{key}")))?;
         Ok(())
     }
 
@@ -354,9 +360,8 @@ impl Resolved {
                 !by_flags.contains(key)
                     && rule.by.iter().copied().chain(method).any(|by| by_flags.contains(by))
             };
-            let rule = RULES
-                .iter()
-                .find(|rule| rule.is_of(key) && !(rule.is_read)(self) && !is_chosen_above(rule));
+            let rule =
+                RULES.iter().find(|rule| rule.is_against(key, self) && !is_chosen_above(rule));
             if let Some(Rule { readers, by, remedy, .. }) = rule {
                 let chosen = match value(by[0]) {
                     Value::String(text) => text.clone(),

@@ -237,7 +237,7 @@ impl Resolved {
             said: spec.said,
         };
         let mut resolved = Self { spec, sparsity, start };
-        resolved.remove_idle(|key| own.contains_key(key.trim_start_matches("prune.")))?;
+        resolved.remove_idle(|key| own.contains_key(key))?;
         // Every name is parsed once here, to report its errors early.
         resolved.augment()?;
         Normalisation::by_name(resolved.train().normalise.as_deref().unwrap_or_default())
