@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -744,6 +745,17 @@ fn invalid_arguments_and_files_are_rejected() {
         assert_eq!(output.status.code(), Some(2), "{}", text(&output));
         assert_eq!(fs::read(&record).ok(), there.then(|| b"earlier".to_vec()), "{}", text(&output));
     }
+    // After an answer without a job id, a job may be queued.
+    let bin = repository.path("bin");
+    fs::create_dir(&bin).expect("creates");
+    fs::write(bin.join("sbatch"), "#!/bin/sh\necho Submitted\n").expect("writes");
+    fs::set_permissions(bin.join("sbatch"), fs::Permissions::from_mode(0o755)).expect("a program");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let mut submit = repository.command(&["submit", "quick", "--slurm"]);
+    let output = submit.env("PATH", path).output().expect("runs");
+    assert!(text(&output).contains("a job may be queued"), "{}", text(&output));
+    let new = fs::read_to_string(&record).expect("a record");
+    assert!(new.contains("\"shards\": "), "{new}");
     for name in ["bands", "suite"] {
         fs::write(repository.path(&format!("experiments/quick/{name}.toml")), "[").expect("writes");
         let output = repository.command(&["run"]).output().expect("runs");

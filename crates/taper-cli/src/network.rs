@@ -240,9 +240,6 @@ pub fn title(graph: &Graph, file: &Path) -> String {
     shrunk.or_else(|| said("architecture")).unwrap_or_else(|| file.display().to_string())
 }
 
-/// Number of steps for a run of unknown length: large enough that all parts of a schedule fall on different steps.
-const MANY_STEPS: u64 = 1 << 30;
-
 /// The network of a training checkpoint, pruned as if training ended there.
 fn in_training(path: &Path) -> anyhow::Result<Network> {
     let checkpoint = TrainingCheckpoint::load(path)?;
@@ -255,7 +252,7 @@ fn in_training(path: &Path) -> anyhow::Result<Network> {
     };
     let model = architecture.build(classes, 0, &Device::Cpu)?;
     // Thresholds and masks depend on weights and state only; the schedule is not used.
-    let pruner = resolved.pruner(model.params(), MANY_STEPS, 0).with_context(place)?;
+    let pruner = resolved.pruner_for_any_length(model.params()).with_context(place)?;
     checkpoint.bake_into(model.params(), pruner)?;
     let (n_kept, n) = n_kept(model.params())?;
     let sparsity = Sparsity::of(n_kept, n).get();

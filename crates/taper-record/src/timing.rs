@@ -26,9 +26,11 @@ impl Row for EpochTime {
 }
 
 impl EpochTime {
-    /// The total seconds of all epochs, and the median of their images per second; 0 without epochs.
+    /// The total seconds of all epochs, and the median of their images per second; 0 without epochs. An epoch without a
+    /// training step, because the run was resumed after the last one, has no rate.
     pub fn totals(epochs: &[Self]) -> (f64, f64) {
-        let mut rates: Vec<f64> = epochs.iter().map(|epoch| epoch.images_per_second).collect();
+        let mut rates: Vec<f64> =
+            epochs.iter().map(|epoch| epoch.images_per_second).filter(|&rate| rate > 0.0).collect();
         rates.sort_by(f64::total_cmp);
         let median = match rates.len() {
             0 => 0.0,
@@ -52,5 +54,7 @@ mod tests {
         assert_eq!(EpochTime::totals(&epochs), (7.0, 5.0));
         assert_eq!(EpochTime::totals(&epochs[1..]), (6.0, 3.0));
         assert_eq!(EpochTime::totals(&[]), (0.0, 0.0));
+        let resumed = [epoch(1.0, 0.0), epoch(2.0, 5.0), epoch(4.0, 7.0)];
+        assert_eq!(EpochTime::totals(&resumed), (7.0, 6.0));
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     results::{FailedRun, Results},
     runs::{RunState, RunsFolder},
     shard::Shard,
+    slurm::NoJobId,
     suite::{Job, Overrides, Suite, matches},
     taken::Sources,
     watch::SuiteWatch,
@@ -285,7 +286,8 @@ impl SuitePlan<'_> {
     }
 
     /// Records that `n` shards execute the runs, and then calls `submit`, which starts them. The record of earlier shards
-    /// is replaced unless one of them is at work. If `submit` fails, the earlier record is restored.
+    /// is replaced unless one of them is at work. If `submit` fails, the earlier record is restored, unless a job of the
+    /// new shards may be queued.
     ///
     /// # Errors
     /// If runs of other shards are at work, or the folder cannot be written; the error of `submit`.
@@ -300,7 +302,7 @@ impl SuitePlan<'_> {
         }
         Shard::first_of(n).join(&self.runs, self.order.by.commit.as_deref())?;
         let submitted = submit();
-        if submitted.is_err() {
+        if submitted.as_ref().is_err_and(|error| !error.is::<NoJobId>()) {
             Shard::restore(&self.runs, earlier.as_deref())?;
         }
         submitted

@@ -5,13 +5,14 @@ use crate::error::usage;
 use serde_json::Value;
 use taper::{
     data::Dataset,
-    prune::{Part, PruneError, allocation::AllocationError},
+    nn::Params,
+    prune::{Part, PruneError, Pruner, allocation::AllocationError},
 };
 
 /// Number of classes for the check before the data is read, if the name of the data set does not give it.
 const CLASSES: usize = 10;
-/// Number of steps for the check: enough to give every phase of a schedule its own step.
-const STEPS: u64 = 1 << 30;
+/// Number of steps of a run of unknown length: enough to give every phase of a schedule its own step.
+const MANY_STEPS: u64 = 1 << 30;
 /// Number of steps of a short run.
 const FEW_STEPS: u64 = 50;
 
@@ -26,17 +27,33 @@ impl Resolved {
         let known = Dataset::classes_of(self.data()).map(|classes| classes.len());
         let classes = known.unwrap_or(CLASSES);
         let model = self.architecture(classes)?.zeros(classes)?;
-        let build = |steps| Ok::<_, anyhow::Error>(self.builder(model.params(), steps, 0)?.build());
-        let built = match build(STEPS)? {
-            // Only the run knows how many steps a ramp has.
-            Err(PruneError::Together { second: Part::Ramp, .. }) => build(FEW_STEPS)?,
-            built => built,
-        };
-        match built {
+        match self.build_for_any_length(model.params())? {
             Err(error) if known.is_some() || is_of_any_classes(&error) => {
                 Err(refusal(self.prune(), error))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The pruner of a run of unknown length; `None` for a dense run. It is for masks that exist already: its schedule
+    /// is not that of the run.
+    ///
+    /// # Errors
+    /// If keys exclude each other, or do not fit the network.
+    pub fn pruner_for_any_length(&self, params: &Params) -> anyhow::Result<Option<Pruner>> {
+        if self.is_dense() {
+            return Ok(None);
+        }
+        let built = self.build_for_any_length(params)?;
+        Ok(Some(built.map_err(|error| refusal(self.prune(), error))?))
+    }
+
+    fn build_for_any_length(&self, params: &Params) -> anyhow::Result<Result<Pruner, PruneError>> {
+        let build = |steps| Ok(self.builder(params, steps, 0)?.build());
+        match build(MANY_STEPS)? {
+            // Only the run knows how many steps a ramp has.
+            Err(PruneError::Together { second: Part::Ramp, .. }) => build(FEW_STEPS),
+            built => Ok(built),
         }
     }
 }

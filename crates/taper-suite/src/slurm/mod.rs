@@ -8,4 +8,5 @@ mod tests;
 
 pub(crate) use script::LEAD;
 pub use script::Submission;
+pub(crate) use submit::NoJobId;
 pub use submit::QueuedRuns;

@@ -3,7 +3,8 @@
 use super::script::{Part, Submission};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
-    fs, io,
+    error::Error,
+    fmt, fs, io,
     path::Path,
     process::Command,
     time::{SystemTime, UNIX_EPOCH},
@@ -19,12 +20,29 @@ pub struct QueuedRuns {
     results: String,
 }
 
+/// An answer of `sbatch` without a job id, although it accepted the script. A job may be queued.
+#[derive(Debug)]
+pub(crate) struct NoJobId(String);
+
+impl fmt::Display for NoJobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "`sbatch` printed `{}` instead of a job id; a job may be queued, which `squeue` shows",
+            self.0
+        )
+    }
+}
+
+impl Error for NoJobId {}
+
 impl Submission {
     /// Submits the runs.
     ///
     /// # Errors
     /// Errors of [`script`](Self::script); [`Usage`] if there is no `sbatch`, or it rejects the job; an error if the
-    /// scripts cannot be written below `runs/`.
+    /// scripts cannot be written below `runs/`; an error if the answer of `sbatch` has no job id. Then the scripts
+    /// remain, since a job may be queued.
     pub fn submit_runs(&self) -> Result<QueuedRuns> {
         self.submit_runs_with(Path::new("sbatch"))
     }
@@ -53,8 +71,8 @@ impl Submission {
             let path = self.folder.join(path);
             fs::write(&path, script).with_context(|| create(&path))?;
         }
-        let job = self.queue(sbatch, &token, None).inspect_err(|_| {
-            for path in [&token, &results] {
+        let job = self.queue(sbatch, &token, None).inspect_err(|error| {
+            for path in [&token, &results].into_iter().filter(|_| !error.is::<NoJobId>()) {
                 // An unused script does no harm.
                 let _ = fs::remove_file(self.folder.join(path));
             }
@@ -91,13 +109,13 @@ impl Submission {
             output.status.success(),
             Usage::new(format!("`sbatch` rejects the job: {}", said.join("; ")))
         );
-        // With several clusters, the name of a cluster follows.
+        // Some clusters print a message first. With several clusters, the name of a cluster follows the id.
         let answer = String::from_utf8_lossy(&output.stdout);
-        let job = answer.trim().split(';').next().unwrap_or_default();
+        let last = answer.trim().lines().next_back().unwrap_or_default();
+        let job = last.split(';').next().unwrap_or_default();
         ensure!(
             !job.is_empty() && job.bytes().all(|byte| byte.is_ascii_digit()),
-            "`sbatch` printed `{}` instead of a job id; a job may be queued, which `squeue` shows",
-            answer.trim()
+            NoJobId(answer.trim().to_owned())
         );
         Ok(job.to_owned())
     }

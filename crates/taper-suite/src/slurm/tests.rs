@@ -262,7 +262,7 @@ fn both_jobs_are_submitted() {
     // Job ids count up from 12, and each script is copied when it is submitted.
     cluster.program(
         "sbatch",
-        r#"bin="${0%/*}"; echo >>"$bin/n"; n=$((11 + $(wc -l <"$bin/n"))); cp "${@: -1}" "$bin/$n.sh"; echo "$n;cluster""#,
+        r#"bin="${0%/*}"; echo >>"$bin/n"; n=$((11 + $(wc -l <"$bin/n"))); cp "${@: -1}" "$bin/$n.sh"; echo Welcome; echo "$n;cluster""#,
     );
     let submission = cluster.submission();
     let submitted = submit(&submission, &cluster).expect("submits");
@@ -311,9 +311,12 @@ fn what_cannot_be_submitted_is_refused() {
     cluster.program("sbatch", &format!("[ $# = 2 ] && echo 12 && exit; {errors}"));
     refused(submit(&submission, &cluster), "job 12 executes the runs, but no job gathers");
 
-    cluster.program("sbatch", "echo Submitted");
+    cluster.program("sbatch", "cp \"${@: -1}\" \"${0%/*}\"/queued.sh; echo Submitted");
     let error = submit(&submission, &cluster).expect_err("no number");
     assert!(error.to_string().contains("`Submitted`"), "{error}");
+    // A job that may be queued keeps its scripts.
+    let queued = fs::read_to_string(cluster.path("queued.sh")).expect("a script");
+    assert_eq!(cluster.run(&queued).status.code(), Some(0));
 }
 
 #[test]

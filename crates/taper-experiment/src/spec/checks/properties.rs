@@ -194,3 +194,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_run_of_unknown_length_may_have_a_ramp_of_few_steps() -> anyhow::Result<()> {
+    let ramp = resolve(&[
+        "prune.method=gmp",
+        "prune.renewal=hold",
+        "prune.criterion=saliency",
+        "prune.end=0.05",
+    ])?;
+    let params = layers(&[("a", &[2, 10], &[1.0; 20])])?;
+    assert!(ramp.pruner(&params, 1000, 0).is_err(), "50 steps of the ramp skip the optimizer");
+    assert!(ramp.pruner_for_any_length(&params)?.is_some());
+    let dense = resolve(&["prune.method=dense"])?;
+    assert!(dense.pruner_for_any_length(&params)?.is_none());
+    Ok(())
+}
