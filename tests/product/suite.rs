@@ -208,6 +208,9 @@ fn a_failed_run_is_listed_with_its_log_and_made_again() {
     assert_eq!(repository.calls(), 6, "the others go on");
     assert_eq!(repository.reproduce(&[], &[]).status.code(), Some(0));
     assert_eq!(repository.calls(), 7, "only the failed one is made again");
+    // A run with a result is finished, however its process ended.
+    let output = Project::new().reproduce(&[], &[("FAKE_LATE", "*feather-s0.9-seed1-*")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
 }
 
 #[test]
@@ -400,6 +403,11 @@ fn a_damaged_run_folder_is_a_failed_run_and_shortens_no_results() {
     let (code, said) = run(&[]);
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("with another recipe: train.epochs is 9, not 2"), "{said}");
+    let later = r#"{"schema":99,"recipe":{},"segments":[]}"#;
+    damage("run.json", later);
+    let (code, said) = run(&[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("a later one") && !said.contains("delete the run folder"), "{said}");
     damage("result.json", "{");
     let (code, said) = run(&[]);
     assert_eq!(code, Some(3), "{said}");
@@ -713,10 +721,7 @@ fn invalid_arguments_and_files_are_rejected() {
         (&["run", "quik"], "no suite 'quik'"),
         (&["run", "--folder", "nowhere"], "nowhere is not a folder"),
         (&["report"], "run `taper suite run` first"),
-        (
-            &["status", "quick", "--only", "nothing"],
-            "`taper suite run quick --dry-run` lists the runs",
-        ),
+        (&["status", "quick", "--only", "nothing"], "--dry-run and without --only lists the runs"),
     ] {
         let output = repository.command(args).output().expect("runs");
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output));

@@ -3,6 +3,7 @@
 #
 # The patterns below match run folders.
 # FAKE_FAIL=PATTERN   these runs end with an error
+# FAKE_LATE=PATTERN   these runs end with an error after their result
 # FAKE_STOP=PATTERN   these runs stop midway, as after Ctrl-C
 # FAKE_KILL=PATTERN   these runs are killed midway, unless they resume
 # FAKE_CLOCK=PATTERN  these runs have an adaptive schedule at half the normal rate
@@ -71,3 +72,4 @@ cat >"$out/result.json" <<END
 "bytes_dense":4040,"bytes_file":4141,"seconds":1.5,"images_per_second":null,"layers":[{"name":"conv1","kind":"conv",
 "shape":[10,10,10],"n_weights":1000,"n_kept":$kept,"sparsity":$sparsity,"macs_dense":2000,"macs_sparse":200}]}
 END
+case $out in ${FAKE_LATE:-none}) exit 1 ;; esac

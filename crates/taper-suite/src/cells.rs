@@ -175,7 +175,8 @@ fn is_at(run: &RunLine, target: f64) -> bool {
     }
     // With the exact quantile, the kept count is the rounded target, so it is off by less than one weight. Blocks and
     // filters are kept only if they fit completely, and a regrown weight is 0 until it gets a gradient.
-    let can_be_fewer = run.structure.is_some() || run.renewal.as_deref() == Some("swap");
+    let has_groups = run.structure.as_deref().is_some_and(|name| name != "single");
+    let can_be_fewer = has_groups || run.renewal.as_deref() == Some("swap");
     let most = if can_be_fewer { f64::INFINITY } else { 1.0 + 1e-6 };
     (-1.0 - 1e-6..=most).contains(&off)
 }
@@ -308,6 +309,7 @@ mod tests {
         assert_eq!(keep(80, None, Some("swap")), [false, false]);
         assert_eq!(keep(80, None, Some("hold")), [true, false]);
         assert_eq!(keep(80, None, None), [true, false]);
+        assert_eq!(keep(80, Some("single"), None), [true, false]);
     }
 
     #[test]

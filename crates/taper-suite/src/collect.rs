@@ -146,7 +146,7 @@ pub(crate) fn add(results: &mut Results, job: &Job, folder: &Path, dir: &Path) -
         drop: text("/prune/drop"),
         checkpoint: Some(relative(&files.path(NAMES.pruned), dir)),
         quantile: text("/prune/quantile"),
-        structure: text("/prune/structure"),
+        structure: text("/prune/structure").filter(|name| name != "single"),
         renewal: text("/prune/renewal"),
         commit: run.commits(),
         dirty: run.is_dirty(),

@@ -111,9 +111,14 @@ pub(crate) fn interval(ranked: &[Compared]) -> String {
     let mut deviations: Vec<String> = ranked
         .iter()
         .filter_map(|compared| {
-            let (target, pooled) = (compared.cell.target?, compared.pooled?);
-            let points = format::rounded(100.0 * pooled.deviation);
-            Some(format!("{points} points at {}", format::percent_short(target)))
+            let points = format::rounded(100.0 * compared.pooled?.deviation);
+            match (compared.cell.target, compared.gain) {
+                (Some(target), _) => {
+                    Some(format!("{points} points at {}", format::percent_short(target)))
+                }
+                (None, Gain::Over(_)) => Some(format!("{points} points without a sparsity")),
+                (None, _) => None,
+            }
         })
         .collect();
     deviations.dedup();
@@ -234,6 +239,16 @@ mod tests {
         results.runs.clear();
         assert!(note(&ranked(&results)).is_none());
         assert_eq!(ranked(&results).len(), 5);
+    }
+
+    #[test]
+    fn rows_without_a_sparsity_have_a_pooled_deviation_too() {
+        let rows = ["dense", "str"].map(|name| testing::row(name, name, &[]));
+        let mut results = testing::results_of(&rows, &["fc"]);
+        results.manifest.baseline = Some("dense".to_owned());
+        results.manifest.pooled_deviation = true;
+        let text = note(&ranked(&results)).expect("a note");
+        assert!(text.contains("Student's t") && text.contains(" points without a"), "{text}");
     }
 
     #[test]

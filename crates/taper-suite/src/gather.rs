@@ -8,8 +8,11 @@ use crate::{
     suite::{Job, Suite},
     taken::Sources,
 };
-use std::path::Path;
-use taper_record::results::{Made, ResultsKind};
+use std::{io::ErrorKind, path::Path};
+use taper_record::{
+    RecordError,
+    results::{Made, ResultsKind},
+};
 
 /// The manifest of a suite's results, before runs are gathered.
 pub(crate) fn manifest(
@@ -58,7 +61,13 @@ pub(crate) fn gather(
             continue;
         }
         if let Err(error) = collect::add(&mut results, job, &runs.run(&job.key), dir) {
-            let reason = format!("{error:#}; delete the run folder to repeat the run");
+            // If the folder cannot be read now, or only by a later version, its run is not lost.
+            let is_intact = match error.downcast_ref() {
+                Some(RecordError::Io { source, .. }) => source.kind() != ErrorKind::NotFound,
+                other => matches!(other, Some(RecordError::Later { .. })),
+            };
+            let remedy = if is_intact { "" } else { "; delete the run folder to repeat the run" };
+            let reason = format!("{error:#}{remedy}");
             results.manifest.failed.push(FailedRun::of(job, reason, Vec::new()));
         }
     }

@@ -93,7 +93,9 @@ fn work(
     let device = making.devices.get(worker % making.devices.len().max(1)).map(String::as_str);
     let mut failed = Vec::new();
     while !making.stop.is_raised() {
-        let (i, lock) = match next(making, jobs, &mut shared())? {
+        // Not in the `match`, which would keep the mutex while this worker waits.
+        let next = next(making, jobs, &mut shared())?;
+        let (i, lock) = match next {
             Next::Run(i, lock) => (i, lock),
             Next::Wait => {
                 thread::sleep(POLL);

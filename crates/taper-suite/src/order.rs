@@ -157,7 +157,7 @@ impl Order {
         ensure!(
             !chosen.is_empty(),
             Usage::new(format!(
-                "no run of suite '{0}' has '{1}' in its name; `taper suite run {0} --dry-run` lists the runs",
+                "no run of suite '{}' has '{}' in its name; the same command with --dry-run and without --only lists the runs",
                 self.suite.name, self.only
             ))
         );
@@ -257,10 +257,12 @@ impl SuitePlan<'_> {
             n_at_once: order.n_at_once,
             stop,
         };
-        let Some(failed) = make(&making, &pending, watch)? else {
+        let Some(mut failed) = make(&making, &pending, watch)? else {
             return Ok(SuiteEnd::Interrupted);
         };
+        let is_unfinished = |run: &FailedRun| self.runs.state(&run.key) != RunState::Finished;
         if order.shard.is_some() {
+            failed.retain(is_unfinished);
             let has_failed = |job: &Job| failed.iter().any(|run| run.key == job.key);
             let is_left = |job: &&Job| !self.state(job).is_done() && !has_failed(job);
             let chosen = self.chosen.iter().map(|&i| &self.jobs[i]);
@@ -269,6 +271,8 @@ impl SuitePlan<'_> {
         }
         // Other suites may have written results meanwhile; the lock prevents it from here on.
         let _lock = place::lock(&order.folder)?;
+        // Another process may have finished a run that failed here.
+        failed.retain(is_unfinished);
         let mut manifest = manifest(&order.suite, self.made(), self.bands.clone(), failed);
         let mut folder = self.place(&manifest.failed)?;
         let mut results = gather(manifest.clone(), &self.jobs, &self.sources, &self.runs, &folder);

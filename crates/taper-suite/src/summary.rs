@@ -295,7 +295,8 @@ pub fn console(results: &Results) -> String {
 pub fn accuracies(results: &Results) -> String {
     let cells = shown(results);
     let mut targets: Vec<Option<f64>> = cells.iter().map(|cell| cell.target).collect();
-    targets.sort_by(|a, b| a.unwrap_or(0.0).total_cmp(&b.unwrap_or(0.0)));
+    // Cells without a target come before those of sparsity 0, or equal columns would not be adjacent.
+    targets.sort_by(|a, b| a.unwrap_or(-1.0).total_cmp(&b.unwrap_or(-1.0)));
     targets.dedup();
     // Patterns and learned thresholds have no target, but are not dense.
     let untargeted = cells.iter().filter(|cell| cell.target.is_none());
@@ -417,6 +418,13 @@ mod tests {
         let without = learned.runs.iter_mut().filter(|run| run.sparsity_target.is_none());
         without.for_each(|run| run.sparsity = 0.5);
         assert!(accuracies(&learned).starts_with("| method | no target | 90 % | 95 % |\n"));
+        let rows = [
+            testing::row("dense", "Dense", &[]),
+            testing::row("gmp", "GMP", &[0.0, 0.9]),
+            testing::row("str", "STR", &[]),
+        ];
+        let zero = accuracies(&testing::results_of(&rows, &["fc"]));
+        assert_eq!(zero.lines().next(), Some("| method | dense | 0 % | 90 % |"));
         let mut part = testing::results();
         part.runs.retain(|run| run.sparsity_target == Some(0.9) && run.row == "feather");
         let only = "| method | 90 % |\n| --- | ---: |\n| Feather | 89.10 ± 0.10 % |\n";

@@ -25,6 +25,10 @@ impl Summary {
         if n == 0 {
             return None;
         }
+        // Rounding would give equal values a deviation above 0, and differences between them an interval.
+        if values.iter().all(|v| *v == values[0]) {
+            return Some(Self { n, mean: values[0], deviation: (n > 1).then_some(0.0) });
+        }
         let mean = values.iter().sum::<f64>() / n as f64;
         // Two passes: in a single pass, rounding would swamp the deviation of accuracies near 1.
         let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
@@ -64,6 +68,14 @@ mod tests {
         let s = Summary::of([2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]).expect("values");
         assert_eq!((s.n, s.mean), (8, 5.0));
         assert!((s.deviation.expect("several") - (32.0f64 / 7.0).sqrt()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn equal_values_have_no_deviation() {
+        let value = 300.0 / 355.0;
+        assert_ne!((value + value + value) / 3.0, value, "rounding");
+        let summary = Summary::of([value; 3]).expect("values");
+        assert_eq!((summary.mean, summary.deviation), (value, Some(0.0)));
     }
 
     #[test]

@@ -53,13 +53,17 @@ fn study(results: &Results) -> Option<Study> {
     let sparsity = highest(results);
     let mut study = Study::default();
     let mut rows: BTreeMap<Option<&str>, &str> = BTreeMap::new();
-    let fates = results.fates.iter().filter(|fate| same_sparsity(fate.cell, sparsity));
-    study.fates.extend(fates.map(FateLine::fate));
     for run in results.runs.iter().filter(|run| same_sparsity(run.sparsity_target, sparsity)) {
+        let is_own = |fate: &&FateLine| {
+            fate.row == run.row && fate.seed == run.seed && same_sparsity(fate.cell, sparsity)
+        };
         let is_followed = results.fates.iter().any(|fate| fate.row == run.row);
         let (rule, share) = match run.drop.as_deref().and_then(|drop| drop.split_once(':')) {
             Some((rule, share)) => (rule, share.parse().unwrap_or(f64::NAN)),
-            None if is_followed => ("none", 0.0),
+            None if is_followed => {
+                study.fates.extend(results.fates.iter().filter(is_own).map(FateLine::fate));
+                ("none", 0.0)
+            }
             None => continue,
         };
         if *rows.entry(run.drop.as_deref()).or_insert(&run.row) != run.row {
@@ -113,5 +117,9 @@ mod tests {
         assert!(figure.alt.contains("step 10: 20.00 % significant"), "{}", figure.alt);
         assert!(figure.alt.contains("smallest 50 %: accuracy"), "{}", figure.alt);
         assert!(figure.caption.contains("dropping none"), "{}", figure.caption);
+        // Dropped weights cannot return: their fates do not count.
+        let of_drops = FateLine { row: "gmp".to_owned(), n_kept: 0, ..results.fates[0].clone() };
+        results.fates.push(of_drops);
+        assert_eq!(drawn(&results).expect("a figure").alt, figure.alt);
     }
 }

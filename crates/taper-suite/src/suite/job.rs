@@ -191,6 +191,20 @@ impl Job {
     /// Finds a key with another value in a recorded recipe, and reports both values. Compares only keys that change
     /// numbers and that both recipes have, because the keys differ between versions.
     pub(crate) fn difference(&self, recorded: &Value) -> Option<String> {
+        // A record has the width of the network that `dense-small` trains.
+        let network = |recipe: &Value| {
+            let name = recipe["model"].as_str()?.split('@').next()?;
+            Some(Value::from(name))
+        };
+        let seed = |recipe: &Value| recipe.get("seed").cloned();
+        let own = [("model", network(&self.recipe)), ("seed", seed(&self.recipe))];
+        for ((key, own), found) in own.into_iter().zip([network(recorded), seed(recorded)]) {
+            if let (Some(own), Some(found)) = (own, found)
+                && own != found
+            {
+                return Some(format!("{key} is {found}, not {own}"));
+            }
+        }
         for section in ["train", "prune"] {
             let own = self.recipe.get(section).and_then(Value::as_object);
             for (key, value) in own.into_iter().flatten() {

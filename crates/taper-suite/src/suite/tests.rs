@@ -409,3 +409,16 @@ fn a_run_of_an_earlier_version_resumes_in_its_folder() {
     job.go_on(|key| key == "c");
     assert_eq!((job.key.as_str(), job.earlier_keys), ("c", vec!["b".to_owned(), own]));
 }
+
+#[test]
+fn a_recorded_run_of_another_network_or_seed_differs() {
+    let recipe = |model: &str, seed: u64| serde_json::json!({ "model": model, "seed": seed });
+    let job = Job { recipe: recipe("resnet20", 1), ..crate::testing::job("a", 0.9, 1) };
+    let difference = |recorded| job.difference(&recorded);
+    assert_eq!(difference(recipe("resnet20", 1)), None);
+    assert_eq!(difference(recipe("resnet20@0.3164", 1)), None, "the width of `dense-small`");
+    assert_eq!(difference(serde_json::json!({})), None, "an earlier version");
+    let other = difference(recipe("resnet18", 1)).expect("another network");
+    assert_eq!(other, "model is \"resnet18\", not \"resnet20\"");
+    assert_eq!(difference(recipe("resnet20", 2)).expect("another seed"), "seed is 2, not 1");
+}
